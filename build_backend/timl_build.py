@@ -1,0 +1,64 @@
+"""Build backend: scikit-build-core, plus PyTorch's headers from wherever they already are.
+
+A build needs PyTorch's stable headers and import libraries, of any release since 2.11. Build
+isolation hides an installed PyTorch, and requiring one in pyproject.toml would download it again,
+with several GB of CUDA packages on Linux. So the build uses the PyTorch of the interpreter that
+runs it when there is one (TIML_TORCH_DIR tells CMake where), and asks for a pinned release
+in the build environment only when there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from scikit_build_core import build as _backend
+from scikit_build_core.build import *  # noqa: F403
+
+OLDEST = (2, 11)
+PINNED = "torch==2.13.0"
+
+
+def _installed_torch() -> Path | None:
+    """Folder of the target interpreter's PyTorch, or None if absent or older than 2.11."""
+    for scheme in ("platlib", "purelib"):
+        folder = Path(sysconfig.get_path(scheme)) / "torch"
+        version = folder / "version.py"
+        if version.is_file() and (folder / "include/torch/csrc/stable/library.h").is_file():
+            found = re.search(r"__version__ = '(\d+)\.(\d+)", version.read_text())
+            if found and (int(found[1]), int(found[2])) >= OLDEST:
+                return folder
+    return None
+
+
+def _point_cmake_at_torch() -> None:
+    folder = _installed_torch()
+    if folder is not None:
+        os.environ.setdefault("TIML_TORCH_DIR", str(folder))
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    requires: list[str] = _backend.get_requires_for_build_wheel(config_settings)
+    return requires if _installed_torch() or "TIML_TORCH_DIR" in os.environ else [*requires, PINNED]
+
+
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    requires: list[str] = _backend.get_requires_for_build_editable(config_settings)
+    return requires if _installed_torch() or "TIML_TORCH_DIR" in os.environ else [*requires, PINNED]
+
+
+def build_wheel(
+    wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
+) -> str:
+    _point_cmake_at_torch()
+    return _backend.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def build_editable(
+    wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
+) -> str:
+    _point_cmake_at_torch()
+    return _backend.build_editable(wheel_directory, config_settings, metadata_directory)
