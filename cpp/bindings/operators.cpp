@@ -1,0 +1,369 @@
+// The torch operators of timl::, on PyTorch's stable C++ interface: argument checks, then one call
+// of the engine. Autograd, fake kernels and vmap are registered in Python (timl/nn/operators.py).
+#include "torch_stable.h"
+
+namespace timl {
+namespace {
+
+Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, int64_t hidden,
+                    int64_t layers) {
+  STD_TORCH_CHECK(x.dim() == steps_dim + 2, operation, ": x has shape ", shape_text(x),
+                  ", expected ", steps_dim + 2, " dimensions, the last two steps and bands");
+  const Shape shape = {x.size(steps_dim), x.size(steps_dim + 1), hidden, layers};
+  for (const int64_t size : {shape.steps, shape.bands, shape.hidden, shape.layers})
+    STD_TORCH_CHECK(size >= 1 && size <= kLargestSize, operation, ": steps ", shape.steps,
+                    ", bands ", shape.bands, ", hidden ", shape.hidden, ", layers ", shape.layers,
+                    ": each must be between 1 and ", kLargestSize);
+  return shape;
+}
+
+// Elements of the opaque buffers that forward and backward hand on. Linear in the batch (but for a
+// floor division), so that fake kernels can say it for symbolic batches; the layouts need at most
+// as much, because rounding up a sum is never more than the sum of the rounded parts.
+int64_t buffer_rows(int64_t batch) { return batch + batch / 48 + 1; }
+
+// The arguments that network, network_backward and network_tangent share, checked and contiguous.
+template <class T>
+struct Arguments {
+  Arguments(const char* operation, const Tensor& x_in, const Tensor& weights_in,
+            const Tensor& film_in, const OptionalTensor& mask_in, const OptionalTensor& mean_in,
+            const OptionalTensor& variance_in, int64_t hidden, int64_t layers)
+      : shape(checked_shape(operation, x_in, 1, hidden, layers)),
+        x(checked(operation, "x", x_in, kDtype<T>, {-1, shape.steps, shape.bands})),
+        batch(x.size(0)),
+        weights(checked(operation, "weights", weights_in, kDtype<T>, {weights_size(shape)})),
+        film(checked(operation, "film", film_in, kDtype<T>, {film_size(shape)})) {
+    if (mask_in) mask = checked(operation, "mask", *mask_in, kDtype<T>, {batch, hidden});
+    STD_TORCH_CHECK(mean_in.has_value() == variance_in.has_value(), operation,
+                    ": give running_mean and running_variance both or neither");
+    if (mean_in) {
+      mean = checked(operation, "running_mean", *mean_in, kDtype<T>, {layers, hidden});
+      variance = checked(operation, "running_variance", *variance_in, kDtype<T>, {layers, hidden});
+    }
+    STD_TORCH_CHECK(mean_in || batch >= 2, operation, ": x has shape ", shape_text(x),
+                    ": BatchNorm with batch statistics needs at least 2 samples; give more, or "
+                    "call .eval() to use the running statistics");
+  }
+
+  NetworkInput<T> input() const {
+    const auto pointer = [](const OptionalTensor& t) {
+      return t ? t->template const_data_ptr<T>() : nullptr;
+    };
+    return {shape,
+            batch,
+            x.const_data_ptr<T>(),
+            weights.const_data_ptr<T>(),
+            film.const_data_ptr<T>(),
+            pointer(mask),
+            pointer(mean),
+            pointer(variance),
+            !mean.has_value()};
+  }
+  Tensor empty(std::initializer_list<int64_t> sizes) const {
+    return torch::stable::new_empty(x, std::vector<int64_t>(sizes));
+  }
+
+  Shape shape;
+  Tensor x;
+  int64_t batch;
+  Tensor weights, film;
+  OptionalTensor mask, mean, variance;
+};
+
+template <class T>
+T* thread_workspace(int64_t count) {
+  static thread_local Workspace<T> workspace;
+  return workspace.of_size(count);
+}
+
+// Calls body with a float or a double, by the tensor's dtype.
+template <class Body>
+auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
+  const ScalarType dtype = tensor.scalar_type();
+  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, operation,
+                  ": x is ", dtype_text(dtype), " of shape ", shape_text(tensor),
+                  ", expected float32 or float64");
+  return dtype == ScalarType::Float ? body(float{}) : body(double{});
+}
+
+using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+// -> logits [B], batch mean [L,H], batch variance [L,H] (both [0,H] with running statistics), tape
+Four network(const Tensor& x, const Tensor& weights, const Tensor& film,
+             const OptionalTensor& mask, const OptionalTensor& running_mean,
+             const OptionalTensor& running_variance, int64_t hidden, int64_t layers) {
+  return by_dtype("timl::network", x, [&](auto zero) -> Four {
+    using T = decltype(zero);
+    const Engine<T>& engine = checked_engine<T>();
+    const Arguments<T> a("timl::network", x, weights, film, mask, running_mean, running_variance,
+                         hidden, layers);
+    check_finite<T>("timl::network", "x", a.x);
+    const int64_t norms = running_mean ? 0 : layers;
+    const Tensor logits = a.empty({a.batch});
+    const Tensor mean = a.empty({norms, hidden}), variance = a.empty({norms, hidden});
+    const Tensor tape = a.empty({buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    engine.forward(a.input(), logits.mutable_data_ptr<T>(), mean.mutable_data_ptr<T>(),
+                   variance.mutable_data_ptr<T>(), tape.mutable_data_ptr<T>(),
+                   thread_workspace<T>(engine.forward_workspace(a.shape, a.batch)), kTorchThreads);
+    return {logits, mean, variance, tape};
+  });
+}
+
+// -> gradients of x ([0] unless wanted), weights, film, and the adjoints
+Four network_backward(const Tensor& cotangent, const Tensor& x, const Tensor& weights,
+                      const Tensor& film, const OptionalTensor& mask,
+                      const OptionalTensor& running_mean, const OptionalTensor& running_variance,
+                      const Tensor& tape, int64_t hidden, int64_t layers, bool x_gradient) {
+  return by_dtype("timl::network_backward", x, [&](auto zero) -> Four {
+    using T = decltype(zero);
+    const char* operation = "timl::network_backward";
+    const Engine<T>& engine = checked_engine<T>();
+    const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
+                         layers);
+    const Tensor g = checked(operation, "cotangent", cotangent, kDtype<T>, {a.batch});
+    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
+                                {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor dx =
+        x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
+    const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
+    const Tensor adjoints = a.empty({buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
+    engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(),
+                    {x_gradient ? dx.mutable_data_ptr<T>() : nullptr, dw.mutable_data_ptr<T>(),
+                     df.mutable_data_ptr<T>()},
+                    adjoints.mutable_data_ptr<T>(),
+                    thread_workspace<T>(engine.backward_workspace(a.shape, a.batch)),
+                    kTorchThreads);
+    return {dx, dw, df, adjoints};
+  });
+}
+
+// -> tangents of logits and of the gradients of x ([0] unless wanted), weights and film
+Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
+                     const OptionalTensor& mask, const OptionalTensor& running_mean,
+                     const OptionalTensor& running_variance, const Tensor& tape,
+                     const Tensor& adjoints, const OptionalTensor& x_direction,
+                     const Tensor& weights_direction, const OptionalTensor& film_direction,
+                     int64_t hidden, int64_t layers, bool x_gradient) {
+  return by_dtype("timl::network_tangent", x, [&](auto zero) -> Four {
+    using T = decltype(zero);
+    const char* operation = "timl::network_tangent";
+    const Engine<T>& engine = checked_engine<T>();
+    const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
+                         layers);
+    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
+                                {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor adjoint = checked(operation, "adjoints", adjoints, kDtype<T>,
+                                   {buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
+    const Tensor v_weights = checked(operation, "weights_direction", weights_direction, kDtype<T>,
+                                     {weights_size(a.shape)});
+    OptionalTensor v_x, v_film;
+    if (x_direction)
+      v_x = checked(operation, "x_direction", *x_direction, kDtype<T>,
+                    {a.batch, a.shape.steps, a.shape.bands});
+    if (film_direction)
+      v_film = checked(operation, "film_direction", *film_direction, kDtype<T>,
+                       {film_size(a.shape)});
+    const Tensor logits = a.empty({a.batch});
+    const Tensor dx =
+        x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
+    const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
+    engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
+                   {v_x ? v_x->const_data_ptr<T>() : nullptr, v_weights.const_data_ptr<T>(),
+                    v_film ? v_film->const_data_ptr<T>() : nullptr, nullptr},
+                   logits.mutable_data_ptr<T>(),
+                   {x_gradient ? dx.mutable_data_ptr<T>() : nullptr, dw.mutable_data_ptr<T>(),
+                    df.mutable_data_ptr<T>()},
+                   thread_workspace<T>(engine.tangent_workspace(a.shape, a.batch)), kTorchThreads);
+    return {logits, dx, dw, df};
+  });
+}
+
+// Evaluation mode without a tape, for any number of rows -> logits [n]
+Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& film,
+                        const Tensor& running_mean, const Tensor& running_variance, int64_t hidden,
+                        int64_t layers) {
+  return by_dtype("timl::network_evaluate", x, [&](auto zero) -> Tensor {
+    using T = decltype(zero);
+    const Engine<T>& engine = checked_engine<T>();
+    const Arguments<T> a("timl::network_evaluate", x, weights, film, std::nullopt, running_mean,
+                         running_variance, hidden, layers);
+    check_finite<T>("timl::network_evaluate", "x", a.x);
+    const Tensor logits = a.empty({a.batch});
+    static thread_local Workspace<T> preparation;
+    T* prepared = preparation.of_size(engine.prepared_size(a.shape));
+    engine.prepare(a.input(), prepared);
+    constexpr int64_t kRows = 480;  // rows of one piece of work: ten chunks
+    const T* rows = a.x.template const_data_ptr<T>();
+    T* out = logits.mutable_data_ptr<T>();
+    const int64_t series = a.shape.steps * a.shape.bands;
+    torch::stable::parallel_for(
+        0, (a.batch + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
+          T* workspace = thread_workspace<T>(engine.evaluate_workspace(a.shape, kRows));
+          for (int64_t piece = begin; piece < end; ++piece) {
+            const int64_t first = piece * kRows;
+            const int64_t count = first + kRows <= a.batch ? kRows : a.batch - first;
+            engine.evaluate(a.shape, prepared, rows + first * series, count, out + first,
+                            workspace);
+          }
+        });
+    return logits;
+  });
+}
+
+using MetaResult =
+    std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+void check_labels(const Tensor& labels, const char* name) {
+  const auto wrong = [&](auto zero) {
+    using T = decltype(zero);
+    const T* values = labels.const_data_ptr<T>();
+    for (int64_t i = 0; i < labels.numel(); ++i)
+      if (values[i] != T(0) && values[i] != T(1)) return std::to_string(values[i]);
+    return std::string();
+  };
+  const std::string value =
+      labels.scalar_type() == ScalarType::Float ? wrong(float{}) : wrong(double{});
+  STD_TORCH_CHECK(value.empty(), "timl::meta_gradient: ", name, " of shape ", shape_text(labels),
+                  " holds ", value, ": labels must be 0 or 1");
+}
+
+// The meta-step of a meta-batch, threaded over tasks.
+// -> loss [N], logits [N,Q], support loss [N,S], weights gradient [P] and film gradient [N,Phi] of
+//    the mean loss, step-size gradient [S, tensors], batch mean and variance [N,S+1,L,H]
+MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const Tensor& query_x,
+                         const Tensor& query_y, const Tensor& weights, const Tensor& film,
+                         const OptionalTensor& support_mask, const OptionalTensor& query_mask,
+                         const Tensor& step_sizes, int64_t hidden, int64_t layers, int64_t order) {
+  return by_dtype("timl::meta_gradient", support_x, [&](auto zero) -> MetaResult {
+    using T = decltype(zero);
+    const char* operation = "timl::meta_gradient";
+    const Engine<T>& engine = checked_engine<T>();
+    const Shape shape = checked_shape(operation, support_x, 3, hidden, layers);
+    STD_TORCH_CHECK(order >= 0 && order <= 2, operation, ": order is ", order,
+                    ", expected 0 (losses only), 1 (first order) or 2 (exact second order)");
+    const Tensor sx = checked(operation, "support_x", support_x, kDtype<T>,
+                              {-1, -1, -1, shape.steps, shape.bands});
+    const int64_t tasks = sx.size(0), inner_steps = sx.size(1), support = sx.size(2);
+    const Tensor qx = checked(operation, "query_x", query_x, kDtype<T>,
+                              {tasks, -1, shape.steps, shape.bands});
+    const int64_t query = qx.size(1);
+    STD_TORCH_CHECK(support >= 2 && query >= 2, operation, ": support_x has shape ",
+                    shape_text(sx), " and query_x ", shape_text(qx),
+                    ": BatchNorm with batch statistics needs at least 2 samples in each batch");
+    const Tensor sy =
+        checked(operation, "support_y", support_y, kDtype<T>, {tasks, inner_steps, support});
+    const Tensor qy = checked(operation, "query_y", query_y, kDtype<T>, {tasks, query});
+    const Tensor w = checked(operation, "weights", weights, kDtype<T>, {weights_size(shape)});
+    const Tensor phi = checked(operation, "film", film, kDtype<T>, {tasks, film_size(shape)});
+    const Tensor alpha = checked(operation, "step_sizes", step_sizes, kDtype<T>,
+                                 {inner_steps, tensor_count(shape)});
+    OptionalTensor sm, qm;
+    if (support_mask)
+      sm = checked(operation, "support_mask", *support_mask, kDtype<T>,
+                   {tasks, inner_steps, support, hidden});
+    if (query_mask)
+      qm = checked(operation, "query_mask", *query_mask, kDtype<T>, {tasks, query, hidden});
+    check_finite<T>(operation, "support_x", sx);
+    check_finite<T>(operation, "query_x", qx);
+    check_finite<T>(operation, "step_sizes", alpha);
+    check_labels(sy, "support_y");
+    check_labels(qy, "query_y");
+
+    const auto empty = [&](std::initializer_list<int64_t> sizes) {
+      return torch::stable::new_empty(sx, std::vector<int64_t>(sizes));
+    };
+    const bool gradients = order > 0;
+    const int64_t tensors = tensor_count(shape), phi_size = film_size(shape);
+    const Tensor loss = empty({tasks}), logits = empty({tasks, query});
+    const Tensor support_loss = empty({tasks, inner_steps});
+    const Tensor dw = empty({gradients ? weights_size(shape) : 0});
+    const Tensor dphi = empty({gradients ? tasks : 0, phi_size});
+    const Tensor dalpha = empty({gradients ? inner_steps : 0, tensors});
+    const Tensor mean = empty({tasks, inner_steps + 1, layers, hidden});
+    const Tensor variance = empty({tasks, inner_steps + 1, layers, hidden});
+
+    const MetaShape m = {shape, inner_steps, support, query, static_cast<int>(order)};
+    // Shared by the tasks: the packed weights, one packed gradient and one row of step-size
+    // gradients a task, and a packed sum.
+    const int64_t base_size = engine.base_size(shape), packed = engine.packed_size(shape);
+    static thread_local Workspace<T> shared;
+    T* base = shared.of_size(base_size + (tasks + 1) * packed + tasks * inner_steps * tensors);
+    T* task_gradients = base + base_size;
+    T* sum = task_gradients + tasks * packed;
+    T* task_steps = sum + packed;
+    engine.pack_base(shape, w.const_data_ptr<T>(), base);
+    const int64_t series = shape.steps * shape.bands, norm = layers * hidden;
+    torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+      T* workspace = thread_workspace<T>(engine.meta_workspace(m));
+      for (int64_t n = begin; n < end; ++n) {
+        const Episode<T> episode = {
+            sx.const_data_ptr<T>() + n * inner_steps * support * series,
+            sy.const_data_ptr<T>() + n * inner_steps * support,
+            qx.const_data_ptr<T>() + n * query * series,
+            qy.const_data_ptr<T>() + n * query,
+            phi.const_data_ptr<T>() + n * phi_size,
+            sm ? sm->template const_data_ptr<T>() + n * inner_steps * support * hidden : nullptr,
+            qm ? qm->template const_data_ptr<T>() + n * query * hidden : nullptr};
+        const EpisodeResult<T> result = {
+            loss.mutable_data_ptr<T>() + n,
+            support_loss.mutable_data_ptr<T>() + n * inner_steps,
+            logits.mutable_data_ptr<T>() + n * query,
+            mean.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
+            variance.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
+            task_gradients + n * packed,
+            gradients ? dphi.mutable_data_ptr<T>() + n * phi_size : nullptr,
+            task_steps + n * inner_steps * tensors};
+        engine.meta_task(m, base, alpha.const_data_ptr<T>(), episode, result, workspace);
+      }
+    });
+    if (gradients) {
+      const T scale = T(1) / static_cast<T>(tasks);
+      engine.reduce_gradients(shape, tasks, task_gradients, scale, dw.mutable_data_ptr<T>(), sum,
+                              kTorchThreads);
+      T* film_out = dphi.mutable_data_ptr<T>();
+      for (int64_t i = 0; i < tasks * phi_size; ++i) film_out[i] *= scale;
+      T* steps_out = dalpha.mutable_data_ptr<T>();
+      for (int64_t i = 0; i < inner_steps * tensors; ++i) {
+        steps_out[i] = 0;
+        for (int64_t n = 0; n < tasks; ++n)
+          steps_out[i] += scale * task_steps[n * inner_steps * tensors + i];
+      }
+    }
+    return {loss, logits, support_loss, dw, dphi, dalpha, mean, variance};
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY(timl, library) {
+  library.def(
+      "network(Tensor x, Tensor weights, Tensor film, Tensor? mask, Tensor? running_mean, "
+      "Tensor? running_variance, int hidden, int layers) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "network_backward(Tensor cotangent, Tensor x, Tensor weights, Tensor film, Tensor? mask, "
+      "Tensor? running_mean, Tensor? running_variance, Tensor tape, int hidden, int layers, "
+      "bool x_gradient) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "network_tangent(Tensor x, Tensor weights, Tensor film, Tensor? mask, Tensor? running_mean, "
+      "Tensor? running_variance, Tensor tape, Tensor adjoints, Tensor? x_direction, "
+      "Tensor weights_direction, Tensor? film_direction, int hidden, int layers, bool x_gradient) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "network_evaluate(Tensor x, Tensor weights, Tensor film, Tensor running_mean, "
+      "Tensor running_variance, int hidden, int layers) -> Tensor");
+  library.def(
+      "meta_gradient(Tensor support_x, Tensor support_y, Tensor query_x, Tensor query_y, "
+      "Tensor weights, Tensor film, Tensor? support_mask, Tensor? query_mask, Tensor step_sizes, "
+      "int hidden, int layers, int order) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "
+      "Tensor, Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(timl, CPU, library) {
+  library.impl("network", TORCH_BOX(&network));
+  library.impl("network_backward", TORCH_BOX(&network_backward));
+  library.impl("network_tangent", TORCH_BOX(&network_tangent));
+  library.impl("network_evaluate", TORCH_BOX(&network_evaluate));
+  library.impl("meta_gradient", TORCH_BOX(&meta_gradient));
+}
+
+}  // namespace timl

@@ -1,0 +1,151 @@
+// The one place that knows PyTorch's stable C++ interface and its gaps: includes, argument checks
+// with full shapes in their messages, torch's threads for the engine, and working memory that is
+// kept between calls.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <initializer_list>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+
+#include "timl/engine.h"
+
+namespace timl {
+
+using Tensor = torch::stable::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+using ScalarType = torch::headeronly::ScalarType;
+
+inline std::string shape_text(const Tensor& tensor) {
+  std::string text = "[";
+  for (int64_t d = 0; d < tensor.dim(); ++d)
+    text += (d ? ", " : "") + std::to_string(tensor.size(d));
+  return text + "]";
+}
+
+inline const char* dtype_text(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Float: return "float32";
+    case ScalarType::Double: return "float64";
+    case ScalarType::Half: return "float16";
+    case ScalarType::BFloat16: return "bfloat16";
+    case ScalarType::Long: return "int64";
+    case ScalarType::Int: return "int32";
+    case ScalarType::Bool: return "bool";
+    default: return "an unsupported dtype";
+  }
+}
+
+// Checks device, dtype and shape (-1 = any size but zero) and returns the tensor, contiguous.
+inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
+                      ScalarType dtype, std::initializer_list<int64_t> sizes) {
+  const auto describe = [&](const std::string& problem) {
+    return std::string(operation) + ": " + name + " " + problem;
+  };
+  if (!tensor.is_cpu())
+    STD_TORCH_CHECK(false, describe("is not on the CPU; this build of timl computes on the CPU "
+                                    "only: move the model and its inputs with .cpu()"));
+  if (tensor.scalar_type() != dtype)
+    STD_TORCH_CHECK(false, describe(std::string("is ") + dtype_text(tensor.scalar_type()) +
+                                    " of shape " + shape_text(tensor) + ", expected " +
+                                    dtype_text(dtype) + ": give all tensors one dtype, float32 "
+                                    "or float64"));
+  bool fits = tensor.dim() == static_cast<int64_t>(sizes.size());
+  std::string expected = "[";
+  int64_t d = 0;
+  for (const int64_t size : sizes) {
+    if (fits) fits = size < 0 ? tensor.size(d) > 0 : tensor.size(d) == size;
+    expected += (d ? ", " : "") + (size < 0 ? std::string("at least 1") : std::to_string(size));
+    ++d;
+  }
+  if (!fits)
+    STD_TORCH_CHECK(false, describe("has shape " + shape_text(tensor) + ", expected " + expected +
+                                    "]"));
+  return torch::stable::contiguous(tensor);
+}
+
+template <class T>
+inline constexpr ScalarType kDtype =
+    sizeof(T) == sizeof(float) ? ScalarType::Float : ScalarType::Double;
+
+// Checks that every value is finite.
+template <class T>
+inline void check_finite(const char* operation, const char* name, const Tensor& tensor) {
+  const T* values = tensor.const_data_ptr<T>();
+  const int64_t count = tensor.numel();
+  T sum = 0;  // stays zero unless a value is infinite or not a number
+  for (int64_t i = 0; i < count; ++i) sum += values[i] * T(0);
+  if (sum == T(0)) return;
+  int64_t bad = 0, first = -1;
+  for (int64_t i = 0; i < count; ++i)
+    if (!std::isfinite(values[i])) {
+      if (first < 0) first = i;
+      ++bad;
+    }
+  STD_TORCH_CHECK(false, std::string(operation) + ": " + name + " of shape " + shape_text(tensor) +
+                             " holds " + std::to_string(bad) +
+                             " NaN or infinite values, the first at flat index " +
+                             std::to_string(first) + ": fill or drop them before the call");
+}
+
+// Torch's own threads: no second pool, and torch.set_num_threads applies.
+inline constexpr Parallel kTorchThreads = {
+    [](int64_t count, void (*body)(void*, int64_t), void* context) {
+      torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t index = begin; index < end; ++index) body(context, index);
+      });
+    }};
+
+// Aligned working memory that grows and is then reused: after the first call of a size, a step
+// allocates nothing. One per thread and use.
+template <class T>
+class Workspace {
+ public:
+  T* of_size(int64_t count) {
+    if (count > capacity_) {
+      memory_.reset();
+      const size_t bytes =
+          (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+      memory_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
+      if (memory_ == nullptr) {
+        capacity_ = 0;
+        throw std::bad_alloc();
+      }
+      capacity_ = count;
+    }
+    return memory_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(T* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<T, Free> memory_;
+  int64_t capacity_ = 0;
+};
+
+// The engine in use, or an error that says which instruction sets can run.
+template <class T>
+inline const Engine<T>& checked_engine() {
+  const Engine<T>* found = engine<T>();
+  if (found == nullptr) {
+    const char* names[3];
+    std::string usable;
+    for (int i = 0, count = usable_isas(names); i < count; ++i)
+      usable += (i ? ", " : "") + std::string(names[i]);
+    const char* forced = std::getenv("TIML_FORCE_ISA");
+    STD_TORCH_CHECK(false, std::string("TIML_FORCE_ISA=") + (forced ? forced : "") +
+                               " names no instruction set that can run here; usable: " + usable);
+  }
+  return *found;
+}
+
+}  // namespace timl

@@ -1,0 +1,151 @@
+// The engine's interface: forward, backward and tangent of one task's network, evaluation without
+// a tape, and the meta-step, as one table of functions per scalar type and instruction set.
+//
+// All arrays are dense and row-major. Sizes in brackets: T steps, F bands, H hidden, L dense
+// layers, B samples; P = weights_size, Phi = film_size (shape.h). No function allocates, throws or
+// keeps state: the caller gives every buffer, with the sizes that the *_size functions tell, in
+// elements of the scalar type and aligned to kAlignment bytes where a comment says so.
+#pragma once
+
+#include <cstdint>
+
+#include "timl/shape.h"
+
+namespace timl {
+
+inline constexpr int64_t kAlignment = 64;
+
+// Runs body(context, index) for index in [0, count), in any order, possibly at the same time.
+// Results never depend on the order or on the number of threads.
+struct Parallel {
+  void (*run)(int64_t count, void (*body)(void* context, int64_t index), void* context);
+};
+
+// Runs everything on the calling thread.
+inline constexpr Parallel kSerial = {
+    [](int64_t count, void (*body)(void*, int64_t), void* context) {
+      for (int64_t index = 0; index < count; ++index) body(context, index);
+    }};
+
+// What one task's network is evaluated on.
+template <class T>
+struct NetworkInput {
+  Shape shape;
+  int64_t batch;          // B
+  const T* x;             // [B,T,F]
+  const T* weights;       // [P]
+  const T* film;          // [Phi]
+  const T* mask;          // [B,H] variational dropout mask, or null for ones
+  const T* running_mean;  // [L,H], read where batch_statistics is false
+  const T* running_variance;
+  bool batch_statistics;
+};
+
+// Gradients, each null where it is not wanted (weights and film always are).
+template <class T>
+struct NetworkGradient {
+  T* x;        // [B,T,F] or null
+  T* weights;  // [P]
+  T* film;     // [Phi]
+};
+
+// A direction in (x, weights, film) and in the cotangent of the logits; null = zero.
+template <class T>
+struct NetworkDirection {
+  const T* x;          // [B,T,F] or null
+  const T* weights;    // [P]
+  const T* film;       // [Phi] or null
+  const T* cotangent;  // [B] or null
+};
+
+// One task's share of a meta-batch.
+template <class T>
+struct Episode {
+  const T* support_x;     // [S,B,T,F]
+  const T* support_y;     // [S,B], 0 or 1
+  const T* query_x;       // [Q,T,F]
+  const T* query_y;       // [Q]
+  const T* film;          // [Phi]
+  const T* support_mask;  // [S,B,H] or null
+  const T* query_mask;    // [Q,H] or null
+};
+
+struct MetaShape {
+  Shape network;
+  int64_t inner_steps;  // S
+  int64_t support;      // B, samples of a support batch
+  int64_t query;        // Q
+  int order;            // 0: losses only, 1: first order, 2: exact second order
+};
+
+// What the meta-step of one task returns; only the first four are written when order is 0.
+template <class T>
+struct EpisodeResult {
+  T* loss;                // [1] mean query loss after adaptation
+  T* support_loss;        // [S] mean support loss before each inner step
+  T* logits;              // [Q] query logits after adaptation
+  T* batch_mean;          // [S+1,L,H] statistics of the support passes in order, then of the query
+  T* batch_variance;      // [S+1,L,H], biased
+  T* packed_gradient;     // [packed_size], aligned; the sum over tasks is unpacked once
+  T* film_gradient;       // [Phi]
+  T* step_size_gradient;  // [S, tensor_count]
+};
+
+template <class T>
+struct Engine {
+  const char* isa;  // "baseline", "x86-64-v3" or "x86-64-v4"
+
+  // Elements that a tape, the adjoints and the working memory of these calls take (aligned).
+  int64_t (*tape_size)(const Shape&, int64_t batch);
+  int64_t (*adjoint_size)(const Shape&, int64_t batch);
+  int64_t (*forward_workspace)(const Shape&, int64_t batch);
+  int64_t (*backward_workspace)(const Shape&, int64_t batch);
+  int64_t (*tangent_workspace)(const Shape&, int64_t batch);
+  int64_t (*evaluate_workspace)(const Shape&, int64_t batch);
+
+  // logits [B] and the tape; batch_mean, batch_variance [L,H] (biased) if batch_statistics.
+  void (*forward)(const NetworkInput<T>&, T* logits, T* batch_mean, T* batch_variance, T* tape,
+                  T* workspace, const Parallel&);
+  // Gradients of sum(cotangent * logits), and the adjoints that tangent needs.
+  void (*backward)(const NetworkInput<T>&, const T* cotangent, const T* tape,
+                   const NetworkGradient<T>&, T* adjoints, T* workspace, const Parallel&);
+  // Derivatives, along a direction, of the logits and of backward's gradients (Pearlmutter 1994).
+  void (*tangent)(const NetworkInput<T>&, const T* tape, const T* adjoints,
+                  const NetworkDirection<T>&, T* logits_tangent, const NetworkGradient<T>&,
+                  T* workspace, const Parallel&);
+
+  // Evaluation mode without a tape: weights and film are prepared once, then any number of calls
+  // on rows of x, each with its own workspace.
+  int64_t (*prepared_size)(const Shape&);
+  void (*prepare)(const NetworkInput<T>&, T* prepared);
+  void (*evaluate)(const Shape&, const T* prepared, const T* x, int64_t rows, T* logits,
+                   T* workspace);
+
+  // The meta-step. `base` holds the packed shared weights (aligned, base_size elements).
+  int64_t (*packed_size)(const Shape&);
+  int64_t (*base_size)(const Shape&);
+  int64_t (*meta_workspace)(const MetaShape&);
+  void (*pack_base)(const Shape&, const T* weights, T* base);
+  // step_sizes [S, tensor_count].
+  void (*meta_task)(const MetaShape&, const T* base, const T* step_sizes, const Episode<T>&,
+                    const EpisodeResult<T>&, T* workspace);
+  // weights_gradient [P] = scale * sum over tasks of packed_gradients [tasks, packed_size], in the
+  // order of the tasks. `scratch` is aligned, packed_size elements.
+  void (*reduce_gradients)(const Shape&, int64_t tasks, const T* packed_gradients, T scale,
+                           T* weights_gradient, T* scratch, const Parallel&);
+};
+
+// The table in use: the best this processor and operating system support, or the one that
+// TIML_FORCE_ISA names. Chosen once, at the first call. Null when TIML_FORCE_ISA names a set that
+// is unknown or cannot run here.
+template <class T>
+const Engine<T>* engine();
+
+// Name of the instruction set in use, and those that can run here (count of them, names out).
+const char* isa_in_use();
+int usable_isas(const char* names[3]);
+// The table of a named instruction set, or null if it is unknown or cannot run here.
+template <class T>
+const Engine<T>* engine_for(const char* isa);
+
+}  // namespace timl

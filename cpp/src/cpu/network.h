@@ -1,0 +1,244 @@
+// The network of one task, put together from LSTM chunks and head: forward, backward, and the two
+// halves of the tangent, on packed weights. The memory of each is carved by the same structs that
+// measure it: first the head's part, then one part a chunk, all as large as the largest.
+#pragma once
+
+#include "head.h"
+#include "lstm.h"
+
+namespace timl {
+namespace {
+
+// What a pass runs on besides the weights (NetworkInput without them).
+template <class T>
+struct Batch {
+  int64_t size;    // B
+  const T* x;      // [B,T,F]
+  const T* film;   // [Phi]
+  const T* mask;   // [B,H] or null
+  bool batch_statistics;
+  const T* running_mean;
+  const T* running_variance;
+};
+
+// Where a chunk's rows begin and how many they are.
+struct Rows {
+  int64_t begin, count;
+};
+inline Rows chunk_rows(int64_t batch, int64_t chunk) {
+  const int64_t begin = chunk_begin(batch, chunk);
+  return {begin, chunk_begin(batch, chunk + 1) - begin};
+}
+
+// One head part and the chunks' parts of type Chunk, constructed as Chunk(y, rows, extra..., arena).
+template <class T, class Head, class Chunk, class... Extra>
+struct Parts {
+  Parts(const Layout<T>& y, int64_t batch, T* memory, Extra... extra)
+      : layout(y), batch_size(batch), arena(memory), head(y, batch, arena), extras{extra...} {
+    chunks = memory == nullptr ? nullptr : memory + arena.used();
+    stride = chunk_size(y, batch, extra...);
+  }
+  Chunk chunk(int64_t index) const {
+    Arena<T> piece(chunks + index * stride);
+    return make(layout, chunk_rows(batch_size, index).count, piece, extras);
+  }
+  static int64_t size(const Layout<T>& y, int64_t batch, Extra... extra) {
+    const Parts parts(y, batch, nullptr, extra...);
+    return parts.arena.used() + chunk_count(batch) * parts.stride;
+  }
+
+  const Layout<T>& layout;
+  int64_t batch_size;
+  Arena<T> arena;
+  Head head;
+  struct Extras {
+    bool values[sizeof...(Extra) + 1];
+  } extras;
+  T* chunks;
+  int64_t stride;
+
+ private:
+  static Chunk make(const Layout<T>& y, int64_t rows, Arena<T>& arena, const Extras& extras) {
+    if constexpr (sizeof...(Extra) == 1)
+      return Chunk(y, rows, extras.values[0], arena);
+    else
+      return Chunk(y, rows, arena);
+  }
+  static int64_t chunk_size(const Layout<T>& y, int64_t batch, Extra... extra) {
+    Arena<T> piece(nullptr);
+    make(y, chunk_rows(batch, 0).count, piece, Extras{{extra...}});
+    return piece.used();
+  }
+};
+
+template <class T>
+using NetworkTape = Parts<T, HeadTape<T>, LstmTape<T>, bool>;  // extra: keep every step (true)
+template <class T>
+using NetworkAdjoints = Parts<T, HeadAdjoints<T>, LstmAdjoints<T>>;
+template <class T>
+using NetworkTangents = Parts<T, HeadTangents<T>, LstmTangents<T>, bool>;  // extra: input moves
+
+// A chunk's working memory and its share of the gradients, which are summed in the chunks' order.
+template <class T>
+struct ChunkScratch {
+  ChunkScratch(const Layout<T>& y, int64_t rows, Arena<T>& arena) : lstm(y, rows, arena) {
+    gradient = arena.take(y.dense);
+    film_gradient = arena.take(2 * y.T_ * y.F);
+  }
+  LstmScratch<T> lstm;
+  T* gradient;
+  T* film_gradient;
+};
+template <class T>
+struct NoHead {
+  NoHead(const Layout<T>&, int64_t, Arena<T>&) {}
+};
+template <class T>
+using NetworkScratch = Parts<T, NoHead<T>, ChunkScratch<T>>;
+
+// Runs body(chunk index) over the chunks of a batch.
+template <class Body>
+inline void for_each_chunk(int64_t batch, const Parallel& parallel, const Body& body) {
+  const int64_t chunks = chunk_count(batch);
+  if (chunks == 1)
+    body(0);
+  else
+    parallel.run(
+        chunks, [](void* context, int64_t index) { (*static_cast<const Body*>(context))(index); },
+        const_cast<Body*>(&body));
+}
+
+template <class T>
+inline void network_forward(const Layout<T>& y, const Batch<T>& batch, const T* packed,
+                            const NetworkTape<T>& tape, T* logits, T* batch_mean,
+                            T* batch_variance, const Parallel& parallel) {
+  const int64_t series = y.T_ * y.F;
+  for_each_chunk(batch.size, parallel, [&](int64_t index) {
+    const Rows rows = chunk_rows(batch.size, index);
+    const LstmTape<T> chunk = tape.chunk(index);
+    lstm_forward(y, rows.count, batch.x + rows.begin * series, batch.film, batch.film + series,
+                 batch.mask == nullptr ? nullptr : batch.mask + rows.begin * y.H, packed, chunk);
+    const T* hidden = chunk.hidden + (y.T_ - 1) * rows.count * y.row;
+    for (int64_t r = 0; r < rows.count; ++r) {
+      T* to = tape.head.normal + (rows.begin + r) * y.wide;
+      copy(y.padded, hidden + r * y.row, to);
+      fill<T>(y.wide - y.padded, 0, to + y.padded);
+    }
+  });
+  head_forward(y, batch.size, packed, batch.film + 2 * series, batch.batch_statistics,
+               batch.running_mean, batch.running_variance, tape.head, logits, batch_mean,
+               batch_variance);
+}
+
+// Sums the chunks' shares, in order, into the packed gradient's LSTM part and the input FiLM's
+// gradient.
+template <class T>
+inline void sum_chunks(const Layout<T>& y, int64_t batch, const NetworkScratch<T>& scratch,
+                       T* gradient, T* film_gradient) {
+  const int64_t film = 2 * y.T_ * y.F;
+  const ChunkScratch<T> first = scratch.chunk(0);
+  copy(y.dense, first.gradient, gradient);
+  copy(film, first.film_gradient, film_gradient);
+  for (int64_t index = 1; index < chunk_count(batch); ++index) {
+    const ChunkScratch<T> chunk = scratch.chunk(index);
+    for (int64_t at = 0; at < y.dense; ++at) gradient[at] += chunk.gradient[at];
+    for (int64_t at = 0; at < film; ++at) film_gradient[at] += chunk.film_gradient[at];
+  }
+}
+
+// A single chunk's share goes straight to its place; of several, each has its own.
+template <class T>
+inline T* chunk_target(int64_t batch, T* share, T* place) {
+  return chunk_count(batch) == 1 ? place : share;
+}
+
+// adjoints.head.logits holds the cotangent on entry. gradient is packed, film_gradient flat.
+template <class T>
+inline void network_backward(const Layout<T>& y, const Batch<T>& batch, const Weights<T>& weights,
+                             const NetworkTape<T>& tape, const NetworkAdjoints<T>& adjoints,
+                             const NetworkScratch<T>& scratch, T* gradient, T* film_gradient,
+                             const Parallel& parallel) {
+  const int64_t series = y.T_ * y.F;
+  head_backward(y, batch.size, weights, batch.batch_statistics, tape.head, adjoints.head, gradient,
+                film_gradient + 2 * series);
+  for_each_chunk(batch.size, parallel, [&](int64_t index) {
+    const Rows rows = chunk_rows(batch.size, index);
+    const ChunkScratch<T> mine = scratch.chunk(index);
+    T* film = chunk_target(batch.size, mine.film_gradient, film_gradient);
+    fill<T>(2 * series, 0, film);
+    lstm_backward(y, rows.count, batch.x + rows.begin * series, batch.film, batch.film + series,
+                  weights, tape.chunk(index), adjoints.head.before_norm + rows.begin * y.wide,
+                  y.wide, adjoints.chunk(index), mine.lstm,
+                  chunk_target(batch.size, mine.gradient, gradient), film, film + series);
+  });
+  if (chunk_count(batch.size) > 1) sum_chunks(y, batch.size, scratch, gradient, film_gradient);
+}
+
+// A direction in packed weights and their transposes, FiLM (flat or null) and x (or null).
+template <class T>
+struct Direction {
+  Weights<T> weights;
+  const T* film;
+  const T* x;
+
+  LstmDirection<T> of_lstm(const Layout<T>& y, const Rows& rows) const {
+    const int64_t series = y.T_ * y.F;
+    return {weights, film, film == nullptr ? nullptr : film + series,
+            x == nullptr ? nullptr : x + rows.begin * series};
+  }
+};
+
+template <class T>
+inline void network_tangent_forward(const Layout<T>& y, const Batch<T>& batch, const T* packed,
+                                    const NetworkTape<T>& tape, const Direction<T>& direction,
+                                    const NetworkTangents<T>& tangents, T* logits_dot,
+                                    const Parallel& parallel) {
+  const int64_t series = y.T_ * y.F;
+  for_each_chunk(batch.size, parallel, [&](int64_t index) {
+    const Rows rows = chunk_rows(batch.size, index);
+    const LstmTangents<T> mine = tangents.chunk(index);
+    lstm_tangent_forward(y, rows.count, batch.x + rows.begin * series, batch.film, packed,
+                         tape.chunk(index), direction.of_lstm(y, rows), mine);
+    const T* hidden = mine.hidden + (y.T_ - 1) * rows.count * y.row;
+    for (int64_t r = 0; r < rows.count; ++r) {
+      T* to = tangents.head.normal + (rows.begin + r) * y.wide;
+      copy(y.padded, hidden + r * y.row, to);
+      fill<T>(y.wide - y.padded, 0, to + y.padded);
+    }
+  });
+  head_tangent_forward(y, batch.size, packed, direction.weights.packed,
+                       direction.film == nullptr ? nullptr : direction.film + 2 * series,
+                       batch.batch_statistics, tape.head, tangents.head, logits_dot);
+}
+
+// cotangent_dot [B]: the tangent of the logits' cotangent, or null = 0.
+template <class T>
+inline void network_tangent_backward(const Layout<T>& y, const Batch<T>& batch,
+                                     const Weights<T>& weights, const NetworkTape<T>& tape,
+                                     const NetworkAdjoints<T>& adjoints,
+                                     const Direction<T>& direction,
+                                     const NetworkTangents<T>& tangents, const T* cotangent_dot,
+                                     const NetworkScratch<T>& scratch, T* gradient_dot,
+                                     T* film_gradient_dot, const Parallel& parallel) {
+  const int64_t series = y.T_ * y.F;
+  head_tangent_backward(y, batch.size, weights, direction.weights, batch.batch_statistics,
+                        tape.head, adjoints.head, tangents.head, cotangent_dot, gradient_dot,
+                        film_gradient_dot + 2 * series);
+  for_each_chunk(batch.size, parallel, [&](int64_t index) {
+    const Rows rows = chunk_rows(batch.size, index);
+    const ChunkScratch<T> mine = scratch.chunk(index);
+    T* film = chunk_target(batch.size, mine.film_gradient, film_gradient_dot);
+    fill<T>(2 * series, 0, film);
+    lstm_tangent_backward(y, rows.count, batch.x + rows.begin * series, batch.film,
+                          batch.film + series, weights, tape.chunk(index), adjoints.chunk(index),
+                          direction.of_lstm(y, rows), tangents.chunk(index),
+                          tangents.head.first + rows.begin * y.wide, y.wide, mine.lstm,
+                          chunk_target(batch.size, mine.gradient, gradient_dot), film,
+                          film + series);
+  });
+  if (chunk_count(batch.size) > 1)
+    sum_chunks(y, batch.size, scratch, gradient_dot, film_gradient_dot);
+}
+
+}  // namespace
+}  // namespace timl

@@ -1,0 +1,107 @@
+// The matrix product everything is made of: a tile of a few rows by 4 vectors of columns, kept in
+// registers while any number of terms A_q B_q is summed into it.
+#pragma once
+
+#include "vector.h"
+
+namespace timl {
+namespace {
+
+// Columns of a tile: four vectors, which for the LSTM are one unit block's four gates.
+template <class T>
+inline constexpr int kTile = 4 * kLanes<T>;
+
+// Rows of a tile: 6 x 4 sums, 4 columns and a broadcast fit 32 registers; 16 registers take 2 rows.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int kTileRows = 6;
+#else
+inline constexpr int kTileRows = 2;
+#endif
+
+// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, :) = the kTile values
+// at b[k * b_stride].
+template <class T>
+struct Term {
+  const T* a;
+  int64_t row_stride;
+  int64_t depth_stride;
+  const T* b;
+  int64_t b_stride;
+  int64_t depth;
+};
+
+// What the sums start from: zero (no rows), one row for all (stride 0: a bias), or C's own rows.
+template <class T>
+struct Start {
+  const T* rows = nullptr;
+  int64_t stride = 0;
+};
+
+template <class T, int Rows>
+TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row,
+                              const Start<T>& start, T* c, int64_t c_stride) {
+  constexpr int W = kLanes<T>;
+  Vector<T> sum[Rows][4];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      sum[r][v] = start.rows == nullptr
+                      ? Vector<T>{}
+                      : load(start.rows + (first_row + r) * start.stride + v * W);
+    }
+  }
+  for (int q = 0; q < count; ++q) {
+    const int64_t row_stride = terms[q].row_stride, depth_stride = terms[q].depth_stride;
+    const int64_t b_stride = terms[q].b_stride;
+    const T* a = terms[q].a + first_row * row_stride;
+    const T* b = terms[q].b;
+    for (int64_t k = terms[q].depth; k > 0; --k) {
+      const Vector<T> b0 = load(b), b1 = load(b + W), b2 = load(b + 2 * W), b3 = load(b + 3 * W);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+        const Vector<T> s = splat(a[r * row_stride]);
+        sum[r][0] += s * b0;
+        sum[r][1] += s * b1;
+        sum[r][2] += s * b2;
+        sum[r][3] += s * b3;
+      }
+      a += depth_stride;
+      b += b_stride;
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) store(c + r * c_stride + v * W, sum[r][v]);
+  }
+}
+
+// C[rows, kTile] = start + sum of the terms. The rows are split evenly over the fewest tiles; each
+// element's sum runs over the terms and k in order whatever the split, so results do not depend
+// on it.
+template <class T>
+inline void product(int64_t rows, const Term<T>* terms, int count, const Start<T>& start, T* c,
+                    int64_t c_stride) {
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  int64_t row = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t height = (rows - row + (tiles - tile) - 1) / (tiles - tile);
+    T* out = c + row * c_stride;
+    switch (height) {
+      case 1: tile_product<T, 1>(terms, count, row, start, out, c_stride); break;
+      case 2: tile_product<T, 2>(terms, count, row, start, out, c_stride); break;
+#if defined(__AVX512F__) || defined(__aarch64__)
+      case 3: tile_product<T, 3>(terms, count, row, start, out, c_stride); break;
+      case 4: tile_product<T, 4>(terms, count, row, start, out, c_stride); break;
+      case 5: tile_product<T, 5>(terms, count, row, start, out, c_stride); break;
+      case 6: tile_product<T, 6>(terms, count, row, start, out, c_stride); break;
+#endif
+      default: __builtin_unreachable();
+    }
+    row += height;
+  }
+}
+
+}  // namespace
+}  // namespace timl

@@ -1,0 +1,163 @@
+// A vector of kLanes<T> scalars, as wide as the instruction set's registers, and the elementary
+// functions of the network on it. Written with the compilers' vector extension, so that one source
+// serves every instruction set; everything is in an anonymous namespace, because the linker must
+// never merge one instruction set's copy into another's object.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#ifndef TIML_VECTOR_BYTES
+#error "the build sets TIML_VECTOR_BYTES to the width of the instruction set's registers"
+#endif
+
+#define TIML_INLINE inline __attribute__((always_inline))
+
+namespace timl {
+namespace {
+
+inline constexpr int kVectorBytes = TIML_VECTOR_BYTES;
+
+template <class T>
+inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef float type __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t integer __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct VectorOf<double> {
+  typedef double type __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t integer __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vector = typename VectorOf<T>::type;
+
+template <class T>
+TIML_INLINE Vector<T> load(const T* source) {
+  Vector<T> v;
+  __builtin_memcpy(&v, source, sizeof v);
+  return v;
+}
+
+template <class T>
+TIML_INLINE void store(T* target, Vector<T> v) {
+  __builtin_memcpy(target, &v, sizeof v);
+}
+
+template <class T>
+TIML_INLINE Vector<T> splat(T x) {
+  return x - Vector<T>{};
+}
+
+// Sum of the lanes, always in the same order.
+template <class T>
+TIML_INLINE T sum_lanes(Vector<T> v) {
+  T total = 0;
+  for (int lane = 0; lane < kLanes<T>; ++lane) total += v[lane];
+  return total;
+}
+
+// Constants of the exponential: the range is reduced by multiples of ln 2 in two parts (the first
+// has so few bits that its product with n is exact), then a Taylor polynomial of e^r - 1 on
+// |r| <= ln(2)/2 whose remainder, (ln(2)/2)^(degree+1) / (degree+1)!, is below half an ulp.
+template <class T>
+struct Exponential;
+template <>
+struct Exponential<float> {
+  static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+  static constexpr int kMantissaBits = 23, kBias = 127, kDegree = 7;
+  static constexpr float kLargest = 87.0f;  // e^x stays a normal number
+  static constexpr float kSaturated = 10.0f;  // tanh(x) rounds to 1 beyond it
+};
+template <>
+struct Exponential<double> {
+  static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double kLn2High = 0.693145751953125, kLn2Low = 1.42860682030941723212e-6;
+  static constexpr int kMantissaBits = 52, kBias = 1023, kDegree = 13;
+  static constexpr double kLargest = 707.0;
+  static constexpr double kSaturated = 20.0;
+};
+
+inline constexpr double kInverseFactorial[] = {
+    1.0,           1.0,            1.0 / 2,         1.0 / 6,          1.0 / 24,
+    1.0 / 120,     1.0 / 720,      1.0 / 5040,      1.0 / 40320,      1.0 / 362880,
+    1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
+
+// e^x = scale * (1 + fraction): scale a power of two, fraction = e^r - 1 with all its digits.
+template <class T>
+TIML_INLINE void split_exponential(Vector<T> x, Vector<T>& scale, Vector<T>& fraction) {
+  using E = Exponential<T>;
+  using Integer = typename VectorOf<T>::integer;
+  const Vector<T> rounded = x * static_cast<T>(1.4426950408889634) + E::kRound;
+  const Vector<T> n = rounded - E::kRound;
+  const Vector<T> r = (x - n * E::kLn2High) - n * E::kLn2Low;
+  // The low bits of `rounded` hold n; moved into the exponent's place they make 2^n.
+  const Integer exponent = ((Integer)rounded << E::kMantissaBits);
+  const Vector<T> one = splat<T>(1);
+  scale = (Vector<T>)(exponent + (Integer)one);
+  Vector<T> p = splat<T>(static_cast<T>(kInverseFactorial[E::kDegree]));
+#pragma GCC unroll 16
+  for (int k = E::kDegree - 1; k >= 1; --k) p = p * r + static_cast<T>(kInverseFactorial[k]);
+  fraction = p * r;
+}
+
+template <class T>
+TIML_INLINE Vector<T> clamp(Vector<T> x, T low, T high) {
+  x = x < low ? splat(low) : x;
+  return x > high ? splat(high) : x;
+}
+
+template <class T>
+TIML_INLINE Vector<T> exponential(Vector<T> x) {
+  Vector<T> scale, fraction;
+  split_exponential<T>(clamp<T>(x, -Exponential<T>::kLargest, Exponential<T>::kLargest), scale,
+                       fraction);
+  return scale + scale * fraction;
+}
+
+// 1 / (1 + e^-x), accurate relative to itself in both tails.
+template <class T>
+TIML_INLINE Vector<T> sigmoid(Vector<T> x) {
+  return T(1) / (T(1) + exponential<T>(-x));
+}
+
+// tanh x = m / (m + 2) with m = e^2x - 1 formed without cancellation, so that small x keep all
+// their digits.
+template <class T>
+TIML_INLINE Vector<T> hyperbolic_tangent(Vector<T> x) {
+  const T limit = Exponential<T>::kSaturated;
+  Vector<T> scale, fraction;
+  split_exponential<T>(clamp<T>(x + x, -2 * limit, 2 * limit), scale, fraction);
+  const Vector<T> minus_one = scale * fraction + (scale - T(1));
+  return minus_one / (minus_one + T(2));
+}
+
+// Standard normal density and distribution function, for GELU and its derivatives.
+// float: the upper tail by Abramowitz & Stegun 7.1.26 (absolute error of erf below 1.5e-7), whose
+// exponential is the density's. double: the C library's erfc, lane by lane.
+TIML_INLINE void normal_functions(Vector<float> u, Vector<float>& density, Vector<float>& distribution) {
+  const Vector<float> size = u < 0.0f ? -u : u;
+  const Vector<float> e = exponential<float>(-0.5f * u * u);
+  const Vector<float> t = 1.0f / (1.0f + (0.3275911f * 0.70710678f) * size);
+  Vector<float> p = splat(1.061405429f);
+  p = p * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const Vector<float> tail = 0.5f * p * t * e;
+  density = 0.39894228f * e;
+  distribution = u < 0.0f ? tail : 1.0f - tail;
+}
+TIML_INLINE void normal_functions(Vector<double> u, Vector<double>& density, Vector<double>& distribution) {
+  density = 0.3989422804014326779 * exponential<double>(-0.5 * u * u);
+  for (int lane = 0; lane < kLanes<double>; ++lane)
+    distribution[lane] = 0.5 * std::erfc(-0.70710678118654752440 * u[lane]);
+}
+
+}  // namespace
+}  // namespace timl

@@ -1,0 +1,372 @@
+"""The engine's operators in PyTorch: `network`, differentiable twice, and `meta_gradient`.
+
+The compiled module registers `torch.ops.timl.*` for the CPU. Here they get what PyTorch takes in
+Python: autograd formulas (backward is the engine's `backward`, double backward its `tangent`; a
+third derivative raises) and fake kernels for `torch.compile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from timl import _core
+from timl.layout import MetaGradient
+
+__all__ = ["meta_gradient", "network"]
+
+_operators = torch.ops.timl
+
+# arguments of torch.ops.timl.network in order: x, weights, film, mask, running mean, running
+# variance, hidden, layers
+_NETWORK_ARGUMENTS = 8
+# those of network_backward: the cotangent, six tensors, the tape, hidden, layers, x_gradient
+_BACKWARD_ARGUMENTS = 11
+
+
+def network(
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    mask: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
+    *,
+    hidden: int,
+    layers: int,
+    batch_statistics: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the logits of one task's series by the engine.
+
+    Differentiable twice by `x`, `weights` and `film`; a third derivative, forward-mode
+    differentiation and transforms of `torch.func` raise.
+
+    Parameters
+    ----------
+    x
+        Series, float32 or float64 [B, T, F], finite; B at least 2 with batch statistics.
+    weights, film
+        [P] and [Phi], in the order of `timl.layout`, of the dtype of `x` as all others.
+    mask
+        Variational dropout mask, [B, H]; None for ones. A constant to differentiation.
+    running_mean, running_var
+        [L, H], used without batch statistics.
+    hidden, layers
+        H and L.
+    batch_statistics
+        Normalise by the batch's own statistics (training) instead of the running ones.
+
+    Returns
+    -------
+    logits : torch.Tensor
+        [B].
+    batch_mean, batch_variance : torch.Tensor
+        [L, H], the variance biased, not differentiable; [0, H] without batch statistics.
+
+    Raises
+    ------
+    RuntimeError
+        A shape, dtype or device is wrong, a value of `x` is not finite, the mask requires a
+        gradient, or an input carries a forward-mode tangent.
+    """
+    if mask is not None and mask.requires_grad:
+        raise RuntimeError(
+            f"timl.network: mask {list(mask.shape)} requires a gradient, but a dropout mask is a "
+            f"constant here: pass mask.detach()"
+        )
+    differentiable = (x, weights, film)
+    _refuse_tangents(*differentiable)
+    if (
+        not batch_statistics
+        and mask is None
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in differentiable))
+    ):
+        logits: Tensor = _operators.network_evaluate(
+            x, weights, film, running_mean, running_var, hidden, layers
+        )
+        empty = running_mean.new_empty(0, hidden)
+        return logits, empty, empty
+    statistics = (None, None) if batch_statistics else (running_mean, running_var)
+    logits, mean, variance, _ = _operators.network(
+        x, weights, film, mask, *statistics, hidden, layers
+    )
+    return logits, mean, variance
+
+
+def meta_gradient(
+    support_x: Tensor,
+    support_y: Tensor,
+    query_x: Tensor,
+    query_y: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    support_mask: Tensor | None,
+    query_mask: Tensor | None,
+    step_sizes: Tensor,
+    *,
+    hidden: int,
+    layers: int,
+    order: int,
+) -> MetaGradient:
+    """Adapt to each task by S inner steps and differentiate the mean query loss, in the engine.
+
+    Parameters
+    ----------
+    support_x, support_y
+        [N, S, B, T, F] and [N, S, B], labels 0 or 1: one support set for each inner step.
+    query_x, query_y
+        [N, Q, T, F] and [N, Q].
+    weights, film
+        [P] and [N, Phi], in the order of `timl.layout`.
+    support_mask, query_mask
+        Variational dropout masks, [N, S, B, H] and [N, Q, H], or None for no dropout.
+    step_sizes
+        Inner step sizes, [S, L + 4]: one for each inner step and parameter tensor.
+    hidden, layers
+        H and L.
+    order
+        2 exact second order; 1 first order (FOMAML); 0 losses only.
+
+    Returns
+    -------
+    MetaGradient
+        See its fields; nothing is attached to a graph.
+
+    Raises
+    ------
+    RuntimeError
+        A shape, dtype or device is wrong, a value is not finite, or a label is not 0 or 1.
+    """
+    with torch.no_grad():
+        return MetaGradient(
+            *_in_order_of_fields(
+                _operators.meta_gradient(
+                    support_x,
+                    support_y,
+                    query_x,
+                    query_y,
+                    weights,
+                    film,
+                    support_mask,
+                    query_mask,
+                    step_sizes,
+                    hidden,
+                    layers,
+                    order,
+                ),
+                order,
+            )
+        )
+
+
+def _in_order_of_fields(results: tuple[Tensor, ...], order: int) -> tuple[Tensor, ...]:
+    """Gradients that were not asked for are [0], whatever their other dimensions."""
+    if order > 0:
+        return results
+    return (*results[:3], *(gradient.reshape(-1) for gradient in results[3:6]), *results[6:])
+
+
+def _refuse_tangents(*tensors: Tensor) -> None:
+    """Raise if a tensor carries a forward-mode tangent: it would be dropped silently."""
+    if torch.compiler.is_compiling():
+        return
+    for tensor in tensors:
+        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise RuntimeError(
+                "timl.network has no forward-mode derivative: use reverse mode "
+                "(torch.autograd.grad with create_graph=True for second derivatives)"
+            )
+
+
+# --- autograd ---------------------------------------------------------------------------------
+
+
+def _network_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, hidden, layers = inputs
+    _, mean, variance, tape = output
+    ctx.mark_non_differentiable(mean, variance, tape)
+    ctx.save_for_backward(*tensors, tape)
+    ctx.sizes = (hidden, layers)
+
+
+def _network_backward(ctx: Any, cotangent: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    *tensors, tape = ctx.saved_tensors
+    wants_x = ctx.needs_input_grad[0]
+    x, weights, film, _ = _operators.network_backward(
+        cotangent, *tensors, tape, *ctx.sizes, wants_x
+    )
+    return (x if wants_x else None, weights, film, *[None] * (_NETWORK_ARGUMENTS - 3))
+
+
+def _backward_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, *tensors, hidden, layers, x_gradient = inputs
+    adjoints = output[3]
+    ctx.mark_non_differentiable(adjoints)
+    ctx.save_for_backward(*tensors, adjoints)
+    ctx.sizes = (hidden, layers)
+    ctx.x_gradient = x_gradient
+
+
+def _double_backward(
+    ctx: Any, x_direction: Tensor, weights_direction: Tensor, film_direction: Tensor, _: Tensor
+) -> tuple[Tensor | None, ...]:
+    # <v, gradient of (cotangent . logits)> differentiated: by the cotangent it is the logits'
+    # tangent along v, by (x, weights, film) the gradient's tangent along v.
+    wants_x = ctx.needs_input_grad[1]
+    logits, x, weights, film = _operators.network_tangent(
+        *ctx.saved_tensors,
+        x_direction if ctx.x_gradient else None,
+        weights_direction,
+        film_direction,
+        *ctx.sizes,
+        wants_x,
+    )
+    rest = [None] * (_BACKWARD_ARGUMENTS - 4)
+    return (logits, x if wants_x else None, weights, film, *rest)
+
+
+def _refuse(what: str) -> Callable[..., Any]:
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        raise RuntimeError(what)
+
+    return backward
+
+
+torch.library.register_autograd(
+    "timl::network", _network_backward, setup_context=_network_context
+)
+torch.library.register_autograd(
+    "timl::network_backward", _double_backward, setup_context=_backward_context
+)
+torch.library.register_autograd(
+    "timl::network_tangent",
+    _refuse(
+        "timl.network is differentiable twice, and a third derivative was asked for: detach the "
+        "second derivatives, or use timl.reference.network"
+    ),
+)
+torch.library.register_autograd(
+    "timl::network_evaluate",
+    _refuse("torch.ops.timl.network_evaluate has no gradient: use timl.nn.operators.network"),
+)
+torch.library.register_autograd(
+    "timl::meta_gradient",
+    _refuse("timl.meta_gradient's results are not differentiable: it returns the gradient itself"),
+)
+
+
+# --- fake kernels -----------------------------------------------------------------------------
+
+
+def _buffers(x: Tensor, hidden: int, layers: int) -> tuple[Tensor, Tensor]:
+    """Return an empty tape and empty adjoints, as large as the operators make them."""
+    batch, steps, bands = x.shape
+    row = (
+        _core.buffer_row_float64 if x.dtype == torch.float64 else _core.buffer_row_float32
+    )
+    tape, adjoints = row(int(steps), int(bands), int(hidden), int(layers))
+    rows = batch + batch // 48 + 1
+    return x.new_empty(rows * tape), x.new_empty(rows * adjoints)
+
+
+@torch.library.register_fake("timl::network")
+def _(
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    mask: Tensor | None,
+    running_mean: Tensor | None,
+    running_variance: Tensor | None,
+    hidden: int,
+    layers: int,
+) -> tuple[Tensor, ...]:
+    norms = layers if running_mean is None else 0
+    statistics = x.new_empty(norms, hidden), x.new_empty(norms, hidden)
+    return x.new_empty(x.shape[0]), *statistics, _buffers(x, hidden, layers)[0]
+
+
+@torch.library.register_fake("timl::network_backward")
+def _(
+    cotangent: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    mask: Tensor | None,
+    running_mean: Tensor | None,
+    running_variance: Tensor | None,
+    tape: Tensor,
+    hidden: int,
+    layers: int,
+    x_gradient: bool,
+) -> tuple[Tensor, ...]:
+    x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
+    adjoints = _buffers(x, hidden, layers)[1]
+    return x_out, x.new_empty(weights.shape), x.new_empty(film.shape), adjoints
+
+
+@torch.library.register_fake("timl::network_tangent")
+def _(
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    mask: Tensor | None,
+    running_mean: Tensor | None,
+    running_variance: Tensor | None,
+    tape: Tensor,
+    adjoints: Tensor,
+    x_direction: Tensor | None,
+    weights_direction: Tensor,
+    film_direction: Tensor | None,
+    hidden: int,
+    layers: int,
+    x_gradient: bool,
+) -> tuple[Tensor, ...]:
+    x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
+    return x.new_empty(x.shape[0]), x_out, x.new_empty(weights.shape), x.new_empty(film.shape)
+
+
+@torch.library.register_fake("timl::network_evaluate")
+def _(
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    running_mean: Tensor,
+    running_variance: Tensor,
+    hidden: int,
+    layers: int,
+) -> Tensor:
+    return x.new_empty(x.shape[0])
+
+
+@torch.library.register_fake("timl::meta_gradient")
+def _(
+    support_x: Tensor,
+    support_y: Tensor,
+    query_x: Tensor,
+    query_y: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    support_mask: Tensor | None,
+    query_mask: Tensor | None,
+    step_sizes: Tensor,
+    hidden: int,
+    layers: int,
+    order: int,
+) -> tuple[Tensor, ...]:
+    tasks, steps = support_x.shape[:2]
+    wanted = order > 0
+    new = support_x.new_empty
+    return (
+        new(tasks),
+        new(query_y.shape),
+        new(tasks, steps),
+        new(weights.shape if wanted else 0),
+        new(tasks if wanted else 0, film.shape[1]),
+        new(steps if wanted else 0, step_sizes.shape[1]),
+        new(tasks, steps + 1, layers, hidden),
+        new(tasks, steps + 1, layers, hidden),
+    )
