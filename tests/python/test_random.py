@@ -16,13 +16,14 @@ KEY = {"seed": 2**40 + 3, "task": 5, "epoch": 2, "step": 1, "purpose": Purpose.T
 def test_every_part_of_the_key_matters(draw):
     first = draw(**KEY)
     np.testing.assert_array_equal(first, draw(**KEY))
-    for name, value in {
+    others = {
         "seed": 3,
         "task": 6,
         "epoch": 3,
         "step": 2,
         "purpose": Purpose.SAMPLING,
-    }.items():
+    }
+    for name, value in others.items():
         assert not np.array_equal(first, draw(**{**KEY, name: value})), name
 
 
