@@ -74,7 +74,7 @@ def film_shapes(steps: int, bands: int, hidden: int, layers: int) -> dict[str, S
     return shapes
 
 
-def sizes(shapes: dict[str, Shape]) -> list[int]:
+def counts(shapes: dict[str, Shape]) -> list[int]:
     """Return how many numbers each tensor of a table holds, in order."""
     return [math.prod(shape) for shape in shapes.values()]
 
@@ -109,12 +109,12 @@ def unflatten(flat: Tensor, shapes: dict[str, Shape]) -> dict[str, Tensor]:
     ValueError
         The vector's shape is not [sum of the table's sizes].
     """
-    count = sum(sizes(shapes))
+    count = sum(counts(shapes))
     if flat.shape != (count,):
         raise ValueError(
             f"expected a vector of [{count}] numbers for {shapes}, got {[*flat.shape]}"
         )
-    pieces = torch.split(flat, sizes(shapes))
+    pieces = torch.split(flat, counts(shapes))
     return {
         name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
     }

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from timl.reference.philox import philox
 
-__all__ = ["Index", "Purpose", "normal", "permutation", "uniform"]
+__all__ = ["Index", "Purpose", "dropout_mask", "normal", "permutation", "uniform"]
 
 Index = int | np.integer | npt.NDArray[np.integer]
 """One index, or an array of them: then a whole batch is drawn in one call."""
@@ -125,6 +125,28 @@ def normal(
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
     numbers = pairs.reshape(words.shape)[..., :count].astype(np.float32)
     return numbers.reshape(*words.shape[:-1], *shape)
+
+
+def dropout_mask(
+    shape: tuple[int, ...],
+    rate: float,
+    *,
+    seed: int,
+    task: Index = 0,
+    epoch: Index = 0,
+    step: Index = 0,
+    purpose: Purpose | int,
+) -> npt.NDArray[np.float32]:
+    """Draw a dropout mask: 0 with probability `rate` in [0, 1), else 1 / (1 - rate).
+
+    Other parameters and the result's shape as of :func:`uniform`.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be in [0, 1), but is {rate}")
+    u = uniform(shape, seed=seed, task=task, epoch=epoch, step=step, purpose=purpose)
+    mask: npt.NDArray[np.float32] = (u >= np.float32(rate)).astype(np.float32)
+    mask *= np.float32(1 / (1 - rate))
+    return mask
 
 
 def permutation(

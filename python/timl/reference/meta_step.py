@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from timl.layout import MetaGradient, sizes, weight_shapes
+from timl import layout
+from timl.layout import MetaGradient
 from timl.reference.network import binary_cross_entropy_with_logits, network
 
 
@@ -52,7 +53,9 @@ def meta_gradient(
         See its fields.
     """
     tasks, steps, _, _, bands = support_x.shape
-    counts = torch.tensor(sizes(weight_shapes(bands, hidden, layers)), device=weights.device)
+    counts = torch.tensor(
+        layout.counts(layout.weight_shapes(bands, hidden, layers)), device=weights.device
+    )
     unused = weights.new_zeros(layers, hidden)  # running statistics do not enter a training pass
 
     def forward(x: Tensor, w: Tensor, phi: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:

@@ -5,19 +5,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timl import reference
-from timl.layout import sizes
+from timl.layout import counts
 
 SIZES = [(3, 4, 8, 2), (1, 5, 8, 1), (2, 3, 16, 3)]  # T, F, H, L
 
 
 def problem(steps, bands, hidden, layers, batch=6, seed=0):
     draw = torch.Generator().manual_seed(seed)
-    count = sum(sizes(reference.weight_shapes(bands, hidden, layers)))
+    total = sum(counts(reference.weight_shapes(bands, hidden, layers)))
     normal = lambda *shape: torch.randn(*shape, generator=draw, dtype=torch.float64)  # noqa: E731
     film = reference.identity_film(steps, bands, hidden, layers, dtype=torch.float64)
     return {
         "x": normal(batch, steps, bands),
-        "weights": normal(count) / hidden**0.5,
+        "weights": normal(total) / hidden**0.5,
         "film": film + 0.3 * normal(film.numel()),
         "mask": torch.bernoulli(torch.full((batch, hidden), 0.8).double(), generator=draw) / 0.8,
         "running_mean": 0.1 * normal(layers, hidden),
@@ -26,7 +26,7 @@ def problem(steps, bands, hidden, layers, batch=6, seed=0):
 
 
 def test_layout_of_the_paper_size():
-    assert sum(sizes(reference.weight_shapes(18, 128, 2))) == 91_777
+    assert sum(counts(reference.weight_shapes(18, 128, 2))) == 91_777
     assert list(reference.weight_shapes(18, 128, 2)) == [
         "input_weight", "hidden_weight", "gate_bias", "dense.0.weight", "dense.1.weight",
         "dense.1.bias",
@@ -196,8 +196,8 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights():
         case["support_x"][0, 0], case["support_y"][0, 0], weights, film, case["support_mask"][0, 0]
     )
     (gradient,) = torch.autograd.grad(support_loss, weights)
-    counts = torch.tensor(sizes(reference.weight_shapes(size[1], size[2], size[3])))
-    rates = torch.cat([a.expand(n) for a, n in zip(case["step_sizes"][0], counts, strict=True)])
+    numbers = counts(reference.weight_shapes(size[1], size[2], size[3]))
+    rates = torch.cat([a.expand(n) for a, n in zip(case["step_sizes"][0], numbers, strict=True)])
     adapted = (weights - rates * gradient).detach().requires_grad_()
     query_loss, logits, query_mean = loss(
         case["query_x"][0], case["query_y"][0], adapted, film, case["query_mask"][0]
