@@ -132,6 +132,18 @@ def test_dropout_is_on_in_training_only_and_follows_its_rate():
         classifier(x)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_compiles_to_one_graph(training):
+    classifier = small(dropout=0.0).train(training)
+    twice = copy.deepcopy(classifier)
+    compiled = torch.compile(twice, fullgraph=True, backend="aot_eager")
+    x = batch(classifier)
+    for module in (classifier, compiled):
+        module(x).square().sum().backward()
+    torch.testing.assert_close(twice.hidden_weight.grad, classifier.hidden_weight.grad)
+    torch.testing.assert_close(twice.running_var, classifier.running_var)
+
+
 def test_copies_and_pickles_keep_the_tasks_film():
     classifier = small().eval()
     classifier.film.add_(torch.randn_like(classifier.film))
