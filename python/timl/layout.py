@@ -1,0 +1,120 @@
+"""Where each number of the network stands: names, shapes and order of weights and FiLM values.
+
+The engine, its twin and the modules all read the flat vectors `weights` [P] and `film` [Phi]
+in the order of these tables, row-major.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.1
+
+
+class MetaGradient(NamedTuple):
+    """Losses and gradients of one meta-batch; all tensors detached.
+
+    N tasks, S inner steps, Q query samples, L dense layers, H hidden units, P weights, Phi FiLM
+    values. "Of the mean" is of the mean over tasks of the query losses. The three gradients are
+    empty ([0]) where only losses were asked for.
+    """
+
+    loss: Tensor
+    """Query loss of each task after adaptation, [N]."""
+    logits: Tensor
+    """Query logits after adaptation, [N, Q]."""
+    support_loss: Tensor
+    """Support loss before each inner step, [N, S]."""
+    weights_gradient: Tensor
+    """Gradient of the mean by the weights, [P]."""
+    film_gradient: Tensor
+    """Gradient of the mean by each task's FiLM values, [N, Phi]."""
+    step_size_gradient: Tensor
+    """Gradient of the mean by the inner step sizes, [S, L + 4]."""
+    batch_mean: Tensor
+    """Batch means of the support passes in order, then of the query pass, [N, S + 1, L, H]."""
+    batch_variance: Tensor
+    """Biased batch variances of the same passes, [N, S + 1, L, H]."""
+
+
+def weight_shapes(bands: int, hidden: int, layers: int) -> dict[str, Shape]:
+    """Return the shapes of the classifier's L + 4 parameter tensors, by name and in order.
+
+    The rows of the LSTM's tensors are the gates input, forget, candidate, output.
+    """
+    shapes: dict[str, Shape] = {
+        "input_weight": (4 * hidden, bands),
+        "hidden_weight": (4 * hidden, hidden),
+        "gate_bias": (4 * hidden,),
+    }
+    for layer in range(layers - 1):
+        shapes[f"dense.{layer}.weight"] = (hidden, hidden)
+    shapes[f"dense.{layers - 1}.weight"] = (1, hidden)
+    shapes[f"dense.{layers - 1}.bias"] = (1,)
+    return shapes
+
+
+def film_shapes(steps: int, bands: int, hidden: int, layers: int) -> dict[str, Shape]:
+    """Return the shapes of a task's FiLM values, by name and in order.
+
+    Pair 0 modulates the input, pair l = 1 .. L the input of dense layer l.
+    """
+    shapes: dict[str, Shape] = {"gamma_0": (steps, bands), "beta_0": (steps, bands)}
+    for layer in range(1, layers + 1):
+        shapes[f"gamma_{layer}"] = (hidden,)
+        shapes[f"beta_{layer}"] = (hidden,)
+    return shapes
+
+
+def counts(shapes: dict[str, Shape]) -> list[int]:
+    """Return how many numbers each tensor of a table holds, in order."""
+    return [math.prod(shape) for shape in shapes.values()]
+
+
+def identity_film(
+    steps: int,
+    bands: int,
+    hidden: int,
+    layers: int,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Return the FiLM values that change nothing, [Phi]: every gamma 1, every beta 0."""
+    shapes = film_shapes(steps, bands, hidden, layers)
+    return flatten(
+        torch.full(shape, float(name.startswith("gamma")), dtype=dtype, device=device)
+        for name, shape in shapes.items()
+    )
+
+
+def flatten(tensors: Iterable[Tensor]) -> Tensor:
+    """Return one vector of all the numbers of the tensors, in order; differentiable."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def unflatten(flat: Tensor, shapes: dict[str, Shape]) -> dict[str, Tensor]:
+    """Return views of a flat vector as the tensors of a table; differentiable.
+
+    Raises
+    ------
+    ValueError
+        The vector's shape is not [sum of the table's sizes].
+    """
+    count = sum(counts(shapes))
+    if flat.shape != (count,):
+        raise ValueError(
+            f"expected a vector of [{count}] numbers for {shapes}, got {[*flat.shape]}"
+        )
+    pieces = torch.split(flat, counts(shapes))
+    return {
+        name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
+    }

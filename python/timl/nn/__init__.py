@@ -1,0 +1,8 @@
+"""The models as ordinary PyTorch modules, and their checkpoints."""
+
+from timl.nn.classifier import Classifier
+from timl.nn.encoder import TaskEncoder
+from timl.nn.threads import one_thread
+from timl.nn.timl import TIML
+
+__all__ = ["TIML", "Classifier", "TaskEncoder", "one_thread"]

@@ -1,0 +1,199 @@
+"""The crop classifier: an LSTM and dense layers, modulated by one task's FiLM values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from timl.layout import BATCH_NORM_MOMENTUM, flatten, identity_film
+from timl.nn import operators
+from timl.nn.checks import require_finite, require_rate, require_sizes, require_tensor
+
+
+class Normalization(TypedDict):
+    """How the series a model was trained on were prepared."""
+
+    mean: npt.NDArray[np.float64]
+    """Subtracted from each band, [bands]."""
+    std: npt.NDArray[np.float64]
+    """Then each band is divided by it, [bands]."""
+    ndvi: str
+    """Which index the NDVI column holds."""
+
+
+class Classifier(nn.Module):
+    """Crop classifier of one task (paper, section 4; DESIGN.md, "The network of one task").
+
+    In training mode a pass normalises with its batch's statistics, draws a variational dropout
+    mask from PyTorch's generator and moves the running statistics; in evaluation mode it uses the
+    running statistics and no mask.
+
+    Parameters
+    ----------
+    bands, steps
+        Input bands F and time steps T.
+    hidden
+        Units H of the LSTM and the dense layers.
+    layers
+        Dense layers L, at least 1; the last has one output.
+    dropout
+        Variational dropout rate, in [0, 1); a plain attribute that may be changed at any time.
+
+    Attributes
+    ----------
+    input_weight, hidden_weight, gate_bias : torch.nn.Parameter
+        [4H, F], [4H, H], [4H]; gates in the order input, forget, candidate, output.
+    dense : torch.nn.ModuleList
+        L linear layers; only the last has a bias.
+    film : torch.Tensor
+        FiLM values used where none are passed, [Phi] in the order of `timl.layout.film_shapes`;
+        at first those that change nothing.
+    running_mean, running_var : torch.Tensor
+        [L, H]: after the LSTM and after each dense layer but the last.
+    num_batches_tracked : torch.Tensor
+        int64 []: passes that moved the running statistics.
+    normalization : dict or None
+        How inputs are prepared: mean [F], std [F], and which index the NDVI column holds.
+
+    Raises
+    ------
+    ValueError
+        A size is no integer of at least 1, or the dropout rate is not in [0, 1).
+    """
+
+    film: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        bands: int = 18,
+        steps: int = 12,
+        hidden: int = 128,
+        layers: int = 2,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        require_sizes(bands=bands, steps=steps, hidden=hidden, layers=layers)
+        require_rate("dropout", dropout)
+        self.bands, self.steps, self.hidden, self.layers = bands, steps, hidden, layers
+        self.dropout = dropout
+        self.normalization: Normalization | None = None
+
+        self.input_weight = nn.Parameter(torch.empty(4 * hidden, bands))
+        self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden))
+        self.gate_bias = nn.Parameter(torch.empty(4 * hidden))
+        self.dense = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(layers - 1))
+        self.dense.append(nn.Linear(hidden, 1))
+
+        self.register_buffer("film", identity_film(steps, bands, hidden, layers))
+        self.register_buffer("running_mean", torch.zeros(layers, hidden))
+        self.register_buffer("running_var", torch.ones(layers, hidden))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every weight anew, uniform in +-1/sqrt(H), from PyTorch's generator."""
+        bound = self.hidden**-0.5
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def flat_weights(self) -> Tensor:
+        """Return the parameters as one vector [P], in `timl.layout`'s order; differentiable."""
+        dense = [cast(nn.Linear, layer) for layer in self.dense]
+        lstm: list[Tensor] = [self.input_weight, self.hidden_weight, self.gate_bias]
+        return flatten([*lstm, *(layer.weight for layer in dense), dense[-1].bias])
+
+    def forward(self, x: Tensor, film: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Compute the logits of a batch.
+
+        Parameters
+        ----------
+        x
+            Normalised series, [B, T, F], of the parameters' type and device. In training mode B
+            is at least 2.
+        film
+            FiLM values of the task, [Phi]; the buffer `film` if not given.
+        mask
+            Variational dropout mask, [B, H], of 0 and 1 / (1 - rate). If not given, drawn in
+            training mode and absent in evaluation mode.
+
+        Returns
+        -------
+        torch.Tensor
+            Logits, [B].
+
+        Raises
+        ------
+        TypeError
+            An argument is no tensor or of another dtype than the parameters.
+        ValueError
+            A shape or device is wrong, `x` is empty or holds NaN or infinite values, or a batch
+            of one is given in training mode.
+        """
+        x = require_tensor("x", x, ("B", self.steps, self.bands), like=self.input_weight)
+        batch = x.shape[0]
+        if batch == 0:
+            raise ValueError(f"x {list(x.shape)} is empty: give at least one series")
+        if self.training and batch == 1:
+            raise ValueError(
+                f"x {list(x.shape)} holds one series, which has no batch statistics: "
+                f"give at least two in training mode, or call eval()"
+            )
+        require_finite("x", x)
+        if film is None:
+            film = self.film
+        else:
+            require_tensor("film", film, (self.film.numel(),), like=self.input_weight)
+        if mask is not None:
+            require_tensor("mask", mask, (batch, self.hidden), like=self.input_weight)
+        elif self.training and self.dropout > 0:
+            require_rate("dropout", self.dropout)
+            kept = 1 - self.dropout
+            mask = torch.bernoulli(x.new_full((batch, self.hidden), kept)) / kept
+
+        logits, batch_mean, batch_variance = operators.network(
+            x,
+            self.flat_weights(),
+            film,
+            mask,
+            self.running_mean,
+            self.running_var,
+            hidden=self.hidden,
+            layers=self.layers,
+            batch_statistics=self.training,
+        )
+        if self.training:
+            self.update_running_statistics(batch_mean[None], batch_variance[None], [batch])
+        return logits
+
+    @torch.no_grad()
+    def update_running_statistics(
+        self, batch_mean: Tensor, batch_variance: Tensor, batch_sizes: Sequence[int]
+    ) -> None:
+        """Move the running statistics by K training passes, in order.
+
+        Parameters
+        ----------
+        batch_mean, batch_variance
+            Each pass's statistics, [K, L, H]; the variance biased (the running one is unbiased).
+        batch_sizes
+            Samples of each pass, K numbers of at least 2.
+        """
+        for mean, variance, size in zip(batch_mean, batch_variance, batch_sizes, strict=True):
+            self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
+            self.running_var.lerp_(variance * (size / (size - 1)), BATCH_NORM_MOMENTUM)
+        self.num_batches_tracked += len(batch_sizes)
+
+    def extra_repr(self) -> str:
+        """Return the sizes and the rate, for printing."""
+        return (
+            f"bands={self.bands}, steps={self.steps}, hidden={self.hidden}, "
+            f"layers={self.layers}, dropout={self.dropout}"
+        )

@@ -1,0 +1,171 @@
+"""Random numbers that depend on nothing but (seed, purpose, task, epoch, step).
+
+Every random draw of timl is a block of Philox4x32-10 words. Its key is the seed; its counter is
+(number of the group of four words, task, epoch, purpose + 256 * step). The same draw therefore has
+the same bits on any device, with any number of threads or ranks, and after a resume.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from timl.reference.philox import philox
+
+__all__ = ["Index", "Purpose", "dropout_mask", "normal", "permutation", "uniform"]
+
+Index = int | np.integer | npt.NDArray[np.integer]
+"""One index, or an array of them: then a whole batch is drawn in one call."""
+
+_MAX_STEP = 2**24
+
+
+class Purpose(enum.IntEnum):
+    """What a draw is for; draws for different purposes never share a word."""
+
+    SAMPLING = 0
+    SUPPORT_DROPOUT = 1
+    QUERY_DROPOUT = 2
+    TASK_NOISE = 3
+    ENCODER_DROPOUT = 4
+    TASK_ORDER = 5
+    FINE_TUNING_SAMPLES = 6
+    FINE_TUNING_DROPOUT = 7
+    INITIALISATION = 8
+
+
+def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:
+    """Return the index or indices as an array, all of them in [0, limit)."""
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{name} must hold integers, but its dtype is {array.dtype}")
+    if array.size and (int(array.min()) < 0 or int(array.max()) >= limit):
+        raise ValueError(
+            f"{name} must be in [0, {limit}), but goes from {array.min()} to {array.max()}"
+        )
+    return array
+
+
+def _words(
+    count: int, seed: int, task: Index, epoch: Index, step: Index, purpose: Purpose | int
+) -> npt.NDArray[np.uint32]:
+    """Draw words, uint32 [*batch, count], where batch is the shape of task, epoch and step."""
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must be in [0, 2**64), but is {seed}")
+    tasks, epochs, steps = np.broadcast_arrays(
+        _checked("task", task, 2**32),
+        _checked("epoch", epoch, 2**32),
+        _checked("step", step, _MAX_STEP),
+    )
+    groups = -(-count // 4)
+    counter = np.empty((*tasks.shape, groups, 4), dtype=np.uint32)
+    counter[..., 0] = np.arange(groups, dtype=np.uint32)
+    counter[..., 1] = tasks[..., None]
+    counter[..., 2] = epochs[..., None]
+    counter[..., 3] = (int(Purpose(purpose)) + 256 * steps.astype(np.int64))[..., None]
+    words = philox((seed & 0xFFFFFFFF, seed >> 32), counter)
+    return words.reshape(*tasks.shape, 4 * groups)[..., :count]
+
+
+def uniform(
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    task: Index = 0,
+    epoch: Index = 0,
+    step: Index = 0,
+    purpose: Purpose | int,
+) -> npt.NDArray[np.float32]:
+    """Draw uniform numbers in [0, 1), multiples of 2**-24.
+
+    Parameters
+    ----------
+    shape
+        Shape of one draw.
+    seed
+        In [0, 2**64).
+    task, epoch, step
+        Indices, or arrays of indices of one common (broadcast) shape `batch`. Task and epoch are in
+        [0, 2**32), step in [0, 2**24).
+    purpose
+        What the draw is for.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 [*batch, *shape]; each entry of the batch equals the draw of its indices alone.
+    """
+    words = _words(math.prod(shape), seed, task, epoch, step, purpose)
+    numbers: npt.NDArray[np.float32] = (words >> np.uint32(8)).astype(np.float32)
+    numbers *= np.float32(2.0**-24)
+    return numbers.reshape(*words.shape[:-1], *shape)
+
+
+def normal(
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    task: Index = 0,
+    epoch: Index = 0,
+    step: Index = 0,
+    purpose: Purpose | int,
+) -> npt.NDArray[np.float32]:
+    """Draw standard normal numbers, by Box and Muller's transform of pairs of words.
+
+    Parameters and result as of :func:`uniform`. Computed in float64, rounded once.
+    """
+    count = math.prod(shape)
+    words = _words(count + count % 2, seed, task, epoch, step, purpose)
+    u = (words.astype(np.float64) + 0.5) * 2.0**-32
+    radius = np.sqrt(-2.0 * np.log(u[..., 0::2]))
+    angle = 2.0 * np.pi * u[..., 1::2]
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    numbers = pairs.reshape(words.shape)[..., :count].astype(np.float32)
+    return numbers.reshape(*words.shape[:-1], *shape)
+
+
+def dropout_mask(
+    shape: tuple[int, ...],
+    rate: float,
+    *,
+    seed: int,
+    task: Index = 0,
+    epoch: Index = 0,
+    step: Index = 0,
+    purpose: Purpose | int,
+) -> npt.NDArray[np.float32]:
+    """Draw a dropout mask: 0 with probability `rate` in [0, 1), else 1 / (1 - rate).
+
+    Other parameters and the result's shape as of :func:`uniform`.
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be in [0, 1), but is {rate}")
+    u = uniform(shape, seed=seed, task=task, epoch=epoch, step=step, purpose=purpose)
+    mask: npt.NDArray[np.float32] = (u >= np.float32(rate)).astype(np.float32)
+    mask *= np.float32(1 / (1 - rate))
+    return mask
+
+
+def permutation(
+    n: int,
+    *,
+    seed: int,
+    task: Index = 0,
+    epoch: Index = 0,
+    step: Index = 0,
+    purpose: Purpose | int,
+) -> npt.NDArray[np.int64]:
+    """Draw a random order of 0 .. n - 1: the stable order of n words.
+
+    Parameters as of :func:`uniform`.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [*batch, n].
+    """
+    words = _words(n, seed, task, epoch, step, purpose)
+    return np.argsort(words, axis=-1, kind="stable").astype(np.int64, copy=False)

@@ -1,0 +1,107 @@
+"""The meta-gradient by automatic differentiation through the unrolled inner steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from timl import layout
+from timl.layout import MetaGradient
+from timl.reference.network import binary_cross_entropy_with_logits, network
+
+
+def meta_gradient(
+    support_x: Tensor,
+    support_y: Tensor,
+    query_x: Tensor,
+    query_y: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    support_mask: Tensor | None,
+    query_mask: Tensor | None,
+    step_sizes: Tensor,
+    *,
+    hidden: int,
+    layers: int,
+    order: int,
+) -> MetaGradient:
+    """Adapt to each task by S inner steps and differentiate the mean query loss.
+
+    Every pass normalises with its batch's own statistics.
+
+    Parameters
+    ----------
+    support_x, support_y
+        [N, S, B, T, F] and [N, S, B]: one support set for each inner step.
+    query_x, query_y
+        [N, Q, T, F] and [N, Q].
+    weights, film
+        [P] and [N, Phi], as in `timl.layout`.
+    support_mask, query_mask
+        Variational dropout masks, [N, S, B, H] and [N, Q, H], or None for no dropout.
+    step_sizes
+        [S, L + 4]: one for each inner step and parameter tensor.
+    hidden, layers
+        H and L.
+    order
+        2 exact; 1 first order (the inner gradients are taken as constants, as in FOMAML); 0 losses
+        only.
+
+    Returns
+    -------
+    MetaGradient
+        See its fields.
+    """
+    tasks, steps, _, _, bands = support_x.shape
+    counts = torch.tensor(
+        layout.counts(layout.weight_shapes(bands, hidden, layers)), device=weights.device
+    )
+    unused = weights.new_zeros(layers, hidden)  # running statistics do not enter a training pass
+
+    def forward(x: Tensor, w: Tensor, phi: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        return network(
+            x, w, phi, mask, unused, unused, hidden=hidden, layers=layers, batch_statistics=True
+        )
+
+    w0 = weights.detach().requires_grad_()
+    phis = film.detach().requires_grad_()
+    alphas = step_sizes.detach().requires_grad_()
+    gradients = [torch.zeros_like(wanted) for wanted in (w0, phis, alphas)]
+    losses, logits, support_losses, means, variances = [], [], [], [], []
+
+    for n in range(tasks):
+        w = w0
+        for s in range(steps):
+            mask = None if support_mask is None else support_mask[n, s]
+            support_logits, mean, variance = forward(support_x[n, s], w, phis[n], mask)
+            support_loss = binary_cross_entropy_with_logits(support_logits, support_y[n, s])
+            (inner_gradient,) = torch.autograd.grad(support_loss, w, create_graph=order == 2)
+            w = w - alphas[s].repeat_interleave(counts) * inner_gradient
+            support_losses.append(support_loss.detach())
+            means.append(mean)
+            variances.append(variance)
+        mask = None if query_mask is None else query_mask[n]
+        query_logits, mean, variance = forward(query_x[n], w, phis[n], mask)
+        loss = binary_cross_entropy_with_logits(query_logits, query_y[n])
+        if order > 0:
+            of_task = torch.autograd.grad(loss / tasks, (w0, phis, alphas))
+            gradients = [total + part for total, part in zip(gradients, of_task, strict=True)]
+        losses.append(loss.detach())
+        logits.append(query_logits.detach())
+        means.append(mean)
+        variances.append(variance)
+
+    if order == 0:
+        gradients = [weights.new_empty(0) for _ in gradients]
+    of_weights, of_film, of_step_sizes = gradients
+    statistics = (tasks, steps + 1, layers, hidden)
+    return MetaGradient(
+        torch.stack(losses),
+        torch.stack(logits),
+        torch.stack(support_losses).reshape(tasks, steps),
+        of_weights,
+        of_film,
+        of_step_sizes,
+        torch.stack(means).reshape(statistics),
+        torch.stack(variances).reshape(statistics),
+    )

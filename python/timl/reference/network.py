@@ -1,0 +1,106 @@
+"""The network of one task, in plain PyTorch (DESIGN.md, "The network of one task")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from timl.layout import BATCH_NORM_EPSILON, film_shapes, unflatten, weight_shapes
+
+
+def unflatten_weights(weights: Tensor, bands: int, hidden: int, layers: int) -> dict[str, Tensor]:
+    """Return the classifier's named parameters as views of `weights` [P]; differentiable."""
+    return unflatten(weights, weight_shapes(bands, hidden, layers))
+
+
+def unflatten_film(
+    film: Tensor, steps: int, bands: int, hidden: int, layers: int
+) -> dict[str, Tensor]:
+    """Return the named FiLM values of one task as views of `film` [Phi]; differentiable."""
+    return unflatten(film, film_shapes(steps, bands, hidden, layers))
+
+
+def network(
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    mask: Tensor | None,
+    running_mean: Tensor,
+    running_var: Tensor,
+    *,
+    hidden: int,
+    layers: int,
+    batch_statistics: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the logits of a batch; differentiable to any order, in any floating type.
+
+    Parameters
+    ----------
+    x
+        Input series, [B, T, F].
+    weights
+        Flat parameters, [P], as `timl.layout.weight_shapes`.
+    film
+        The task's FiLM values, [Phi], as `timl.layout.film_shapes`.
+    mask
+        Variational dropout mask, [B, H], of 0 and 1 / (1 - rate); None for no dropout.
+    running_mean, running_var
+        [L, H]; used where `batch_statistics` is false.
+    hidden, layers
+        H and L.
+    batch_statistics
+        Normalise by the batch's own mean and variance rather than by the running ones.
+
+    Returns
+    -------
+    logits : Tensor
+        [B].
+    batch_mean, batch_variance : Tensor
+        Statistics before each of the L normalisations, [L, H], detached, the variance biased;
+        empty ([0]) where `batch_statistics` is false.
+    """
+    _, steps, bands = x.shape
+    w = unflatten_weights(weights, bands, hidden, layers)
+    phi = unflatten_film(film, steps, bands, hidden, layers)
+    means: list[Tensor] = []
+    variances: list[Tensor] = []
+
+    def normalise(z: Tensor) -> Tensor:  # [B, H], the next batch normalisation in order
+        layer = len(means)
+        if batch_statistics:
+            mean, variance = z.mean(dim=0), z.var(dim=0, unbiased=False)
+        else:
+            mean, variance = running_mean[layer], running_var[layer]
+        means.append(mean.detach())
+        variances.append(variance.detach())
+        return (z - mean) / torch.sqrt(variance + BATCH_NORM_EPSILON)
+
+    modulated = x * phi["gamma_0"] + phi["beta_0"]  # [B, T, F]
+    hd = c = x.new_zeros(x.shape[0], hidden)  # [B, H]
+    for t in range(steps):
+        a = (
+            modulated[:, t] @ w["input_weight"].T + hd @ w["hidden_weight"].T + w["gate_bias"]
+        )  # [B, 4H]
+        i, f, g, o = a.chunk(4, dim=1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        hd = torch.sigmoid(o) * torch.tanh(c)
+        if mask is not None:
+            hd = hd * mask
+
+    z = normalise(hd)
+    for layer in range(1, layers + 1):
+        z = z * phi[f"gamma_{layer}"] + phi[f"beta_{layer}"]  # [B, H]
+        z = z @ w[f"dense.{layer - 1}.weight"].T  # [B, H], in the last layer [B, 1]
+        if layer < layers:
+            z = normalise(functional.gelu(z))
+    logits = (z + w[f"dense.{layers - 1}.bias"]).squeeze(1)
+
+    if not batch_statistics:
+        return logits, x.new_empty(0), x.new_empty(0)
+    return logits, torch.stack(means), torch.stack(variances)
+
+
+def binary_cross_entropy_with_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean binary cross entropy of logits [B] against labels [B] in {0, 1}."""
+    return (functional.softplus(logits) - labels * logits).mean()
