@@ -87,8 +87,10 @@ class Episodes:
         """
         import torch
 
-        values: list[Any] = [getattr(self, name) for name in _SHAPES]
-        return Episodes(*(torch.as_tensor(value, dtype=dtype, device=device) for value in values))
+        as_tensor: Any = torch.as_tensor  # untyped in some releases of PyTorch
+        return Episodes(
+            *(as_tensor(getattr(self, name), dtype=dtype, device=device) for name in _SHAPES)
+        )
 
 
 def _check_kinds(episodes: Episodes) -> None:

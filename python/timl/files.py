@@ -1,0 +1,97 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file for writing that takes its place only when the block ends without an error.
+
+    The data go to a temporary name in the same folder, are flushed to the disk, and replace
+    ``path`` in one rename. After an error neither a new nor a changed file is left.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write; its folder must exist.
+    mode : {"wb", "w"}
+        Bytes, or text in UTF-8.
+
+    Yields
+    ------
+    file
+        Open for writing; `atomic_write` closes it.
+
+    Raises
+    ------
+    ValueError
+        If ``mode`` is neither "wb" nor "w".
+    """
+    if mode not in ("wb", "w"):
+        raise ValueError(f"mode is {mode!r}; give 'wb' for bytes or 'w' for text")
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open(f"x{mode[1:]}", encoding=None if mode == "wb" else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Fill a new folder that takes its place only when the block ends without an error.
+
+    The block fills a temporary folder beside ``path``; then its files are flushed to the disk and
+    it is renamed. When another process has put a folder at ``path`` meanwhile, that one stays.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to make; its parent must exist.
+
+    Yields
+    ------
+    Path
+        The empty temporary folder to put files into.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.iterdir():
+            with file.open("rb+") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(temporary)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to the disk, where the system can do that (POSIX)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
