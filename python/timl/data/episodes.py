@@ -87,10 +87,8 @@ class Episodes:
         """
         import torch
 
-        as_tensor: Any = torch.as_tensor  # untyped in some releases of PyTorch
-        return Episodes(
-            *(as_tensor(getattr(self, name), dtype=dtype, device=device) for name in _SHAPES)
-        )
+        values: list[Any] = [getattr(self, name) for name in _SHAPES]
+        return Episodes(*(torch.as_tensor(value, dtype=dtype, device=device) for value in values))
 
 
 def _check_kinds(episodes: Episodes) -> None:
@@ -104,13 +102,10 @@ def _check_kinds(episodes: Episodes) -> None:
         dtype = str(value.dtype).removeprefix("torch.")
         if dtype not in ("float32", "float64"):
             raise TypeError(f"Episodes: {name} is {dtype}; give float32 (or float64)")
-    for what, of in (
-        ("kinds", lambda value: "array" if isinstance(value, np.ndarray) else "tensor"),
-        ("dtypes", lambda value: str(value.dtype)),
-    ):
-        found = {name: of(value) for name, value in values.items()}
-        if len(set(found.values())) > 1:
-            raise TypeError(f"Episodes: the five fields must have one type; got {what} {found}")
+    types = {name: f"{type(value).__module__}.{value.dtype}" for name, value in values.items()}
+    kinds = {(isinstance(value, np.ndarray), str(value.dtype)) for value in values.values()}
+    if len(kinds) > 1:
+        raise TypeError(f"Episodes: the five fields must have one type; got {types}")
     devices = {name: str(getattr(value, "device", "cpu")) for name, value in values.items()}
     if len(set(devices.values())) > 1:
         raise ValueError(f"Episodes: the five fields must be on one device; got {devices}")
@@ -144,10 +139,10 @@ def _check_values(episodes: Episodes) -> None:
     for name in _SHAPES:
         value: Any = getattr(episodes, name)
         if name.endswith("_y"):
-            good = (value == 0) | (value == 1)
+            good: Any = (value == 0) | (value == 1)
             wanted = "labels 0 and 1 only"
         else:
-            good = abs(value) < float("inf")  # arrays and tensors alike; NaN compares false
+            good = abs(value) < np.inf  # arrays and tensors alike; NaN compares false
             wanted = "finite values only"
         if not bool(good.all()):
             bad = int((~good).sum())
