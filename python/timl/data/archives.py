@@ -47,8 +47,8 @@ def source_files(root: Path, stem: str) -> list[SourceFile]:
     paths = [archive] if archive.is_file() else sorted((root / stem).rglob("*"))
     found = []
     for path in paths:
-        status = path.stat()
         if path.is_file():
+            status = path.stat()
             name = path.relative_to(root).as_posix()
             found.append(SourceFile(name, status.st_size, status.st_mtime_ns))
     return found
@@ -89,7 +89,9 @@ def _folder_members(
         name = path.relative_to(root).as_posix()
         if path.is_dir():
             continue
-        if not pattern.fullmatch(name):
+        if not path.is_file():
+            skipped.append(Skipped(_printable(name), "not a regular file"))
+        elif not pattern.fullmatch(name):
             skipped.append(Skipped(_printable(name), "unexpected name"))
         elif path.stat().st_size > _LARGEST_FILE:
             skipped.append(Skipped(name, f"larger than {_LARGEST_FILE} bytes"))

@@ -166,7 +166,7 @@ class CropHarvest:
         rows = slice(*self._store.tests[name])
         test = self._store.test
         x = self._normalized(np.array(test["x"][rows]), normalize)
-        return TestInstance(x, test["y"][rows], test["lats"][rows], test["lons"][rows])
+        return TestInstance(x, *(test[field][rows].copy() for field in ("y", "lats", "lons")))
 
     def _normalized(self, x: NDArray[np.float32], normalize: bool) -> NDArray[np.float32]:
         return ((x - self.mean) / self.std).astype(np.float32) if normalize else x
@@ -196,7 +196,7 @@ def _read_labels(path: Path) -> pd.DataFrame:
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             raise ValueError(
-                f"{path}: {column!r} must be a number, got {labels[column].iloc[row]!r} in "
+                f"{path}: {column!r} must be a number, got {labels[column].tolist()[row]!r} in "
                 f"feature {row} ({int(wrong.sum())} such features)"
             )
         labels[column] = numbers.astype(np.int64 if column == "index" else np.float64)

@@ -76,7 +76,7 @@ class _opened:  # noqa: N801
     def __init__(self, contents: bytes) -> None:
         self.contents = contents
 
-    def __enter__(self) -> h5f.FileID:  # noqa: D102
+    def __enter__(self) -> h5f.FileID:
         from h5py import h5f
 
         try:

@@ -57,7 +57,7 @@ class EpisodeSampler:
         self._count = k * inner_steps + query // 2
         pools = zip(task_set.positives, task_set.negatives, strict=True)
         self._sizes = np.array([[len(p), len(n)] for p, n in pools], np.int64).reshape(-1, 2)
-        self._info = task_set.info if len(task_set) else np.empty((0, 13), np.float32)
+        self._info = task_set.info
         for task, sizes in zip(task_set, self._sizes, strict=True):
             if sizes.min() < self._count:
                 raise ValueError(

@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ _ARRAY_FILE = re.compile(rf"{ARRAYS}/(\d{{1,18}})_([\w.-]{{1,100}})\.h5", re.ASC
 _FEATURE_FILE = re.compile(rf"{_ARRAY_FILE.pattern}|{re.escape(NORMALISING)}", re.ASCII)
 _TEST_FILE = re.compile(rf"{TEST_FEATURES}/([\w. -]{{1,200}})\.h5", re.ASCII)
 _STALE_SECONDS = 3600
+_NO_TESTS: dict[str, NDArray[Any]] = {
+    "x": np.empty((0, *SERIES_SHAPE), np.float32),
+    "y": np.empty(0, np.int8),
+    "lats": np.empty(0, np.float64),
+    "lons": np.empty(0, np.float64),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +121,9 @@ def open_store(root: Path, cache: Path | None = None) -> Store:
     parent = next((folder for folder in parents if _writable(folder)), parents[-1])
     parent.mkdir(parents=True, exist_ok=True)
     _tidy(parent)
-    shutil.rmtree(parent / name, ignore_errors=True)  # not loadable, see above
+    # A store appears whole: one that is there now and cannot be loaded is broken, not half made.
+    if (parent / name).exists() and _load(parent / name) is None:
+        shutil.rmtree(parent / name, ignore_errors=True)
     with atomic_folder(parent / name) as folder:
         _pack(root, folder)
     store = _load(parent / name)
@@ -162,6 +171,47 @@ def measure_ndvi(series: NDArray[np.float32]) -> str:
 def _pack(root: Path, folder: Path) -> None:
     """Read every file of the source once and write the store's files into ``folder``."""
     skipped: list[Skipped] = []
+    found, statistics = _read_features(root, skipped)
+    keys = sorted(found)
+    series = np.stack([found[key] for key in keys])
+    mean, std = statistics or _compute_statistics(series)
+    tests = _read_tests(root, skipped)
+    stops = np.cumsum([len(tests[name]["y"]) for name in sorted(tests)]).tolist()
+    datasets = sorted({dataset for dataset, _ in keys})
+    numbers = {dataset: number for number, dataset in enumerate(datasets)}
+    arrays: dict[str, NDArray[Any]] = {
+        "series": series,
+        "dataset": np.array([numbers[dataset] for dataset, _ in keys], np.int32),
+        "index": np.array([index for _, index in keys], np.int64),
+        **{
+            f"test_{field}": np.concatenate(
+                [nothing, *(tests[name][field] for name in sorted(tests))]
+            )
+            for field, nothing in _NO_TESTS.items()
+        },
+    }
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", values)
+    manifest = {
+        "version": _VERSION,
+        "datasets": datasets,
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "ndvi": measure_ndvi(series),
+        "tests": dict(zip(sorted(tests), pairwise([0, *stops]), strict=True)),
+        "skipped": skipped,
+        "sizes": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
+    }
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def _read_features(
+    root: Path, skipped: list[Skipped]
+) -> tuple[
+    dict[tuple[str, int], NDArray[np.float32]],
+    tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+]:
+    """Read the training series by data set and index, and the mean and std if they are given."""
     series: dict[tuple[str, int], NDArray[np.float32]] = {}
     statistics = None
     for name, contents in read_members(root, FEATURES, _FEATURE_FILE, skipped):
@@ -179,51 +229,20 @@ def _pack(root: Path, folder: Path) -> None:
     if not series:
         reasons = "; ".join(f"{file}: {reason}" for file, reason in skipped[:3]) or "no files"
         raise ValueError(f"{root}: not one series could be read ({reasons})")
-    keys = sorted(series)
-    stacked = np.stack([series[key] for key in keys])
-    mean, std = statistics or _compute_statistics(stacked)
+    return series, statistics
 
+
+def _read_tests(root: Path, skipped: list[Skipped]) -> dict[str, dict[str, NDArray[Any]]]:
+    """Read the test files by their names without extension."""
     tests: dict[str, dict[str, NDArray[Any]]] = {}
     for name, contents in read_members(root, TEST_FEATURES, _TEST_FILE, skipped):
-        test_name = Path(name).stem
         try:
-            if test_name in tests:
+            if Path(name).stem in tests:
                 raise ValueError("a second file of this name")
-            tests[test_name] = decode_test(contents)
+            tests[Path(name).stem] = decode_test(contents)
         except ValueError as error:
             skipped.append(Skipped(name, str(error)))
-    names = sorted(tests)
-    empty = {
-        "x": np.empty((0, *SERIES_SHAPE), np.float32),
-        "y": np.empty(0, np.int8),
-        "lats": np.empty(0),
-        "lons": np.empty(0),
-    }
-    stops = np.cumsum([len(tests[name]["y"]) for name in names]).tolist()
-    datasets = sorted({dataset for dataset, _ in keys})
-    numbers = {dataset: number for number, dataset in enumerate(datasets)}
-    arrays: dict[str, NDArray[Any]] = {
-        "series": stacked,
-        "dataset": np.array([numbers[dataset] for dataset, _ in keys], np.int32),
-        "index": np.array([index for _, index in keys], np.int64),
-        **{
-            f"test_{field}": np.concatenate([nothing, *(tests[name][field] for name in names)])
-            for field, nothing in empty.items()
-        },
-    }
-    for name, values in arrays.items():
-        np.save(folder / f"{name}.npy", values)
-    manifest = {
-        "version": _VERSION,
-        "datasets": datasets,
-        "mean": mean.tolist(),
-        "std": std.tolist(),
-        "ndvi": measure_ndvi(stacked),
-        "tests": dict(zip(names, zip([0, *stops[:-1]], stops, strict=True), strict=True)),
-        "skipped": skipped,
-        "sizes": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
-    }
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return tests
 
 
 def _load(folder: Path) -> Store | None:
@@ -232,11 +251,11 @@ def _load(folder: Path) -> Store | None:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         if any((folder / n).stat().st_size != size for n, size in manifest["sizes"].items()):
             return None
-        arrays: dict[str, NDArray[Any]] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in mapped else None)
-            for mapped in [("series", "test_x")]
-            for name in (Path(file).stem for file in manifest["sizes"])
-        }
+        arrays: dict[str, NDArray[Any]] = {}
+        for file in manifest["sizes"]:
+            # NumPy cannot map an empty array: without test files there is nothing to map.
+            mapped = file == "series.npy" or (file == "test_x.npy" and manifest["tests"])
+            arrays[Path(file).stem] = np.load(folder / file, mmap_mode="r" if mapped else None)
         return Store(
             folder=folder,
             series=arrays["series"],
@@ -246,7 +265,7 @@ def _load(folder: Path) -> Store | None:
             std=np.array(manifest["std"], np.float64),
             ndvi=manifest["ndvi"],
             tests={name: (start, stop) for name, (start, stop) in manifest["tests"].items()},
-            test={field: arrays[f"test_{field}"] for field in ("x", "y", "lats", "lons")},
+            test={field: arrays[f"test_{field}"] for field in _NO_TESTS},
             skipped=tuple(Skipped(*entry) for entry in manifest["skipped"]),
         )
     except (OSError, ValueError, KeyError, TypeError, IndexError):

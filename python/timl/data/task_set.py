@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data.classes import CROP, NON_CROP
+from timl.data.classes import CROP, INFO_SIZE, NON_CROP
 from timl.data.layout import REGIONS
 from timl.data.regions import BBox, read_regions
 from timl.data.tasks import Task, positives_and_negatives, training_rows
@@ -53,7 +53,13 @@ class TaskSet(Sequence[Task]):
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def __getitem__(self, index: int) -> Task:  # type: ignore[override]
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> TaskSet: ...
+    def __getitem__(self, index: int | slice) -> Task | TaskSet:
+        if isinstance(index, slice):
+            return self.subset(range(len(self))[index])
         return self.tasks[index]
 
     def __iter__(self) -> Iterator[Task]:
@@ -69,7 +75,7 @@ class TaskSet(Sequence[Task]):
     @property
     def info(self) -> NDArray[np.float32]:
         """The tasks' information, float32 [N, 13]."""
-        return np.stack([task.info for task in self])
+        return np.array([task.info for task in self], np.float32).reshape(-1, INFO_SIZE)
 
     def subset(self, indices: Iterable[int]) -> TaskSet:
         """Select tasks by their indices, in the order given."""
@@ -175,7 +181,7 @@ def meta_tasks(
     FileNotFoundError
         If no regions are given and the data set has none.
     ValueError
-        If a size is out of range.
+        If a size is out of range, or no task has samples enough.
     """
     check_episode_sizes(k, query, inner_steps)
     needed = k * inner_steps + query // 2
@@ -201,6 +207,11 @@ def meta_tasks(
                 tasks.append(task)
                 positives.append(positive)
                 negatives.append(negative)
+    if not tasks:
+        raise ValueError(
+            f"no task has {needed} positives and {needed} negatives (k * inner_steps + query / 2); "
+            "give other regions or smaller sizes"
+        )
     numbers = np.arange(len(tasks), dtype=np.int64)
     return TaskSet(tuple(tasks), tuple(positives), tuple(negatives), numbers)
 
