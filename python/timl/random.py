@@ -166,7 +166,8 @@ def distinct(
     Parameters
     ----------
     sizes
-        Integers [*batch, groups], each at least ``count``: how many there are to draw from.
+        Integers [groups] or [*batch, groups], each at least ``count``: how many there are to draw
+        from.
     count
         How many to draw.
     seed, task, epoch, step, purpose
@@ -180,22 +181,26 @@ def distinct(
     Raises
     ------
     ValueError
-        A size is below ``count`` or above 2**32, or ``sizes`` does not fit the batch.
+        A size is below ``count`` or above 2**32, or ``sizes`` has another shape.
     """
     limits = np.asarray(sizes, dtype=np.int64)
     if limits.ndim == 0 or limits.size == 0:
-        raise ValueError(f"sizes must have shape [*batch, groups], but is {list(limits.shape)}")
+        raise ValueError(
+            f"sizes must have shape [groups] or [*batch, groups], but is {list(limits.shape)}"
+        )
     if limits.min() < count or limits.max() > 2**32:
         raise ValueError(
             f"cannot draw {count} different numbers out of {limits.min()} (sizes must be in "
             f"[{count}, 2**32])"
         )
     words = _words(limits.shape[-1] * count, seed, task, epoch, step, purpose)
-    if words.shape[:-1] != limits.shape[:-1]:
+    shape = (*words.shape[:-1], limits.shape[-1])
+    if limits.shape not in (shape, shape[-1:]):
         raise ValueError(
-            f"sizes must have shape [*batch, groups] with batch {list(words.shape[:-1])}, but "
-            f"is {list(limits.shape)}"
+            f"sizes must have shape [groups] or [*batch, groups], here {list(shape)}, but is "
+            f"{list(limits.shape)}"
         )
+    limits = np.broadcast_to(limits, shape)
     places = np.arange(count)
     left = (limits.reshape(-1, 1) - places).astype(np.uint64)
     offsets = (words.reshape(-1, count) * left >> np.uint64(32)).astype(np.int64)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timl import random
 from timl.data import CropHarvest, Episodes, EpisodeSampler, TaskSet, meta_tasks
 
 SHAPES = {
@@ -158,28 +157,3 @@ def test_too_small_tasks_and_wrong_indices_are_refused(
     for wrong in ([], [[1]], [0.5]):
         with pytest.raises(ValueError, match="task_indices must be integers"):
             sampler.batch(wrong, 0)
-
-
-@given(
-    sizes=st.lists(st.integers(5, 3000), min_size=1, max_size=4),
-    count=st.integers(1, 5),
-    seed=st.integers(0, 2**64 - 1),
-)
-def test_distinct_draws_are_distinct_and_in_range(sizes: list[int], count: int, seed: int) -> None:
-    drawn = random.distinct(sizes, count, seed=seed, purpose=random.Purpose.SAMPLING)
-    assert drawn.shape == (len(sizes), count)
-    for size, row in zip(sizes, drawn, strict=True):
-        assert len(set(row.tolist())) == count
-        assert 0 <= row.min() <= row.max() < size
-
-
-def test_distinct_draws_are_uniform_in_every_place() -> None:
-    tasks = np.arange(6000)
-    sizes = np.full((6000, 1), 6)
-    drawn = random.distinct(sizes, 3, seed=2, task=tasks, purpose=random.Purpose.SAMPLING)[:, 0]
-    orders, counts = np.unique(drawn, axis=0, return_counts=True)
-    assert len(orders) == 6 * 5 * 4
-    # 120 outcomes of 50 expected: chi-squared with 119 degrees of freedom, 99.99% below 182.
-    assert ((counts - 50) ** 2 / 50).sum() < 182
-    with pytest.raises(ValueError, match="cannot draw 4 different numbers out of 3"):
-        random.distinct([3], 4, seed=0, purpose=random.Purpose.SAMPLING)
