@@ -13,9 +13,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from timl.reference.philox import philox
+from timl import _core
 
-__all__ = ["Index", "Purpose", "dropout_mask", "normal", "permutation", "uniform"]
+__all__ = ["Index", "Purpose", "distinct", "dropout_mask", "normal", "permutation", "uniform"]
 
 Index = int | np.integer | npt.NDArray[np.integer]
 """One index, or an array of them: then a whole batch is drawn in one call."""
@@ -66,7 +66,7 @@ def _words(
     counter[..., 1] = tasks[..., None]
     counter[..., 2] = epochs[..., None]
     counter[..., 3] = (int(Purpose(purpose)) + 256 * steps.astype(np.int64))[..., None]
-    words = philox((seed & 0xFFFFFFFF, seed >> 32), counter)
+    words = _core.philox4x32(seed & 0xFFFFFFFF, seed >> 32, counter.reshape(-1, 4))
     return words.reshape(*tasks.shape, 4 * groups)[..., :count]
 
 
@@ -169,3 +169,67 @@ def permutation(
     """
     words = _words(n, seed, task, epoch, step, purpose)
     return np.argsort(words, axis=-1, kind="stable").astype(np.int64, copy=False)
+
+
+def distinct(
+    sizes: npt.ArrayLike,
+    count: int,
+    *,
+    seed: int,
+    task: Index = 0,
+    epoch: Index = 0,
+    step: Index = 0,
+    purpose: Purpose | int,
+) -> npt.NDArray[np.int64]:
+    """Draw ``count`` different numbers out of 0 .. size - 1, in random order, for each size.
+
+    The first ``count`` steps of Fisher and Yates's shuffle, with only the places it touches kept.
+
+    Parameters
+    ----------
+    sizes
+        Integers [groups] or [*batch, groups], each at least ``count``: how many there are to draw
+        from.
+    count
+        How many to draw.
+    seed, task, epoch, step, purpose
+        As of :func:`uniform`.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 [*batch, groups, count].
+
+    Raises
+    ------
+    ValueError
+        A size is below ``count`` or above 2**32, or ``sizes`` has another shape.
+    """
+    limits = np.asarray(sizes, dtype=np.int64)
+    if limits.ndim == 0 or limits.size == 0:
+        raise ValueError(
+            f"sizes must have shape [groups] or [*batch, groups], but is {list(limits.shape)}"
+        )
+    if limits.min() < count or limits.max() > 2**32:
+        raise ValueError(
+            f"cannot draw {count} different numbers out of {limits.min()} (sizes must be in "
+            f"[{count}, 2**32])"
+        )
+    words = _words(limits.shape[-1] * count, seed, task, epoch, step, purpose)
+    shape = (*words.shape[:-1], limits.shape[-1])
+    if limits.shape not in (shape, shape[-1:]):
+        raise ValueError(
+            f"sizes must have shape [groups] or [*batch, groups], here {list(shape)}, but is "
+            f"{list(limits.shape)}"
+        )
+    limits = np.broadcast_to(limits, shape)
+    places = np.arange(count)
+    left = (limits.reshape(-1, 1) - places).astype(np.uint64)
+    offsets = (words.reshape(-1, count) * left >> np.uint64(32)).astype(np.int64)
+    drawn = np.empty((limits.size, count), dtype=np.int64)
+    for row, targets in enumerate((places + offsets).tolist()):
+        moved: dict[int, int] = {}
+        for place, target in enumerate(targets):
+            drawn[row, place] = moved.get(target, target)
+            moved[target] = moved.get(place, place)
+    return drawn.reshape(*limits.shape, count)

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
-from timl.random import Purpose, normal, permutation, uniform
+from hypothesis import given
+from hypothesis import strategies as st
+from timl.random import Purpose, distinct, normal, permutation, uniform
 
 DRAWS = {
     "uniform": lambda **key: uniform((3, 5), **key),
     "normal": lambda **key: normal((3, 5), **key),
     "permutation": lambda **key: permutation(15, **key),
+    "distinct": lambda **key: distinct([40, 50], 15, **key),
 }
 KEY = {"seed": 2**40 + 3, "task": 5, "epoch": 2, "step": 1, "purpose": Purpose.TASK_NOISE}
 
@@ -64,3 +67,28 @@ def test_distributions():
 def test_out_of_range(wrong):
     with pytest.raises(ValueError, match=r"must be in|99"):
         uniform((3,), **{**KEY, **wrong})
+
+
+@given(
+    sizes=st.lists(st.integers(5, 3000), min_size=1, max_size=4),
+    count=st.integers(1, 5),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_distinct_draws_are_distinct_and_in_range(sizes, count, seed):
+    drawn = distinct(sizes, count, seed=seed, purpose=Purpose.SAMPLING)
+    assert drawn.shape == (len(sizes), count)
+    for size, row in zip(sizes, drawn, strict=True):
+        assert len(set(row.tolist())) == count
+        assert 0 <= row.min() <= row.max() < size
+
+
+def test_distinct_draws_are_uniform_in_every_place():
+    tasks = np.arange(6000)
+    sizes = np.full((6000, 1), 6)
+    drawn = distinct(sizes, 3, seed=2, task=tasks, purpose=Purpose.SAMPLING)[:, 0]
+    orders, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(orders) == 6 * 5 * 4
+    # 120 outcomes of 50 expected: chi-squared with 119 degrees of freedom, 99.99% below 182.
+    assert ((counts - 50) ** 2 / 50).sum() < 182
+    with pytest.raises(ValueError, match="cannot draw 4 different numbers out of 3"):
+        distinct([3], 4, seed=0, purpose=Purpose.SAMPLING)

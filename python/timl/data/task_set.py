@@ -1,0 +1,248 @@
+"""Task sets: the tasks to meta-train on, made from regions and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl import random
+from timl.data.classes import CROP, INFO_SIZE, NON_CROP
+from timl.data.layout import REGIONS
+from timl.data.regions import BBox, read_regions
+from timl.data.tasks import Task, positives_and_negatives, training_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from timl.data.cropharvest import CropHarvest
+
+
+@dataclass(frozen=True, eq=False)
+class TaskSet(Sequence[Task]):
+    """An ordered set of tasks and the samples of each.
+
+    Parameters
+    ----------
+    tasks : tuple of Task
+        The tasks.
+    positives, negatives : tuple of ndarray of int64
+        For each task, the positions of its samples in `CropHarvest.series`.
+    numbers : ndarray of int64, shape [N]
+        Each task's number in the set it was made in; random draws for a task depend on it, so
+        they stay the same in a subset.
+    """
+
+    tasks: tuple[Task, ...]
+    positives: tuple[NDArray[np.int64], ...]
+    negatives: tuple[NDArray[np.int64], ...]
+    numbers: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        lengths = [len(self.tasks), len(self.positives), len(self.negatives), len(self.numbers)]
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                "TaskSet: tasks, positives, negatives and numbers must have one length; got "
+                f"{lengths}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> TaskSet: ...
+    def __getitem__(self, index: int | slice) -> Task | TaskSet:
+        if isinstance(index, slice):
+            return self.subset(range(len(self))[index])
+        return self.tasks[index]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __repr__(self) -> str:
+        regions = len({task.bounding_box.name for task in self})
+        return f"TaskSet({len(self)} tasks in {regions} regions)"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>" + str(self.table().to_html(max_rows=20))
+
+    @property
+    def info(self) -> NDArray[np.float32]:
+        """The tasks' information, float32 [N, 13]."""
+        return np.array([task.info for task in self], np.float32).reshape(-1, INFO_SIZE)
+
+    def subset(self, indices: Iterable[int]) -> TaskSet:
+        """Select tasks by their indices, in the order given."""
+        chosen = list(indices)
+        return TaskSet(
+            tuple(self.tasks[i] for i in chosen),
+            tuple(self.positives[i] for i in chosen),
+            tuple(self.negatives[i] for i in chosen),
+            self.numbers[np.array(chosen, np.int64)],
+        )
+
+    def split(self, fraction: float = 0.1, seed: int = 0) -> tuple[TaskSet, TaskSet]:
+        """Divide the tasks at random into training and validation tasks.
+
+        Parameters
+        ----------
+        fraction : float
+            The share of validation tasks, in (0, 1); their number is rounded, and neither part
+            is empty.
+        seed : int
+            The same seed gives the same division.
+
+        Returns
+        -------
+        training, validation : TaskSet
+            Each in this set's order.
+
+        Raises
+        ------
+        ValueError
+            If the fraction is out of range or there are fewer than two tasks.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction}; give a number between 0 and 1")
+        if len(self) < 2:
+            raise ValueError(f"cannot split a set of {len(self)} tasks in two")
+        count = min(max(round(len(self) * fraction), 1), len(self) - 1)
+        order = random.permutation(len(self), seed=seed, purpose=random.Purpose.INITIALISATION)
+        return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
+
+    def table(self) -> pd.DataFrame:
+        """Show the tasks as a table.
+
+        Returns
+        -------
+        DataFrame
+            Columns region, label ("crop" is crop versus non-crop), classification_label,
+            positives, negatives; one row per task.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "region": [task.bounding_box.name for task in self],
+                "label": [task.target_label for task in self],
+                "classification_label": [task.classification_label for task in self],
+                "positives": [len(positions) for positions in self.positives],
+                "negatives": [len(positions) for positions in self.negatives],
+            }
+        )
+
+
+def meta_tasks(
+    data: CropHarvest,
+    regions: str | Path | Sequence[BBox] | None = None,
+    *,
+    k: int = 10,
+    query: int = 8,
+    inner_steps: int = 1,
+    withhold: bool = True,
+    non_crop_labels: bool = True,
+) -> TaskSet:
+    """Make the tasks to meta-train on: every region with crop versus non-crop and each label.
+
+    A task needs ``k * inner_steps + query / 2`` positives and as many negatives, so that its
+    support and query sets can be balanced and share no sample (TIML, section 4).
+
+    Parameters
+    ----------
+    data : CropHarvest
+        The data set.
+    regions : path, sequence of BBox, or None
+        A JSON file (see `read_regions`) or boxes; by default regions.json in the data's folder.
+    k : int
+        Positives, and negatives, of a support set.
+    query : int
+        Size of a query set; half of it is positive.
+    inner_steps : int
+        Support sets of an episode.
+    withhold : bool
+        Leave out the tasks (region's name and label) of the data set's benchmarks.
+    non_crop_labels : bool
+        Also make tasks of named labels that are no crops, such as "forest", as the cropharvest
+        package's rules do.
+
+    Returns
+    -------
+    TaskSet
+        In the regions' order; in each crop versus non-crop, then the labels by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no regions are given and the data set has none.
+    ValueError
+        If a size is out of range, or no task has samples enough.
+    """
+    check_episode_sizes(k, query, inner_steps)
+    needed = k * inner_steps + query // 2
+    withheld = {
+        (benchmark.task.bounding_box.name, benchmark.task.target_label)
+        for benchmark in (data.benchmarks if withhold else [])
+    }
+    tasks: list[Task] = []
+    positives: list[NDArray[np.int64]] = []
+    negatives: list[NDArray[np.int64]] = []
+    for region in _regions(data, regions):
+        rows = training_rows(data.labels, region)
+        counts = rows["label"].value_counts()
+        labels = sorted(str(label) for label in counts.index[counts >= needed])
+        for label in [CROP, *labels]:
+            if (region.name, label) in withheld:
+                continue
+            task = Task(region, label, classification_label=_classification(rows, label))
+            if task.classification_label == NON_CROP and not non_crop_labels:
+                continue
+            positive, negative = positives_and_negatives(rows, task)
+            if min(len(positive), len(negative)) >= needed:
+                tasks.append(task)
+                positives.append(positive)
+                negatives.append(negative)
+    if not tasks:
+        raise ValueError(
+            f"no task has {needed} positives and {needed} negatives (k * inner_steps + query / 2); "
+            "give other regions or smaller sizes"
+        )
+    numbers = np.arange(len(tasks), dtype=np.int64)
+    return TaskSet(tuple(tasks), tuple(positives), tuple(negatives), numbers)
+
+
+def check_episode_sizes(k: int, query: int, inner_steps: int) -> None:
+    """Raise ValueError unless these are sizes of a balanced episode."""
+    if k < 1:
+        raise ValueError(f"k is {k}; a support set needs at least 1 positive and 1 negative")
+    if query < 2 or query % 2:
+        raise ValueError(f"query is {query}; give an even number, at least 2")
+    if inner_steps < 1:
+        raise ValueError(f"inner_steps is {inner_steps}; give at least 1")
+
+
+def _regions(data: CropHarvest, regions: str | Path | Sequence[BBox] | None) -> Sequence[BBox]:
+    if regions is None:
+        regions = data.root / REGIONS
+        if not regions.is_file():
+            raise FileNotFoundError(
+                f"{data.root} has no {REGIONS}; give meta_tasks(data, regions=...) a JSON file of "
+                "regions or a list of BBox"
+            )
+    return read_regions(regions) if isinstance(regions, str | Path) else regions
+
+
+def _classification(rows: pd.DataFrame, label: str) -> str:
+    """Give a label's FAO class: that of most of its samples, else "other" or "non_crop"."""
+    if label == CROP:
+        return CROP
+    samples = rows[rows["label"] == label]
+    classes = samples["classification_label"].dropna()
+    if len(classes):
+        return str(classes.mode().iloc[0])
+    return "other" if samples["is_crop"].iloc[0] == 1 else NON_CROP

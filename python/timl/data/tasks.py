@@ -1,0 +1,145 @@
+"""Tasks: a region and a target label, and which samples are its positives and negatives."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data.classes import CROP, task_information
+from timl.data.regions import BBox
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BALANCING_SEED = 42
+"""The cropharvest package's seed for choosing the non-crops that are kept."""
+
+GLOBE = BBox(-90.0, 90.0, -180.0, 180.0, "global")
+"""The box of a task that is given none."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One binary classification problem, with the fields of the cropharvest package's ``Task``.
+
+    Parameters
+    ----------
+    bounding_box : BBox
+        The region; by default the whole globe.
+    target_label : str
+        The label of the positives; by default "crop": crop versus non-crop. None means the same.
+    balance_negative_crops : bool
+        For a crop's task: keep no more non-crops among the negatives than other crops.
+    test_identifier : str or None
+        Name of the task's test file, without its extension.
+    normalize : bool
+        Whether the task's series are given as (x - mean) / std.
+    classification_label : str or None
+        The FAO class of the target label, one of `timl.data.CLASSES`; may be left out for crop
+        versus non-crop.
+    """
+
+    bounding_box: BBox = GLOBE
+    target_label: str = CROP
+    balance_negative_crops: bool = False
+    test_identifier: str | None = None
+    normalize: bool = True
+    classification_label: str | None = None
+
+    def __post_init__(self) -> None:
+        # cropharvest's users write Task(None, None): both mean their default.
+        if self.bounding_box is None:
+            object.__setattr__(self, "bounding_box", GLOBE)
+        if self.target_label is None:
+            object.__setattr__(self, "target_label", CROP)
+        if self.target_label == CROP and self.classification_label is None:
+            object.__setattr__(self, "classification_label", CROP)
+
+    @property
+    def id(self) -> str:
+        """Region's name and target label, "Kenya_maize"."""
+        return f"{self.bounding_box.name}_{self.target_label}"
+
+    @property
+    def info(self) -> NDArray[np.float32]:
+        """The 13 numbers that describe the task, float32 [13]: see `task_information`.
+
+        Raises
+        ------
+        ValueError
+            If the task has no classification label, or an unknown one.
+        """
+        if self.classification_label is None:
+            raise ValueError(
+                f"task {self.id!r} has no classification_label; its 13 numbers need one: "
+                "Task(..., classification_label='cereals')"
+            )
+        return task_information(self.bounding_box, self.classification_label)
+
+
+def training_rows(labels: pd.DataFrame, bounding_box: BBox) -> pd.DataFrame:
+    """Select the rows of a region that are not marked as test, in their order.
+
+    Parameters
+    ----------
+    labels : DataFrame
+        Columns lat, lon, is_test and more: see `CropHarvest.labels`.
+    bounding_box : BBox
+        The region; its edges belong to it.
+    """
+    inside = bounding_box.contains(labels["lat"].to_numpy(), labels["lon"].to_numpy())
+    return labels[inside & (labels["is_test"] == 0).to_numpy()]
+
+
+def positives_and_negatives(
+    rows: pd.DataFrame, task: Task
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide a region's samples into a task's positives and negatives, by CropHarvest's rules.
+
+    - crop versus non-crop: crops against all others;
+    - target a crop: against crops with another name and all non-crops (crops without a name are
+      left out). With ``balance_negative_crops`` the non-crops are shuffled, always in the same
+      way, and cut to the number of the other crops;
+    - target not a crop: against everything with another name, and crops without a name
+      (non-crops without one are left out).
+
+    Samples without a series count for the balance but are not returned.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        What `training_rows` gives for the task's region, with columns label, is_crop and position.
+    task : Task
+        The task.
+
+    Returns
+    -------
+    positives, negatives : ndarray of int64
+        Positions in the store, in the order of the rows; balanced non-crops come last, shuffled.
+    """
+    positions = rows["position"].to_numpy(np.int64)
+    is_crop = (rows["is_crop"] == 1).to_numpy(bool)
+    is_named = rows["label"].notna().to_numpy(bool)
+    if task.target_label == CROP:
+        return _with_series(positions[is_crop]), _with_series(positions[~is_crop])
+    is_target = is_named & (rows["label"] == task.target_label).to_numpy(bool)
+    # As in the cropharvest package, a label's first sample tells whether it is a crop.
+    if is_target.any() and is_crop[is_target.argmax()]:
+        others = positions[is_crop & is_named & ~is_target]
+        non_crops = positions[~is_crop]
+        if task.balance_negative_crops:
+            order = list(range(len(non_crops)))
+            random.Random(_BALANCING_SEED).shuffle(order)
+            non_crops = non_crops[np.array(order[: len(others)], np.int64)]
+        negatives = np.concatenate([others, non_crops])
+    else:
+        negatives = positions[(~is_named & is_crop) | (is_named & ~is_target)]
+    return _with_series(positions[is_target]), _with_series(negatives)
+
+
+def _with_series(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    return positions[positions >= 0]

@@ -1,0 +1,30 @@
+"""Fixtures shared by all tests: where the real data are, and the data set packed once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from timl.data import CropHarvest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the real data for tests: TIML_SHARED_DATA, or shared/data near the checkout."""
+    here = Path(__file__).resolve()
+    candidates = [parent.parent / "shared" / "data" for parent in here.parents]
+    if os.environ.get("TIML_SHARED_DATA"):
+        candidates = [Path(os.environ["TIML_SHARED_DATA"])]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    pytest.skip("no real data here: set TIML_SHARED_DATA to the folder that holds realcrops")
+
+
+@pytest.fixture(scope="session")
+def realcrops(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> CropHarvest:
+    """The real data set, packed into a temporary folder."""
+    if not (shared_data / "realcrops").is_dir():
+        pytest.skip(f"{shared_data} has no folder realcrops")
+    return CropHarvest(shared_data / "realcrops", cache=tmp_path_factory.mktemp("store"))
