@@ -7,11 +7,11 @@ namespace {
 
 Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, int64_t hidden,
                     int64_t layers) {
-  STD_TORCH_CHECK(x.dim() == steps_dim + 2, operation, ": x has shape ", shape_text(x),
+  require(x.dim() == steps_dim + 2, operation, ": x has shape ", shape_text(x),
                   ", expected ", steps_dim + 2, " dimensions, the last two steps and bands");
   const Shape shape = {x.size(steps_dim), x.size(steps_dim + 1), hidden, layers};
   for (const int64_t size : {shape.steps, shape.bands, shape.hidden, shape.layers})
-    STD_TORCH_CHECK(size >= 1 && size <= kLargestSize, operation, ": steps ", shape.steps,
+    require(size >= 1 && size <= kLargestSize, operation, ": steps ", shape.steps,
                     ", bands ", shape.bands, ", hidden ", shape.hidden, ", layers ", shape.layers,
                     ": each must be between 1 and ", kLargestSize);
   return shape;
@@ -34,13 +34,13 @@ struct Arguments {
         weights(checked(operation, "weights", weights_in, kDtype<T>, {weights_size(shape)})),
         film(checked(operation, "film", film_in, kDtype<T>, {film_size(shape)})) {
     if (mask_in) mask = checked(operation, "mask", *mask_in, kDtype<T>, {batch, hidden});
-    STD_TORCH_CHECK(mean_in.has_value() == variance_in.has_value(), operation,
+    require(mean_in.has_value() == variance_in.has_value(), operation,
                     ": give running_mean and running_variance both or neither");
     if (mean_in) {
       mean = checked(operation, "running_mean", *mean_in, kDtype<T>, {layers, hidden});
       variance = checked(operation, "running_variance", *variance_in, kDtype<T>, {layers, hidden});
     }
-    STD_TORCH_CHECK(mean_in || batch >= 2, operation, ": x has shape ", shape_text(x),
+    require(mean_in || batch >= 2, operation, ": x has shape ", shape_text(x),
                     ": BatchNorm with batch statistics needs at least 2 samples; give more, or "
                     "call .eval() to use the running statistics");
   }
@@ -80,7 +80,7 @@ T* thread_workspace(int64_t count) {
 template <class Body>
 auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
   const ScalarType dtype = tensor.scalar_type();
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, operation,
+  require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation,
                   ": x is ", dtype_text(dtype), " of shape ", shape_text(tensor),
                   ", expected float32 or float64");
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
@@ -223,7 +223,7 @@ void check_labels(const Tensor& labels, const char* name) {
   };
   const std::string value =
       labels.scalar_type() == ScalarType::Float ? wrong(float{}) : wrong(double{});
-  STD_TORCH_CHECK(value.empty(), "timl::meta_gradient: ", name, " of shape ", shape_text(labels),
+  require(value.empty(), "timl::meta_gradient: ", name, " of shape ", shape_text(labels),
                   " holds ", value, ": labels must be 0 or 1");
 }
 
@@ -239,7 +239,7 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     const char* operation = "timl::meta_gradient";
     const Engine<T>& engine = checked_engine<T>();
     const Shape shape = checked_shape(operation, support_x, 3, hidden, layers);
-    STD_TORCH_CHECK(order >= 0 && order <= 2, operation, ": order is ", order,
+    require(order >= 0 && order <= 2, operation, ": order is ", order,
                     ", expected 0 (losses only), 1 (first order) or 2 (exact second order)");
     const Tensor sx = checked(operation, "support_x", support_x, kDtype<T>,
                               {-1, -1, -1, shape.steps, shape.bands});
@@ -247,7 +247,7 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     const Tensor qx = checked(operation, "query_x", query_x, kDtype<T>,
                               {tasks, -1, shape.steps, shape.bands});
     const int64_t query = qx.size(1);
-    STD_TORCH_CHECK(support >= 2 && query >= 2, operation, ": support_x has shape ",
+    require(support >= 2 && query >= 2, operation, ": support_x has shape ",
                     shape_text(sx), " and query_x ", shape_text(qx),
                     ": BatchNorm with batch statistics needs at least 2 samples in each batch");
     const Tensor sy =

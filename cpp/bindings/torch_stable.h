@@ -14,6 +14,8 @@
 #include <memory>
 #include <new>
 #include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 
 #include "timl/engine.h"
@@ -24,11 +26,22 @@ using Tensor = torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 using ScalarType = torch::headeronly::ScalarType;
 
+// Throws what Python sees as a ValueError. (STD_TORCH_CHECK would put this file's path into the
+// message and raise a RuntimeError.)
+template <class... Parts>
+inline void require(bool holds, const Parts&... parts) {
+  if (holds) return;
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::invalid_argument(message.str());
+}
+
 inline std::string shape_text(const Tensor& tensor) {
-  std::string text = "[";
-  for (int64_t d = 0; d < tensor.dim(); ++d)
-    text += (d ? ", " : "") + std::to_string(tensor.size(d));
-  return text + "]";
+  std::ostringstream text;
+  text << "[";
+  for (int64_t d = 0; d < tensor.dim(); ++d) text << (d ? ", " : "") << tensor.size(d);
+  text << "]";
+  return text.str();
 }
 
 inline const char* dtype_text(ScalarType dtype) {
@@ -47,28 +60,28 @@ inline const char* dtype_text(ScalarType dtype) {
 // Checks device, dtype and shape (-1 = any size but zero) and returns the tensor, contiguous.
 inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
                       ScalarType dtype, std::initializer_list<int64_t> sizes) {
-  const auto describe = [&](const std::string& problem) {
-    return std::string(operation) + ": " + name + " " + problem;
-  };
   if (!tensor.is_cpu())
-    STD_TORCH_CHECK(false, describe("is not on the CPU; this build of timl computes on the CPU "
-                                    "only: move the model and its inputs with .cpu()"));
+    require(false, operation, ": ", name, " is not on the CPU; this build of timl computes on the "
+            "CPU only: move the model and its inputs with .cpu()");
   if (tensor.scalar_type() != dtype)
-    STD_TORCH_CHECK(false, describe(std::string("is ") + dtype_text(tensor.scalar_type()) +
-                                    " of shape " + shape_text(tensor) + ", expected " +
-                                    dtype_text(dtype) + ": give all tensors one dtype, float32 "
-                                    "or float64"));
+    require(false, operation, ": ", name, " is ", dtype_text(tensor.scalar_type()), " of shape ",
+            shape_text(tensor), ", expected ", dtype_text(dtype),
+            ": give all tensors one dtype, float32 or float64");
   bool fits = tensor.dim() == static_cast<int64_t>(sizes.size());
-  std::string expected = "[";
+  std::ostringstream expected;
   int64_t d = 0;
   for (const int64_t size : sizes) {
     if (fits) fits = size < 0 ? tensor.size(d) > 0 : tensor.size(d) == size;
-    expected += (d ? ", " : "") + (size < 0 ? std::string("at least 1") : std::to_string(size));
+    expected << (d ? ", " : "");
+    if (size < 0)
+      expected << "at least 1";
+    else
+      expected << size;
     ++d;
   }
   if (!fits)
-    STD_TORCH_CHECK(false, describe("has shape " + shape_text(tensor) + ", expected " + expected +
-                                    "]"));
+    require(false, operation, ": ", name, " has shape ", shape_text(tensor), ", expected [",
+            expected.str(), "]");
   return torch::stable::contiguous(tensor);
 }
 
@@ -90,10 +103,9 @@ inline void check_finite(const char* operation, const char* name, const Tensor& 
       if (first < 0) first = i;
       ++bad;
     }
-  STD_TORCH_CHECK(false, std::string(operation) + ": " + name + " of shape " + shape_text(tensor) +
-                             " holds " + std::to_string(bad) +
-                             " NaN or infinite values, the first at flat index " +
-                             std::to_string(first) + ": fill or drop them before the call");
+  require(false, operation, ": ", name, " of shape ", shape_text(tensor), " holds ", bad,
+          " NaN or infinite values, the first at flat index ", first,
+          ": fill or drop them before the call");
 }
 
 // Torch's own threads: no second pool, and torch.set_num_threads applies.
@@ -142,8 +154,8 @@ inline const Engine<T>& checked_engine() {
     for (int i = 0, count = usable_isas(names); i < count; ++i)
       usable += (i ? ", " : "") + std::string(names[i]);
     const char* forced = std::getenv("TIML_FORCE_ISA");
-    STD_TORCH_CHECK(false, std::string("TIML_FORCE_ISA=") + (forced ? forced : "") +
-                               " names no instruction set that can run here; usable: " + usable);
+    require(false, "TIML_FORCE_ISA=", forced ? forced : "",
+            " names no instruction set that can run here; usable: ", usable);
   }
   return *found;
 }

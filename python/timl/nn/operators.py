@@ -65,13 +65,14 @@ def network(
     logits : torch.Tensor
         [B].
     batch_mean, batch_variance : torch.Tensor
-        [L, H], the variance biased, not differentiable; [0, H] without batch statistics.
+        [L, H], the variance biased, not differentiable; [0] without batch statistics.
 
     Raises
     ------
+    ValueError
+        A shape, dtype or device is wrong, or a value of `x` is not finite.
     RuntimeError
-        A shape, dtype or device is wrong, a value of `x` is not finite, the mask requires a
-        gradient, or an input carries a forward-mode tangent.
+        The mask requires a gradient, or an input carries a forward-mode tangent.
     """
     if mask is not None and mask.requires_grad:
         raise RuntimeError(
@@ -88,12 +89,14 @@ def network(
         logits: Tensor = _operators.network_evaluate(
             x, weights, film, running_mean, running_var, hidden, layers
         )
-        empty = running_mean.new_empty(0, hidden)
+        empty = running_mean.new_empty(0)
         return logits, empty, empty
     statistics = (None, None) if batch_statistics else (running_mean, running_var)
     logits, mean, variance, _ = _operators.network(
         x, weights, film, mask, *statistics, hidden, layers
     )
+    if not batch_statistics:
+        mean, variance = mean.reshape(0), variance.reshape(0)
     return logits, mean, variance
 
 
@@ -138,7 +141,7 @@ def meta_gradient(
 
     Raises
     ------
-    RuntimeError
+    ValueError
         A shape, dtype or device is wrong, a value is not finite, or a label is not 0 or 1.
     """
     with torch.no_grad():
