@@ -61,7 +61,8 @@ inline const char* dtype_text(ScalarType dtype) {
 inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
                       ScalarType dtype, std::initializer_list<int64_t> sizes) {
   if (!tensor.is_cpu())
-    require(false, operation, ": ", name, " is not on the CPU; this build of timl computes on the "
+    require(false, operation, ": ", name,
+            " is not on the CPU; this build of timl computes on the "
             "CPU only: move the model and its inputs with .cpu()");
   if (tensor.scalar_type() != dtype)
     require(false, operation, ": ", name, " is ", dtype_text(tensor.scalar_type()), " of shape ",
