@@ -69,10 +69,9 @@ def network(
 
     Raises
     ------
-    ValueError
-        A shape, dtype or device is wrong, or a value of `x` is not finite.
     RuntimeError
-        The mask requires a gradient, or an input carries a forward-mode tangent.
+        A shape, dtype or device is wrong, a value of `x` is not finite, the mask requires a
+        gradient, or an input carries a forward-mode tangent.
     """
     if mask is not None and mask.requires_grad:
         raise RuntimeError(
@@ -141,7 +140,7 @@ def meta_gradient(
 
     Raises
     ------
-    ValueError
+    RuntimeError
         A shape, dtype or device is wrong, a value is not finite, or a label is not 0 or 1.
     """
     with torch.no_grad():
