@@ -101,7 +101,7 @@ class CropHarvest:
         digest.update(json.dumps([store.tests, list(store.dataset)]).encode())
         arrays = [store.index, store.series, store.mean, store.std, *store.test.values()]
         for array in arrays:
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     @property

@@ -44,7 +44,8 @@ def probabilities(classifier: Classifier, x: ArrayLike) -> NDArray[np.float64]:
     classifier.eval()
     try:
         with torch.no_grad():
-            logits = [classifier(chunk.to(like.device)) for chunk in series.split(_CHUNK)]
+            chunks = torch.split(series, _CHUNK)
+            logits = [classifier(chunk.to(like.device)) for chunk in chunks]
     finally:
         classifier.train(training)
     return torch.sigmoid(torch.cat(logits).double()).cpu().numpy()

@@ -28,6 +28,8 @@ MEAN = "mean"
 
 _SHOWN = ("auc_roc", "f1")
 
+_CELL_WIDTH = len(".812 ± .034*")
+
 
 @dataclass(frozen=True, eq=False)
 class Table1Result:
@@ -97,22 +99,21 @@ class Table1Result:
         estimates = [[self.estimate(row, c, metric) for c in columns] for row in self.titles]
         best = [max(row[i].mean for row in estimates) for i in range(len(columns))]
         body = [
-            [
-                (title, False),
-                *((str(e), e.mean == top) for e, top in zip(row, best, strict=True)),
-                (duration(self.seconds(name)), False),
-            ]
-            for (name, title), row in zip(self.titles.items(), estimates, strict=True)
+            [(title, False), *((str(e), e.mean == top) for e, top in zip(row, best, strict=True))]
+            for title, row in zip(self.titles.values(), estimates, strict=True)
         ]
-        return [METRICS[metric], *columns, "time"], body
+        return [METRICS[metric], *columns], body
 
     def _caption(self) -> str:
         settings = self.provenance["settings"]
+        times = ", ".join(
+            f"{title} {duration(self.seconds(row))}" for row, title in self.titles.items()
+        )
         return (
             f"Mean ± standard error of {settings['runs']} runs (a row without ± has no "
             f"randomness); F1 at probability 0.5; * best of the column. Meta-training "
             f"{settings['epochs']} epochs, fine-tuning {settings['steps']} steps, seed "
-            f"{settings['seed']}."
+            f"{settings['seed']}. Time: {times}."
         )
 
     def to_markdown(self) -> str:
@@ -156,14 +157,16 @@ class Table1Result:
         return "".join(parts) + f"<p>{html.escape(self._caption())}</p>"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
         for metric in _SHOWN:
             header, body = self._grid(metric)
-            table = Table()
-            for i, text in enumerate(header):
-                table.add_column(text, justify="right" if i else "left")
+            table = Table(box=SIMPLE_HEAD, pad_edge=False)
+            table.add_column(header[0], no_wrap=True)
+            for text in header[1:]:
+                table.add_column(text, justify="right", overflow="fold", min_width=_CELL_WIDTH)
             for row in body:
                 table.add_row(
                     *(

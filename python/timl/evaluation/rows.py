@@ -178,7 +178,7 @@ ROWS: tuple[Row, ...] = (
 
 
 def find_rows(names: list[str] | None) -> list[Row]:
-    """Return the rows of these names in the table's order; all of them for None.
+    """Return the rows of these names, in the table's order; all of them for None.
 
     Raises
     ------

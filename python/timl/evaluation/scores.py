@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from timl.data import BenchmarkTask, TestInstance
+from timl.meta.normalization import normalization_of
 from timl.nn import Classifier
 
 TestSet: TypeAlias = BenchmarkTask | TestInstance
@@ -63,8 +65,17 @@ def evaluate(predictor: Classifier | ArrayLike, test: TestSet) -> Scores:
     ValueError
         If predictions are NaN, outside [0, 1] or not one a sample, or if the labelled samples
         are not of both classes.
+
+    Warns
+    -----
+    UserWarning
+        If the classifier was trained on series that were prepared otherwise than the benchmark's.
     """
-    instance = test.test if isinstance(test, BenchmarkTask) else test
+    instance = test
+    if isinstance(test, BenchmarkTask):
+        instance = test.test
+        if isinstance(predictor, Classifier):
+            _warn_of_other_inputs(predictor, test)
     if not isinstance(instance, TestInstance):
         raise TypeError(
             f"test must be a BenchmarkTask or a TestInstance, but is a {type(test).__name__}"
@@ -78,6 +89,23 @@ def evaluate(predictor: Classifier | ArrayLike, test: TestSet) -> Scores:
             f"{len(instance)} samples: AUC ROC needs both classes"
         )
     return _scores(y, _predictions(predictor, instance)[labelled])
+
+
+def _warn_of_other_inputs(classifier: Classifier, benchmark: BenchmarkTask) -> None:
+    trained = classifier.normalization
+    if trained is None:
+        return
+    given = normalization_of(benchmark.data, benchmark.task.normalize)
+    if trained["ndvi"] != given["ndvi"] or not all(
+        np.array_equal(*pair)
+        for pair in ((trained["mean"], given["mean"]), (trained["std"], given["std"]))
+    ):
+        warnings.warn(
+            f"the classifier was trained on series with other normalising statistics or another "
+            f"NDVI ({trained['ndvi']}) than those of benchmark {benchmark.name!r} "
+            f"({given['ndvi']}): fine-tune it on them first",
+            stacklevel=3,
+        )
 
 
 def _predictions(predictor: Classifier | ArrayLike, test: TestInstance) -> NDArray[np.float64]:

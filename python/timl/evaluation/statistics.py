@@ -18,8 +18,8 @@ class Estimate:
     runs: int
 
     def __str__(self) -> str:
-        error = "" if self.standard_error is None else f" ± {self.standard_error:.3f}"
-        return f"{self.mean:.3f}{error}"
+        mean = _short(self.mean)
+        return mean if self.standard_error is None else f"{mean} ± {_short(self.standard_error)}"
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -27,3 +27,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     n = len(values)
     error = float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
     return Estimate(float(np.mean(values)), error, n)
+
+
+def _short(value: float) -> str:
+    """Three digits, without the zero before the point."""
+    return f"{value:.3f}".removeprefix("0")

@@ -9,7 +9,6 @@ import platform
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import Table1Result
 from timl.evaluation.rows import Adapt, Row, Settings, find_rows
 from timl.evaluation.scores import evaluate
+from timl.meta.configuration import versions
 
 _RUNS_PER_SEED = 1000
 
@@ -171,7 +171,9 @@ def _digest(configuration: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("timl", "torch", "numpy", "scikit-learn")}
+    import sklearn
+
+    return {**versions(), "scikit-learn": str(sklearn.__version__)}
 
 
 def _provenance(
@@ -180,7 +182,7 @@ def _provenance(
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": {**dataclasses.asdict(settings), "runs": runs},
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": _versions(),
         "platform": platform.platform(),
         "data": {
             "checksum": data.checksum,
