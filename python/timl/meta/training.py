@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from timl.data import EpisodeSampler, TaskSet
+from timl.data import Episodes, EpisodeSampler, TaskSet
 from timl.files import atomic_write
 from timl.meta.checkpoints import (
     CHECKPOINT,
     Snapshot,
     State,
+    copy_model,
     read_checkpoint,
     take_snapshot,
     write_checkpoint,
@@ -169,7 +169,8 @@ def meta_train(
             while run.unfinished:
                 run.train_epoch()
                 if folder is not None:
-                    snapshot = take_snapshot(run.state, run.description)
+                    with one_thread():
+                        snapshot = take_snapshot(run.state, run.description)
                     if history.epochs % checkpoint_every == 0 or not run.unfinished:
                         _write(folder, snapshot, history)
                 for show in shows:
@@ -281,7 +282,7 @@ class _Run:
             key=self._key(self.training, chosen, epoch),
         )
         history.task_loss[epoch, chosen] = _finite(losses, self.training.tasks, chosen, epoch)
-        history.task_auc[epoch, chosen] = auc_roc(losses.logits.numpy(), episodes.query_y)
+        history.task_auc[epoch, chosen] = _auc(losses, episodes)
         with one_thread():
             self.optimizer.step()
 
@@ -293,7 +294,7 @@ class _Run:
         history.validation_loss[epoch, chosen] = _finite(
             losses, self.validation.tasks, chosen, epoch
         )
-        history.validation_auc[epoch, chosen] = auc_roc(losses.logits.numpy(), episodes.query_y)
+        history.validation_auc[epoch, chosen] = _auc(losses, episodes)
 
     def _key(self, part: _Part, chosen: NDArray[np.int64], epoch: int) -> DrawKey:
         return self.options.seed, epoch, part.tasks.numbers[chosen]
@@ -305,11 +306,16 @@ class _Run:
         score = history.validation_score(epoch, window)
         if history.best_epoch < 0 or score < history.validation_score(history.best_epoch, window):
             history.best_epoch = epoch
-            self.state.best = _copy(self.model)
+            with one_thread():
+                self.state.best = copy_model(self.model)
 
 
 def _batches(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _auc(losses: Losses, episodes: Episodes) -> NDArray[np.float64]:
+    return auc_roc(losses.logits.numpy(), np.asarray(episodes.query_y))
 
 
 def _finite(
@@ -324,10 +330,6 @@ def _finite(
             f"or meta_lr"
         )
     return values
-
-
-def _copy(model: TIML) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def _write(folder: Path, snapshot: Snapshot, history: TrainingHistory) -> None:
