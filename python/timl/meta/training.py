@@ -152,7 +152,9 @@ def meta_train(
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        if resume and (folder / CHECKPOINT).exists():
+        if not resume:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        elif (folder / CHECKPOINT).exists():
             read_checkpoint(folder / CHECKPOINT, run.state, run.description)
 
     history = run.history
@@ -201,11 +203,8 @@ class _Run:
     """One training run: what it is made of, and one epoch of it."""
 
     def __init__(self, model: TIML, tasks: TaskSet, options: Options) -> None:
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        if not parameters:
-            raise ValueError("model has no parameter that requires a gradient: nothing to train")
-        none = tasks.subset([])
-        parts = (tasks, none)
+        _check(model, tasks)
+        parts = (tasks, tasks.subset([]))
         if options.validation > 0:
             parts = tasks.split(options.validation, options.seed)
         self.training, self.validation = (
@@ -223,6 +222,7 @@ class _Run:
             for part in parts
         )
         self.model, self.options, self.tasks = model, options, tasks
+        parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(parameters, lr=options.meta_lr, fused=True)
         self.history = TrainingHistory(
             [task.id for task in parts[0]], [task.id for task in parts[1]], options.epochs
@@ -308,6 +308,30 @@ class _Run:
             history.best_epoch = epoch
             with one_thread():
                 self.state.best = copy_model(self.model)
+
+
+def _check(model: TIML, tasks: TaskSet) -> None:
+    """Raise unless the model can be trained on the tasks."""
+    if not isinstance(tasks, TaskSet):
+        raise TypeError(
+            f"tasks is a {type(tasks).__name__}: give the TaskSet of timl.meta_tasks(data)"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model has no parameter that requires a gradient: nothing to train")
+    if len(tasks) == 0:
+        raise ValueError("tasks is empty: there is nothing to train on")
+    series = tasks.data.series(tasks.positives[0][:1]).shape[1:]
+    sizes = (model.classifier.steps, model.classifier.bands)
+    if series != sizes:
+        raise ValueError(
+            f"the tasks' series have shape {list(series)}, the model takes {list(sizes)}: give "
+            f"TIML(steps={series[0]}, bands={series[1]})"
+        )
+    if model.encoder is not None and model.encoder.info_size != tasks.info.shape[1]:
+        raise ValueError(
+            f"the tasks have {tasks.info.shape[1]} numbers, the model's encoder takes "
+            f"{model.encoder.info_size}"
+        )
 
 
 def _batches(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -193,9 +195,52 @@ def test_bad_arguments(tasks, options, message):
         train(tasks, **options)
 
 
-def test_a_model_with_other_bands_is_refused(tasks, tmp_path):
-    with pytest.raises(ValueError, match=r"support_x must have shape"):
-        train(tasks, small_model(bands=31), out=tmp_path)
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (small_model(bands=31), r"shape \[12, 18\], the model takes \[12, 31\]"),
+        (small_model(info_size=5), "13 numbers, the model's encoder takes 5"),
+        (small_model().requires_grad_(False), "nothing to train"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(
+    tasks, tmp_path, model, message
+):
+    with pytest.raises(ValueError, match=message):
+        train(tasks, model, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tasks_must_be_a_task_set(tasks):
+    with pytest.raises(TypeError, match="tasks is a list"):
+        train(list(tasks))
+
+
+def test_progress_and_tensorboard(tasks, tmp_path, monkeypatch, capsys):
+    logged = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            assert folder == tmp_path / "tensorboard" and purge_step == 0
+
+        def add_scalar(self, name, value, epoch):
+            logged.append((name, value, epoch))
+
+        def close(self):
+            logged.append("closed")
+
+    module = types.ModuleType("tensorboard")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    _, history = train(tasks, out=tmp_path, tensorboard=True, progress=True)
+    losses = [entry[1] for entry in logged if entry[0] == "validation loss"]
+    assert losses == pytest.approx(history.validation_loss.mean(axis=1))
+    assert logged[-2:] == [("tasks left", history.remaining.sum(), 5), "closed"]
+    assert "6/6" in capsys.readouterr().out
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r"pip install 'timl\[tensorboard\]'"):
+        train(tasks, out=tmp_path, tensorboard=True)
 
 
 def test_the_learning_rate_falls_along_a_cosine(tasks):
