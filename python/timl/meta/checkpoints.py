@@ -40,10 +40,9 @@ class Snapshot:
 
 def take_snapshot(state: State, run: dict[str, Any]) -> Snapshot:
     """Copy a state; `run` describes the run, see `describe_run`."""
-    tensors = {f"model.{name}": t for name, t in state.model.state_dict().items()}
+    tensors = {f"model.{name}": t for name, t in copy_model(state.model).items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": t for name, t in moments.items()}
-    tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        tensors |= {f"optimizer.{index}.{name}": t.clone() for name, t in moments.items()}
     tensors |= {f"best.{name}": t for name, t in state.best.items()}
     history = state.history
     for name, array in history.arrays().items():
@@ -55,6 +54,11 @@ def take_snapshot(state: State, run: dict[str, Any]) -> Snapshot:
         "run": run,
     }
     return Snapshot(tensors, header)
+
+
+def copy_model(model: TIML) -> dict[str, Tensor]:
+    """Copy a model's state."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def write_checkpoint(path: Path, snapshot: Snapshot) -> None:

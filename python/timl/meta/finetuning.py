@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from timl import random
@@ -114,7 +115,7 @@ def finetune(
             )
         ).to(like)  # [steps, 2 k, H]
 
-    parameters = [p for p in classifier.parameters() if p.requires_grad]
+    parameters: list[Tensor] = [p for p in classifier.parameters() if p.requires_grad]
     classifier.train()
     with torch.enable_grad(), one_thread():
         for step, rows in enumerate(indices):

@@ -97,7 +97,7 @@ def meta_gradient(
     wanted = [pair for pair in zip(results, gradients, strict=True) if pair[0].requires_grad]
     if wanted:
         with one_thread():
-            torch.autograd.backward(*zip(*wanted, strict=True))  # type: ignore[arg-type]
+            torch.autograd.backward([r for r, _ in wanted], [g for _, g in wanted])
     if update_statistics and classifier.training:
         _move_statistics(classifier, batch, engine)
     return _losses(engine)
@@ -184,10 +184,7 @@ def _prepare(
             f"key's tasks have shape {list(np.shape(key[2]))}: give the numbers of the {tasks} "
             f"tasks of the episodes, [{tasks}]"
         )
-    if encoder is None:
-        film = classifier.film.expand(tasks, -1)
-    else:
-        film = encoder(info, key)
+    film = classifier.film.expand(tasks, -1) if encoder is None else encoder(info, key)
     return _Batch(
         support_x,
         support_y,

@@ -16,12 +16,12 @@ Show = Callable[[TrainingHistory], None]
 
 @contextmanager
 def progress_bar(history: TrainingHistory) -> Iterator[Show]:
-    """Show a bar with epoch, losses, AUC ROC, tasks left and the time that remains."""
+    """Show a bar with epochs, losses and AUC ROC, tasks left and the time that remains."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
-        BarColumn(bar_width=20),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(bar_width=10),
         TextColumn("{task.description}"),
         TimeRemainingColumn(),
     )
@@ -29,8 +29,7 @@ def progress_bar(history: TrainingHistory) -> Iterator[Show]:
         task = bar.add_task("", total=history.length, completed=history.epochs)
 
         def show(history: TrainingHistory) -> None:
-            text = "  ".join(f"{name} {value:.4g}" for name, value in _latest(history).items())
-            bar.update(task, completed=history.epochs, description=text)
+            bar.update(task, completed=history.epochs, description=_line(_latest(history)))
 
         yield show
 
@@ -60,6 +59,14 @@ def tensorboard_log(history: TrainingHistory, folder: Path) -> Iterator[Show]:
         yield show
     finally:
         writer.close()
+
+
+def _line(latest: dict[str, float]) -> str:
+    """Return the numbers in a line that fits a narrow terminal."""
+    text = f"loss {latest['loss']:.3f} auc {latest['auc']:.2f}"
+    if "validation loss" in latest:
+        text += f", valid {latest['validation loss']:.3f} {latest['validation auc']:.2f}"
+    return f"{text}, {latest['tasks left']:.0f} tasks"
 
 
 def _latest(history: TrainingHistory) -> dict[str, float]:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from timl.data import EpisodeSampler, TaskSet
+from timl.data import Episodes, EpisodeSampler, TaskSet
 from timl.files import atomic_write
 from timl.meta.checkpoints import (
     CHECKPOINT,
     Snapshot,
     State,
+    copy_model,
     read_checkpoint,
     take_snapshot,
     write_checkpoint,
@@ -152,7 +152,9 @@ def meta_train(
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        if resume and (folder / CHECKPOINT).exists():
+        if not resume:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        elif (folder / CHECKPOINT).exists():
             read_checkpoint(folder / CHECKPOINT, run.state, run.description)
 
     history = run.history
@@ -169,7 +171,8 @@ def meta_train(
             while run.unfinished:
                 run.train_epoch()
                 if folder is not None:
-                    snapshot = take_snapshot(run.state, run.description)
+                    with one_thread():
+                        snapshot = take_snapshot(run.state, run.description)
                     if history.epochs % checkpoint_every == 0 or not run.unfinished:
                         _write(folder, snapshot, history)
                 for show in shows:
@@ -200,11 +203,8 @@ class _Run:
     """One training run: what it is made of, and one epoch of it."""
 
     def __init__(self, model: TIML, tasks: TaskSet, options: Options) -> None:
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        if not parameters:
-            raise ValueError("model has no parameter that requires a gradient: nothing to train")
-        none = tasks.subset([])
-        parts = (tasks, none)
+        _check(model, tasks)
+        parts = (tasks, tasks.subset([]))
         if options.validation > 0:
             parts = tasks.split(options.validation, options.seed)
         self.training, self.validation = (
@@ -222,6 +222,7 @@ class _Run:
             for part in parts
         )
         self.model, self.options, self.tasks = model, options, tasks
+        parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(parameters, lr=options.meta_lr, fused=True)
         self.history = TrainingHistory(
             [task.id for task in parts[0]], [task.id for task in parts[1]], options.epochs
@@ -281,7 +282,7 @@ class _Run:
             key=self._key(self.training, chosen, epoch),
         )
         history.task_loss[epoch, chosen] = _finite(losses, self.training.tasks, chosen, epoch)
-        history.task_auc[epoch, chosen] = auc_roc(losses.logits.numpy(), episodes.query_y)
+        history.task_auc[epoch, chosen] = _auc(losses, episodes)
         with one_thread():
             self.optimizer.step()
 
@@ -293,7 +294,7 @@ class _Run:
         history.validation_loss[epoch, chosen] = _finite(
             losses, self.validation.tasks, chosen, epoch
         )
-        history.validation_auc[epoch, chosen] = auc_roc(losses.logits.numpy(), episodes.query_y)
+        history.validation_auc[epoch, chosen] = _auc(losses, episodes)
 
     def _key(self, part: _Part, chosen: NDArray[np.int64], epoch: int) -> DrawKey:
         return self.options.seed, epoch, part.tasks.numbers[chosen]
@@ -305,11 +306,40 @@ class _Run:
         score = history.validation_score(epoch, window)
         if history.best_epoch < 0 or score < history.validation_score(history.best_epoch, window):
             history.best_epoch = epoch
-            self.state.best = _copy(self.model)
+            with one_thread():
+                self.state.best = copy_model(self.model)
+
+
+def _check(model: TIML, tasks: TaskSet) -> None:
+    """Raise unless the model can be trained on the tasks."""
+    if not isinstance(tasks, TaskSet):
+        raise TypeError(
+            f"tasks is a {type(tasks).__name__}: give the TaskSet of timl.meta_tasks(data)"
+        )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model has no parameter that requires a gradient: nothing to train")
+    if len(tasks) == 0:
+        raise ValueError("tasks is empty: there is nothing to train on")
+    series = tasks.data.series(tasks.positives[0][:1]).shape[1:]
+    sizes = (model.classifier.steps, model.classifier.bands)
+    if series != sizes:
+        raise ValueError(
+            f"the tasks' series have shape {list(series)}, the model takes {list(sizes)}: give "
+            f"TIML(steps={series[0]}, bands={series[1]})"
+        )
+    if model.encoder is not None and model.encoder.info_size != tasks.info.shape[1]:
+        raise ValueError(
+            f"the tasks have {tasks.info.shape[1]} numbers, the model's encoder takes "
+            f"{model.encoder.info_size}"
+        )
 
 
 def _batches(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _auc(losses: Losses, episodes: Episodes) -> NDArray[np.float64]:
+    return auc_roc(losses.logits.numpy(), np.asarray(episodes.query_y))
 
 
 def _finite(
@@ -324,10 +354,6 @@ def _finite(
             f"or meta_lr"
         )
     return values
-
-
-def _copy(model: TIML) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def _write(folder: Path, snapshot: Snapshot, history: TrainingHistory) -> None:
