@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from timl.data import CropHarvest
+from worlds import write_benchmarked_world
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,9 @@ def realcrops(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cr
     if not (shared_data / "realcrops").is_dir():
         pytest.skip(f"{shared_data} has no folder realcrops")
     return CropHarvest(shared_data / "realcrops", cache=tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def benchmarked_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a made data set with two benchmarks."""
+    return write_benchmarked_world(tmp_path_factory.mktemp("world") / "data")

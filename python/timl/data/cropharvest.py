@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,17 @@ class CropHarvest:
             test=("is_test", lambda is_test: int((is_test == 1).sum())),
         )
         return f"<p>{self!r}</p>{counts.to_html()}"
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of labels, series, statistics and test sets, in hexadecimal digits."""
+        digest = hashlib.sha256((self.root / LABELS).read_bytes())
+        store = self._store
+        digest.update(json.dumps([store.tests, list(store.dataset)]).encode())
+        arrays = [store.index, store.series, store.mean, store.std, *store.test.values()]
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     @property
     def report(self) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict, cast
+from pathlib import Path
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from timl.layout import BATCH_NORM_MOMENTUM, flatten, identity_film
-from timl.nn import operators
+from timl.nn import checkpoint, operators
 from timl.nn.checks import require_finite, require_rate, require_sizes, require_tensor
 
 
@@ -190,6 +191,44 @@ class Classifier(nn.Module):
             self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
             self.running_var.lerp_(variance * (size / (size - 1)), BATCH_NORM_MOMENTUM)
         self.num_batches_tracked += len(batch_sizes)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the arguments that build a classifier like this one, with its present rate."""
+        return {
+            "bands": self.bands,
+            "steps": self.steps,
+            "hidden": self.hidden,
+            "layers": self.layers,
+            "dropout": self.dropout,
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `model.safetensors` and `config.json` into a folder, made where needed.
+
+        The FiLM values and running statistics belong to it: what is read is the adapted
+        classifier of one task.
+
+        Raises
+        ------
+        ValueError
+            `normalization` is malformed; nothing is written.
+        """
+        checkpoint.write(
+            folder, "Classifier", self.configuration(), self.state_dict(), self.normalization
+        )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Classifier:
+        """Read a classifier that `save_pretrained` wrote, in evaluation mode and on the CPU.
+
+        Raises
+        ------
+        FileNotFoundError
+            A file is missing.
+        ValueError
+            A file is truncated or foreign, or a whole TIML model's; the message names it.
+        """
+        return checkpoint.build(cls, "Classifier", checkpoint.read(folder))
 
     def extra_repr(self) -> str:
         """Return the sizes and the rate, for printing."""

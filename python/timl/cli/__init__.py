@@ -1,0 +1,5 @@
+"""The command line, `timl`."""
+
+from timl.cli.commands import app
+
+__all__ = ["app"]
