@@ -252,6 +252,8 @@ def test_the_learning_rate_falls_along_a_cosine(tasks):
         assert rate == pytest.approx(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
+    constant, falling = (train(tasks, epochs=2, min_meta_lr=rate)[0] for rate in (0.01, 0.0))
+    assert not same_bits(state_of(constant), state_of(falling))
 
 
 def test_auc_roc_is_scikit_learns():
