@@ -187,9 +187,13 @@ class Classifier(nn.Module):
         batch_sizes
             Samples of each pass, K numbers of at least 2.
         """
-        for mean, variance, size in zip(batch_mean, batch_variance, batch_sizes, strict=True):
-            self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
-            self.running_var.lerp_(variance * (size / (size - 1)), BATCH_NORM_MOMENTUM)
+        sizes = batch_mean.new_tensor(batch_sizes)[:, None, None]
+        passes = torch.stack([batch_mean, batch_variance * (sizes / (sizes - 1))], dim=1)
+        running = torch.stack([self.running_mean, self.running_var])
+        for values in passes.unbind():
+            running.lerp_(values, BATCH_NORM_MOMENTUM)
+        self.running_mean.copy_(running[0])
+        self.running_var.copy_(running[1])
         self.num_batches_tracked += len(batch_sizes)
 
     def configuration(self) -> dict[str, Any]:
