@@ -1,0 +1,75 @@
+"""How a training run shows itself: a progress bar, and TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from timl.meta.history import TrainingHistory
+
+Show = Callable[[TrainingHistory], None]
+"""Called after every epoch."""
+
+
+@contextmanager
+def progress_bar(history: TrainingHistory) -> Iterator[Show]:
+    """Show a bar with epoch, losses, AUC ROC, tasks left and the time that remains."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, refresh_per_second=4) as bar:
+        task = bar.add_task("", total=history.length, completed=history.epochs)
+
+        def show(history: TrainingHistory) -> None:
+            text = "  ".join(f"{name} {value:.4g}" for name, value in _latest(history).items())
+            bar.update(task, completed=history.epochs, description=text)
+
+        yield show
+
+
+@contextmanager
+def tensorboard_log(history: TrainingHistory, folder: Path) -> Iterator[Show]:
+    """Log the same numbers for TensorBoard.
+
+    Raises
+    ------
+    ImportError
+        TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "tensorboard=True needs TensorBoard: pip install 'timl[tensorboard]'"
+        ) from error
+    writer = SummaryWriter(folder, purge_step=history.epochs)
+
+    def show(history: TrainingHistory) -> None:
+        for name, value in _latest(history).items():
+            writer.add_scalar(name, value, history.epochs - 1)
+
+    try:
+        yield show
+    finally:
+        writer.close()
+
+
+def _latest(history: TrainingHistory) -> dict[str, float]:
+    """Return the means of the last finished epoch."""
+    epoch = history.epochs - 1
+    numbers = {
+        "loss": float(np.nanmean(history.task_loss[epoch])),
+        "auc": float(np.nanmean(history.task_auc[epoch])),
+    }
+    if history.validation_ids:
+        numbers["validation loss"] = float(history.validation_loss[epoch].mean())
+        numbers["validation auc"] = float(history.validation_auc[epoch].mean())
+    return {**numbers, "tasks left": float(history.remaining.sum())}
