@@ -78,7 +78,7 @@ def test_the_records_evaluation_tasks_are_shipped(tmp_path: Path) -> None:
     # two files make its test set, in the order of their names
     assert kenya.test.y.tolist() == [0, 0, 1]
     assert kenya.test.x.shape == (3, 12, 18)
-    with pytest.raises(FileNotFoundError, match="Brazil_coffee.*whose name begins so.*togo-eval"):
+    with pytest.raises(FileNotFoundError, match=r"Brazil_coffee.*whose name begins so.*togo-eval"):
         _ = data.benchmark("Brazil coffee").test
 
 
@@ -134,7 +134,7 @@ def test_regions_are_read_from_shapes(tmp_path: Path) -> None:
     found = [first.min_lat, first.max_lat, first.min_lon, first.max_lon]
     np.testing.assert_allclose(found, [0, 1, 10, 11], atol=1e-9)
     assert second.centre == pytest.approx((5, 5), abs=1e-6)
-    with pytest.raises(ValueError, match="no column 'name'.*zone, geometry"):
+    with pytest.raises(ValueError, match=r"no column 'name'.*zone, geometry"):
         read_regions(path)
     frame.assign(name="same").to_file(tmp_path / "twice.geojson")
     with pytest.raises(ValueError, match="repeated: same"):
