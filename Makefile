@@ -20,7 +20,7 @@ $(VENV)/torch:
 	touch $@
 
 $(VENV)/installed: $(VENV)/torch $(SOURCES)
-	$(BIN)/python -m pip install --quiet ".[maps]"
+	$(BIN)/python -m pip install --quiet ".[plot]"
 	touch $@
 
 # --- tests: style, C++, sanitizers, then the wheel that users get --------------------------------
@@ -28,7 +28,7 @@ test: lint cpp sanitize test-wheel instruction-sets
 	@echo "all checks passed"
 
 $(VENV)/tools: $(VENV)/torch pyproject.toml
-	$(BIN)/python -m pip install --quiet ".[dev,maps,tensorboard]"
+	$(BIN)/python -m pip install --quiet ".[dev,tensorboard]"
 	touch $@
 
 lint: $(VENV)/tools
