@@ -58,6 +58,9 @@ def country_of(region: str | None) -> str | None:
 def _table() -> dict[str, list[BBox]]:
     text = (resources.files("timl.data") / _TABLE).read_text(encoding="utf-8")
     return {
-        country: [BBox(*edges, name) for name, edges in boxes.items()]
+        country: [
+            BBox(south, north, west, east, name)
+            for name, (south, north, west, east) in boxes.items()
+        ]
         for country, boxes in json.loads(text).items()
     }

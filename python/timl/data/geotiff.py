@@ -82,7 +82,8 @@ def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
     total = high + low
     index = np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
     series: NDArray[np.float64] = np.concatenate([bands[:, _KEPT], index[:, None]], axis=1)
-    return series.transpose(2, 0, 1)
+    pixels_first: NDArray[np.float64] = np.transpose(series, (2, 0, 1))
+    return pixels_first
 
 
 def check_band_count(count: int, source: object) -> None:
@@ -147,7 +148,9 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     present = ~np.isnan(values)
     count = present.sum(axis=0)
     total = np.where(present, values, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    means: NDArray[np.float64] = np.full(total.shape, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
 
 
 @dataclass(frozen=True, eq=False)
