@@ -81,4 +81,3 @@ def compress(data: bytes) -> bytes:
     """One gzip member, without a time or name; the members of a file stand one after another."""
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return compressor.compress(data) + compressor.flush()
-

@@ -77,8 +77,8 @@ def _seasons(
     warm = column("kind", cover) == Kind.WARM
     middle = np.where(warm, climate.warm_season, climate.cool_season) + column("delay", cover)
     middle += places.calendar[place, cover] + places.block_shift[place, samples.block]
-    middle += 9 * z[:, STEPS]
-    length = column("length", cover) * np.exp(0.09 * z[:, STEPS + 1])
+    middle += 12 * z[:, STEPS]
+    length = column("length", cover) * np.exp(0.12 * z[:, STEPS + 1])
     # The second season: in some fields after the first, near the equator in others instead of it.
     short = warm & (column("length", cover) < 95)
     second = short & (u[:, 4] < places.second_season[place])

@@ -97,7 +97,7 @@ def draw_places(countries: int, draws: Draws) -> Places:
     latitude = np.array([box.centre[0] for box in boxes])
     regime = _regimes(cluster, dry_summer=u[:, 8] < 0.5)
     mean_rain = np.array([4.6, 3.2, 2.6, 1.7, 2.2])[regime]
-    calendar = 14 * draws.normal(Stream.CALENDARS, clusters + countries, len(COVERS))
+    calendar = 18 * draws.normal(Stream.CALENDARS, clusters + countries, len(COVERS))
     weather = draws.normal(Stream.WEATHER, countries, 12, 2)
     blocks = draws.normal(Stream.BLOCKS, countries, BLOCKS * BLOCKS, 2)
     return Places(
@@ -134,7 +134,9 @@ def _draw_boxes(countries: int, draws: Draws) -> tuple[BBox, ...]:
         height, width = 3.5 + 2 * u[country, 1], 4.5 + 1.5 * u[country, 2]
         first, last = divmod(int(names[country]), len(_LAST))
         edges = (south, south + height, west, west + width)
-        boxes.append(BBox(*(round(float(edge), 2) for edge in edges), name=_FIRST[first] + _LAST[last]))
+        boxes.append(
+            BBox(*(round(float(edge), 2) for edge in edges), name=_FIRST[first] + _LAST[last])
+        )
     return tuple(boxes)
 
 

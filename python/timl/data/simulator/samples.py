@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -106,13 +107,17 @@ def draw_samples(
     tests = min(max(count // 40, 40), MOST_TESTS)
     training = count - tests * len(evaluations)
     named = round(training * _NAMED_SHARE)
-    mixes = _crop_mixes(places, evaluations, _survey_sizes(places, evaluations, named, draws), draws)
+    mixes = _crop_mixes(
+        places, evaluations, _survey_sizes(places, evaluations, named, draws), draws
+    )
     parts = [
         _unnamed(places, mixes, training - named, draws),
         _named(mixes),
         *(_test(i, task, mixes, tests) for i, task in enumerate(evaluations)),
     ]
-    place, cover, is_named, evaluation = (np.concatenate(column) for column in zip(*parts, strict=True))
+    place, cover, is_named, evaluation = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
     block, latitude, longitude = _positions(places, place, evaluation, evaluations, draws)
     return Samples(place, cover, block, latitude, longitude, is_named, evaluation)
 
@@ -162,19 +167,33 @@ def _crop_mixes(
     mixes = []
     for place, size in enumerate(sizes):
         suited = grown_in(Regime(places.regime[place]))
-        taste = rank[place - place % NEIGHBOURS, suited, 0] + 0.35 * rank[place, suited, 1]
-        crops = suited[np.argsort(taste, kind="stable")]
+        taste = rank[place - place % NEIGHBOURS, suited, 0] + 0.2 * rank[place, suited, 1]
+        crops = _one_class_after_another(suited[np.argsort(taste, kind="stable")])
         shown = int(np.clip(size // 26, 2, _MOST_CROPS))
-        targets = [task.target for task in evaluations if task.place == place and task.target is not None]
+        targets = [
+            task.target for task in evaluations if task.place == place and task.target is not None
+        ]
         crops = crops[~np.isin(crops, targets)][: max(shown - len(targets), 1)]
         crops = np.concatenate([crops[:1], np.array(targets, np.int64), crops[1:]])
         wild = np.array(NON_CROPS)[np.argsort(rank[place, list(NON_CROPS), 1], kind="stable")]
         wild = wild[: int(np.clip(size // 50, 2, len(NON_CROPS)))]
-        weights = np.concatenate(
-            [0.78 * _zipf(len(crops), 0.6), 0.22 * _zipf(len(wild), 0.5)]
-        )
+        weights = np.concatenate([0.78 * _zipf(len(crops), 0.6), 0.22 * _zipf(len(wild), 0.5)])
         mixes.append(_Mix(np.concatenate([crops, wild]), apportion(int(size), weights)))
     return mixes
+
+
+def _one_class_after_another(crops: Integers) -> Integers:
+    """Put the first crop of every class first, then the second ones, each in the order given.
+
+    So where a country has few crops, its place and a crop's class nearly tell the crop.
+    """
+    seen: Counter[str] = Counter()
+    turn = []
+    for crop in crops:
+        label = COVERS[crop].classification_label
+        turn.append(seen[label])
+        seen[label] += 1
+    return crops[np.argsort(turn, kind="stable")]
 
 
 def _zipf(count: int, power: float) -> Floats:

@@ -68,9 +68,9 @@ def _clear_surface(places: Places, samples: Samples, growth: Growth, field: Floa
     ground = np.where((cover == number("water"))[:, None, None], water, ground)
     town = _TOWN * np.exp(0.22 * field[:, 0])[:, None, None]
     ground = np.where((cover == number("built-up"))[:, None, None], town, ground)
-    pigment = column("pigment", cover) * np.exp(0.05 * field[:, 1])
-    structure = column("structure", cover) * np.exp(0.06 * field[:, 2])
-    leaf_water = column("water", cover) * np.exp(0.06 * field[:, 3])
+    pigment = column("pigment", cover) * np.exp(0.08 * field[:, 1])
+    structure = column("structure", cover) * np.exp(0.09 * field[:, 2])
+    leaf_water = column("water", cover) * np.exp(0.09 * field[:, 3])
     leaf = _GREEN * np.exp(
         -1.2 * (pigment[:, None] - 1) * _PIGMENT
         + np.log(structure)[:, None] * _SCATTER
@@ -124,7 +124,7 @@ def backscatter(samples: Samples, climate: Climate, growth: Growth, draws: Draws
         power = _power(np.full(1, plants)) * (1 - through) + ground * through
         both.append(10 * np.log10(power))
     grain = z[:, : 2 * STEPS].reshape(len(samples), STEPS, 2)
-    decibels = np.stack(both, axis=-1) + 0.55 * grain + 0.5 * z[:, -1][:, None, None]
+    decibels = np.stack(both, axis=-1) + 0.7 * grain + 0.7 * z[:, -1][:, None, None]
     return np.asarray(decibels)
 
 

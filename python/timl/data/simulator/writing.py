@@ -197,7 +197,5 @@ def _least_distance(samples: Samples, some: Any, others: Any) -> float:
     """Smallest distance between two groups of samples, km on a sphere."""
     y, x = np.radians(samples.latitude), np.radians(samples.longitude)
     points = np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], axis=1)
-    chord = min(
-        float(((points[some] - point) ** 2).sum(axis=1).min()) for point in points[others]
-    )
+    chord = min(float(((points[some] - point) ** 2).sum(axis=1).min()) for point in points[others])
     return float(_EARTH_RADIUS_KM * 2 * np.arcsin(np.sqrt(chord) / 2))
