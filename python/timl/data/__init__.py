@@ -7,6 +7,7 @@ from timl.data.episodes import Episodes
 from timl.data.layout import BANDS
 from timl.data.regions import BBox, read_regions
 from timl.data.sampler import EpisodeSampler
+from timl.data.simulator import simulate
 from timl.data.task_set import TaskSet, meta_tasks
 from timl.data.tasks import Task
 
@@ -23,5 +24,6 @@ __all__ = [
     "TestInstance",
     "meta_tasks",
     "read_regions",
+    "simulate",
     "task_information",
 ]

@@ -98,8 +98,8 @@ COVERS = tuple(Cover(*row) for row in (
     # label, class, kind, regimes, delay, length, rise, fall, peak, evergreen, bulk,
     # pigment, structure, water, irrigated, cuts
     ("maize", "cereals", _W, "EWMST", 82, 84, 9, 10, .90, 0, 1.5, 1.00, .98, 1.00, .3, 0),
-    ("wheat", "cereals", _C, "MST", 0, 112, 18, 9, .88, 0, .9, .98, 1.00, .95, .2, 0),
-    ("barley", "cereals", _C, "ST", -9, 98, 17, 8, .84, 0, .8, .92, 1.02, .92, .1, 0),
+    ("wheat", "cereals", _C, "MST", 8, 96, 19, 9, .88, 0, .9, .98, 1.00, .95, .2, 0),
+    ("barley", "cereals", _C, "ST", -4, 86, 18, 8, .84, 0, .8, .92, 1.02, .92, .1, 0),
     ("rice", "cereals", _W, "EWMS", 90, 86, 10, 10, .90, 0, 1.0, 1.00, .95, 1.20, 1, 0),
     ("sorghum", "cereals", _W, "EWM", 88, 80, 11, 14, .76, 0, 1.4, .95, .95, .90, .1, 0),
     ("millet", "cereals", _W, "WM", 66, 60, 9, 9, .66, 0, .9, .92, .98, .88, 0, 0),
@@ -109,7 +109,7 @@ COVERS = tuple(Cover(*row) for row in (
     ("citrus", "fruits_nuts", _P, "MSW", 0, 0, 0, 0, .66, .85, 1.3, 1.12, .88, 1.05, .8, 0),
     ("orchard", "fruits_nuts", _P, "ST", 0, 0, 0, 0, .70, .20, 1.2, 1.05, .95, 1.00, .4, 0),
     ("soybean", "oilseeds", _W, "WMT", 96, 72, 11, 8, .90, 0, .8, .96, 1.14, 1.05, .1, 0),
-    ("sunflower", "oilseeds", _W, "ST", 76, 64, 9, 9, .80, 0, 1.2, .86, 1.06, 1.02, .2, 0),
+    ("sunflower", "oilseeds", _W, "ST", 76, 64, 9, 9, .80, 0, 1.4, .80, 1.06, 1.02, .2, 0),
     ("rapeseed", "oilseeds", _C, "T", -12, 118, 15, 10, .90, 0, 1.4, .80, 1.06, 1.10, 0, 0),
     ("groundnut", "oilseeds", _W, "EWM", 74, 78, 12, 11, .72, 0, .5, .96, 1.10, 1.05, .2, 0),
     ("olive", "oilseeds", _P, "S", 0, 0, 0, 0, .42, .90, .9, 1.08, .78, .80, .2, 0),
@@ -143,15 +143,15 @@ _INITIALS = dict(zip(Regime, "EWMST", strict=True))
 
 
 def number(label: str) -> int:
-    """Number of a cover in `COVERS`."""
+    """Give a cover's number in `COVERS`."""
     return next(i for i, cover in enumerate(COVERS) if cover.label == label)
 
 
 def grown_in(regime: Regime) -> Integers:
-    """Numbers of the crops that grow in a regime."""
+    """Give the numbers of the crops that grow in a regime."""
     return np.array([i for i in CROPS if _INITIALS[regime] in COVERS[i].regimes], np.int64)
 
 
 def column(field: str, covers: Integers) -> Floats:
-    """One field of some covers, float64 [n]."""
+    """Give one field of some covers, float64 [n]."""
     return np.array([getattr(cover, field) for cover in COVERS], np.float64)[covers]

@@ -52,7 +52,7 @@ class Draws:
         self._seed, self._chunk = seed, chunk
 
     def uniform(self, stream: Stream, *shape: int) -> Floats:
-        """Uniform numbers in [0, 1), float64 of this shape."""
+        """Draw uniform numbers in [0, 1), float64 of this shape."""
         return random.uniform(
             shape,
             seed=self._seed,
@@ -62,7 +62,7 @@ class Draws:
         ).astype(np.float64)
 
     def normal(self, stream: Stream, *shape: int) -> Floats:
-        """Standard normal numbers, float64 of this shape."""
+        """Draw standard normal numbers, float64 of this shape."""
         return random.normal(
             shape,
             seed=self._seed,
@@ -72,7 +72,7 @@ class Draws:
         ).astype(np.float64)
 
     def permutation(self, stream: Stream, n: int) -> Integers:
-        """A random order of 0 .. n - 1."""
+        """Draw a random order of 0 .. n - 1."""
         return random.permutation(
             n,
             seed=self._seed,

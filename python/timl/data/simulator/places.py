@@ -25,14 +25,17 @@ _BAND_EDGES = (40, 0, -30, 20, 10, -20, 30, 50, -10, -40)
 _CELLS = 18
 """Cells of a band, 20 degrees of longitude wide; a cell holds one cluster."""
 
-_FIRST = tuple(
-    "Brun Cald Dorv Elst Fenn Galv Hesk Ivr Jorv Keld Lorm Morv Nask Orv Pell Quel Rund Selk "
-    "Skel Tarv Ulm Vask Wend Yarl Zelm Osk Quor".split()
+# fmt: off
+_FIRST = (
+    "Brun", "Cald", "Dorv", "Elst", "Fenn", "Galv", "Hesk", "Ivr", "Jorv",
+    "Keld", "Lorm", "Morv", "Nask", "Orv", "Pell", "Quel", "Rund", "Selk",
+    "Skel", "Tarv", "Ulm", "Vask", "Wend", "Yarl", "Zelm", "Osk", "Quor",
 )
-_LAST = tuple(
-    "avia onia aria esia ora andor eth imar una istra ova alia enna ostan uria adia elia ath "
-    "omir isse".split()
+_LAST = (
+    "avia", "onia", "aria", "esia", "ora", "andor", "eth", "imar", "una", "istra",
+    "ova", "alia", "enna", "ostan", "uria", "adia", "elia", "ath", "omir", "isse",
 )
+# fmt: on
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +124,7 @@ def draw_places(countries: int, draws: Draws) -> Places:
 
 
 def _draw_boxes(countries: int, draws: Draws) -> tuple[BBox, ...]:
-    """Boxes of up to 9 x 5.5 degrees; a cluster's countries lie side by side in one cell."""
+    """Draw boxes of up to 5.5 x 6 degrees; a cluster's countries lie side by side in one cell."""
     names = draws.permutation(Stream.NAMES, len(_FIRST) * len(_LAST))
     cells = draws.permutation(Stream.CELLS, _CELLS)
     u = draws.uniform(Stream.BOXES, countries, 3)
@@ -133,9 +136,14 @@ def _draw_boxes(countries: int, draws: Draws) -> tuple[BBox, ...]:
         west = -180 + 20 * float(cells[(turn + 5 * band) % _CELLS]) + 6.5 * neighbour + 0.3
         height, width = 3.5 + 2 * u[country, 1], 4.5 + 1.5 * u[country, 2]
         first, last = divmod(int(names[country]), len(_LAST))
-        edges = (south, south + height, west, west + width)
         boxes.append(
-            BBox(*(round(float(edge), 2) for edge in edges), name=_FIRST[first] + _LAST[last])
+            BBox(
+                min_lat=round(float(south), 2),
+                max_lat=round(float(south + height), 2),
+                min_lon=round(float(west), 2),
+                max_lon=round(float(west + width), 2),
+                name=_FIRST[first] + _LAST[last],
+            )
         )
     return tuple(boxes)
 
@@ -144,13 +152,15 @@ def _regimes(cluster: Integers, dry_summer: NDArray[np.bool_]) -> Integers:
     edges = np.array(_BAND_EDGES)[cluster % len(_BAND_EDGES)]
     distance = np.where(edges >= 0, edges, -edges - 10)  # of the band from the equator, degrees
     by_distance = [Regime.EQUATORIAL, Regime.WET_DRY, Regime.MONSOON]
-    regimes = np.array([*by_distance, *3 * [Regime.MID_LATITUDE]], np.int64)[distance // 10]
+    regimes: Integers = np.array([*by_distance, *3 * [Regime.MID_LATITUDE]], np.int64)[
+        distance // 10
+    ]
     regimes[(distance == 30) & dry_summer] = Regime.MEDITERRANEAN
     return regimes
 
 
 def _rain_peak(regime: Integers, latitude: Floats) -> Floats:
-    """Usual day of the strongest rain: the first of two near the equator, else in summer."""
+    """Give the usual day of the strongest rain: the first of two near the equator, else in summer."""
     northern = np.array([105.0, 218.0, 214.0, 5.0, 200.0])[regime]
     southern_shift = np.where((latitude < 0) & (regime != Regime.EQUATORIAL), 182.5, 0.0)
     return northern + southern_shift

@@ -16,7 +16,7 @@ from timl.data.simulator.places import BLOCKS, NEIGHBOURS, Places
 _NAMED_SHARE = 1 / 3
 """Share of the samples whose label says more than crop or non-crop; as in the record."""
 
-MOST_TESTS = 1000
+_MOST_TESTS = 1000
 """Test samples of an evaluation task."""
 
 _MARGIN = 0.06
@@ -74,7 +74,7 @@ class Samples:
         return len(self.place)
 
     def part(self, rows: slice) -> Samples:
-        """Some of the samples."""
+        """Take some of the samples."""
         return Samples(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
@@ -104,7 +104,7 @@ def draw_samples(
     over all countries, tell crop or non-crop only. Each evaluation task has its own test samples,
     in blocks of its country where no training sample lies; of a crop's task, some have no name.
     """
-    tests = min(max(count // 40, 40), MOST_TESTS)
+    tests = min(max(count // 40, 40), _MOST_TESTS)
     training = count - tests * len(evaluations)
     named = round(training * _NAMED_SHARE)
     mixes = _crop_mixes(
@@ -133,10 +133,10 @@ _Part = tuple[Integers, Integers, NDArray[np.bool_], Integers]
 """Place, cover, named and evaluation of some samples."""
 
 
-def apportion(total: int, weights: Floats) -> Integers:
+def _apportion(total: int, weights: Floats) -> Integers:
     """Divide a number into parts in proportion to weights, by largest remainders."""
     exact = total * weights / weights.sum()
-    parts = np.floor(exact).astype(np.int64)
+    parts: Integers = np.floor(exact).astype(np.int64)
     order = np.argsort(parts - exact, kind="stable")
     parts[order[: total - parts.sum()]] += 1
     return parts
@@ -145,14 +145,13 @@ def apportion(total: int, weights: Floats) -> Integers:
 def _survey_sizes(
     places: Places, evaluations: list[Evaluation], named: int, draws: Draws
 ) -> Integers:
-    """Named samples per country: by Zipf's law; the evaluation tasks' are among the larger."""
+    """Named samples per country: by Zipf's law; the evaluation tasks' are the largest."""
     countries = len(places.boxes)
     order = draws.permutation(Stream.SURVEY_ORDER, countries)
     own = list(dict.fromkeys(task.place for task in evaluations))
     others = [int(place) for place in order if place not in own]
-    ranked = [*others[:1], *own, *others[1:]]
     sizes = np.empty(countries, np.int64)
-    sizes[ranked] = apportion(named, (1.0 + np.arange(countries)) ** -0.75)
+    sizes[[*own, *others]] = _apportion(named, _zipf(countries, 0.75))
     return sizes
 
 
@@ -178,7 +177,7 @@ def _crop_mixes(
         wild = np.array(NON_CROPS)[np.argsort(rank[place, list(NON_CROPS), 1], kind="stable")]
         wild = wild[: int(np.clip(size // 50, 2, len(NON_CROPS)))]
         weights = np.concatenate([0.78 * _zipf(len(crops), 0.6), 0.22 * _zipf(len(wild), 0.5)])
-        mixes.append(_Mix(np.concatenate([crops, wild]), apportion(int(size), weights)))
+        mixes.append(_Mix(np.concatenate([crops, wild]), _apportion(int(size), weights)))
     return mixes
 
 
@@ -202,9 +201,9 @@ def _zipf(count: int, power: float) -> Floats:
 
 
 def _unnamed(places: Places, mixes: list[_Mix], count: int, draws: Draws) -> _Part:
-    """Samples of every country, half of them crops, known only as crop or non-crop."""
+    """Make samples of every country, half of them crops, known only as crop or non-crop."""
     u = draws.uniform(Stream.COVERS, count + len(mixes))
-    sizes = apportion(count, 0.5 + u[count:])
+    sizes = _apportion(count, 0.5 + u[count:])
     place = np.repeat(np.arange(len(mixes)), sizes)
     cover = np.empty(count, np.int64)
     stops = np.cumsum(sizes)
@@ -226,14 +225,14 @@ def _named(mixes: list[_Mix]) -> _Part:
 
 
 def _test(number: int, task: Evaluation, mixes: list[_Mix], count: int) -> _Part:
-    """Test samples of a task: in a crop's task a tenth are crops without a name."""
+    """Make the test samples of a task: in a crop's task a tenth are crops without a name."""
     mix = mixes[task.place]
     crop = mix.covers < len(CROPS)
     positive = crop if task.target is None else mix.covers == task.target
     shares = np.where(positive, 0.45, 0.0) * mix.counts / mix.counts[positive].sum()
     shares += np.where(positive, 0.0, 0.55) * mix.counts / mix.counts[~positive].sum()
     unnamed = 0 if task.target is None else count // 10
-    counts = [apportion(count - unnamed, shares), apportion(unnamed, crop * (mix.counts + 1.0))]
+    counts = [_apportion(count - unnamed, shares), _apportion(unnamed, crop * (mix.counts + 1.0))]
     cover = np.concatenate([np.repeat(mix.covers, each) for each in counts])
     named = np.repeat([True, False], [count - unnamed, unnamed])
     return np.full(count, task.place), cover, named, np.full(count, number)

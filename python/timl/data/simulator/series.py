@@ -1,4 +1,4 @@
-"""The series of a chunk of samples: all 18 bands of 12 months."""
+"""The series of samples: all 18 bands of 12 months."""
 
 from __future__ import annotations
 

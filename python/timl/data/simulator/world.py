@@ -19,8 +19,8 @@ _MARK = "world.json"
 """The file that tells a simulated world from other folders, and how it was made."""
 
 _VERSION = 1
-_FEWEST_SAMPLES = 600
-_FEWEST_PER_COUNTRY = 60
+_FEWEST_SAMPLES = 800
+_FEWEST_PER_COUNTRY = 200
 
 
 def simulate(
@@ -44,8 +44,8 @@ def simulate(
     countries : int
         1 to 540.
     samples : int
-        Series in all, test samples included: at least 600, and 60 per country. 8,000 in 20
-        countries make about 100 tasks, 90,000 in 100 countries about 500.
+        Series in all, test samples included: at least 800, and 200 per country. 8,000 in 20
+        countries make about 100 tasks; 90,000 make about 500 in 32 countries, 900 in 100.
     seed : int
         In [0, 2**64). The same arguments give the same bytes, with any number of threads.
     progress : callable, optional

@@ -29,13 +29,11 @@ from timl.data.simulator.covers import COVERS, CROPS
 from timl.data.simulator.draws import Draws, Floats, Integers
 from timl.data.simulator.labels import geojson, sample_keys
 from timl.data.simulator.places import Places
-from timl.data.simulator.samples import MOST_TESTS, Evaluation, Samples
+from timl.data.simulator.samples import Evaluation, Samples
 from timl.data.simulator.series import make_series
 
 _CHUNK = 1024
 """Series made and compressed at once: their arrays stay near the processor."""
-
-assert _CHUNK >= MOST_TESTS
 
 _EARTH_RADIUS_KM = 6371.0
 
