@@ -11,6 +11,7 @@ from timl.data.overlap import overlap_report
 from timl.data.own_points import OwnPoints, own_points
 from timl.data.regions import BBox, read_regions
 from timl.data.sampler import EpisodeSampler
+from timl.data.simulator import simulate
 from timl.data.task_set import TaskSet, meta_tasks
 from timl.data.tasks import Task
 
@@ -33,5 +34,6 @@ __all__ = [
     "own_points",
     "read_export",
     "read_regions",
+    "simulate",
     "task_information",
 ]
