@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
@@ -40,7 +41,8 @@ def simulate(
     Parameters
     ----------
     out : str or Path
-        The folder to make; a world that was simulated there before is replaced.
+        The folder to make. A world of the same arguments that is there already stays as it is; a
+        world of others is replaced.
     countries : int
         1 to 540.
     samples : int
@@ -68,17 +70,20 @@ def simulate(
     _check(countries, samples, seed)
     out = Path(out)
     _check_target(out)
+    arguments = {"version": _VERSION, "countries": countries, "samples": samples, "seed": seed}
+    mark = {"made_by": "timl.data.simulate", **arguments}
+    if (out / _MARK).is_file() and json.loads((out / _MARK).read_text(encoding="utf-8")) == mark:
+        return out
     draws = Draws(seed)
     places = draw_places(countries, draws)
     evaluations = choose_evaluations(places)
     world = World(places, evaluations, draw_samples(places, evaluations, samples, draws), seed)
-    arguments = {"version": _VERSION, "countries": countries, "samples": samples, "seed": seed}
     out.parent.mkdir(parents=True, exist_ok=True)
     old = out.with_name(f".{out.name}.{uuid.uuid4().hex}.old")
     try:
         with atomic_folder(out) as folder:
             write_world(folder, world, progress or (lambda made, total: None))
-            write_json(folder / _MARK, {"made_by": "timl.data.simulate", **arguments})
+            write_json(folder / _MARK, mark)
             _check_target(out)
             if out.exists():
                 os.rename(out, old)
