@@ -59,6 +59,8 @@ class BenchmarkTask:
 
     Attributes
     ----------
+    name, data, task
+        As given.
     positives, negatives : ndarray of int64
         Positions of the training samples in `CropHarvest.series`.
     """
@@ -66,7 +68,7 @@ class BenchmarkTask:
     def __init__(self, data: CropHarvest, name: str, task: Task) -> None:
         self.name = name
         self.task = task
-        self._data = data
+        self.data = data
         rows = training_rows(data.labels, task.bounding_box)
         self.positives, self.negatives = positives_and_negatives(rows, task)
 
@@ -90,7 +92,7 @@ class BenchmarkTask:
         FileNotFoundError
             If the data set has no readable test file of this task.
         """
-        return self._data.test_instance(str(self.task.test_identifier), self.task.normalize)
+        return self.data.test_instance(str(self.task.test_identifier), self.task.normalize)
 
     def train_arrays(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """Give all training samples, positives first.
@@ -143,7 +145,7 @@ class BenchmarkTask:
     ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         positions = np.concatenate([positives, negatives])
         y = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
-        return self._data.series(positions, normalize=self.task.normalize), y
+        return self.data.series(positions, normalize=self.task.normalize), y
 
 
 def read_benchmarks(path: Path) -> list[tuple[str, Task]]:

@@ -28,6 +28,8 @@ class TaskSet(Sequence[Task]):
 
     Parameters
     ----------
+    data : CropHarvest
+        The data set the samples are of.
     tasks : tuple of Task
         The tasks.
     positives, negatives : tuple of ndarray of int64
@@ -37,6 +39,7 @@ class TaskSet(Sequence[Task]):
         they stay the same in a subset.
     """
 
+    data: CropHarvest
     tasks: tuple[Task, ...]
     positives: tuple[NDArray[np.int64], ...]
     negatives: tuple[NDArray[np.int64], ...]
@@ -81,6 +84,7 @@ class TaskSet(Sequence[Task]):
         """Select tasks by their indices, in the order given."""
         chosen = list(indices)
         return TaskSet(
+            self.data,
             tuple(self.tasks[i] for i in chosen),
             tuple(self.positives[i] for i in chosen),
             tuple(self.negatives[i] for i in chosen),
@@ -213,7 +217,7 @@ def meta_tasks(
             "give other regions or smaller sizes"
         )
     numbers = np.arange(len(tasks), dtype=np.int64)
-    return TaskSet(tuple(tasks), tuple(positives), tuple(negatives), numbers)
+    return TaskSet(data, tuple(tasks), tuple(positives), tuple(negatives), numbers)
 
 
 def check_episode_sizes(k: int, query: int, inner_steps: int) -> None:
