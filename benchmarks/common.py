@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import platform
@@ -173,11 +174,18 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(headers), line(rule), *map(line, rows)])
 
 
-def comma_separated(text: str) -> list[str]:
-    """Split an option such as `compile,jax`."""
-    return [part for part in text.split(",") if part]
+def names_among(*known: str) -> Callable[[str], list[str]]:
+    """Return a reader of options such as `compile,jax` that knows these names."""
+
+    def read(text: str) -> list[str]:
+        given = [part for part in text.split(",") if part]
+        if not set(given) <= set(known):
+            raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(known)}")
+        return given
+
+    return read
 
 
-def thread_counts(text: str) -> list[int]:
+def integers(text: str) -> list[int]:
     """Read an option such as `1,2`."""
-    return [int(part) for part in comma_separated(text)]
+    return [int(part) for part in text.split(",")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -70,12 +71,19 @@ class UnrolledClassifier(nn.Module):
         for name, parameter in self._dense_parameters().items():
             parameter.copy_(parts[name])
 
+    def flat(self) -> Tensor:
+        """Return the weights as one vector [P] in the order of `timl.layout`."""
+        return self._in_order(lambda parameter: parameter.detach())
+
     def flat_gradients(self) -> Tensor:
-        """Return the parameters' gradients as one vector [P] in the order of `timl.layout`."""
-        joined = torch.cat([cast(Tensor, gate.weight.grad) for gate in self._gates()])
+        """Return the parameters' gradients, likewise."""
+        return self._in_order(lambda parameter: cast(Tensor, parameter.grad))
+
+    def _in_order(self, part: Callable[[Tensor], Tensor]) -> Tensor:
+        joined = torch.cat([part(gate.weight) for gate in self._gates()])
         bands = joined.shape[1] - self.lstm.hidden
-        gate_bias = torch.cat([cast(Tensor, gate.bias.grad) for gate in self._gates()])
-        dense = [cast(Tensor, parameter.grad) for parameter in self._dense_parameters().values()]
+        gate_bias = torch.cat([part(gate.bias) for gate in self._gates()])
+        dense = [part(parameter) for parameter in self._dense_parameters().values()]
         return layout.flatten([joined[:, :bands], joined[:, bands:], gate_bias, *dense])
 
     def _gates(self) -> list[nn.Linear]:
