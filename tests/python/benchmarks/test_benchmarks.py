@@ -65,3 +65,18 @@ def test_a_gradient_that_is_not_a_number_is_refused(monkeypatch: pytest.MonkeyPa
     assert block == "beta_2"
     with pytest.raises(meta_step.WrongGradientError):
         meta_step.require("peer", (block, error), meta_step.PEER_TOLERANCE)
+
+
+def test_a_block_that_is_all_zeros_must_be_exactly_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one time step the hidden state is zero, and so is the gradient of its weights."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import meta_step
+    from meta_batch import Sizes, draw
+    from peers import engine
+
+    batch = draw(Sizes(tasks=1, steps=1))
+    want = meta_step.exact(batch)
+    row = meta_step.checked(engine.contender(batch), want, batch.sizes, meta_step.TIML_TOLERANCE)
+    assert 0 < row.error <= meta_step.TIML_TOLERANCE
+    off = want._replace(weights=want.weights + 1e-30)
+    assert dict(meta_step.block_errors(off, want, batch.sizes))["hidden_weight"] == float("inf")
