@@ -90,7 +90,7 @@ def _draw_map(axes: Axes, data: CropHarvest, tasks: TaskSet) -> None:
             )
     for i, name in enumerate(classes):
         colour = _COLOURS[i % len(_COLOURS)]
-        axes.plot([], [], "osD^vP"[i % 6], color=colour, ms=5, label=name.replace("_", ", "))
+        axes.plot([], [], "osD^vP"[i % 6], color=colour, ms=5, label=name.replace("_", " "))
     for benchmark in data.benchmarks:
         lat, lon = benchmark.task.bounding_box.centre
         axes.plot(lon, lat, "*", color="#D55E00", mec="white", ms=15, zorder=4)
@@ -140,4 +140,4 @@ def _draw_scores(axes: Axes, result: Table1Result) -> None:
     axes.axhline(0.5, color="0.4", lw=0.8, ls="--")
     axes.set(title="AUC ROC on the test sets", ylim=(0.3, 1.0))
     axes.set_xticks(places, [name.replace("_", "\n", 1) for name in result.benchmarks], fontsize=8)
-    axes.legend(fontsize=7.5, frameon=False, ncols=2, loc="upper left")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
