@@ -160,7 +160,7 @@ def _regimes(cluster: Integers, dry_summer: NDArray[np.bool_]) -> Integers:
 
 
 def _rain_peak(regime: Integers, latitude: Floats) -> Floats:
-    """Give the usual day of the strongest rain: the first of two near the equator, else in summer."""
+    """Give the usual day of the strongest rain: of the first of two near the equator."""
     northern = np.array([105.0, 218.0, 214.0, 5.0, 200.0])[regime]
     southern_shift = np.where((latitude < 0) & (regime != Regime.EQUATORIAL), 182.5, 0.0)
     return northern + southern_shift
