@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from timl.data.benchmarks import BenchmarkTask, TestInstance, read_benchmarks
+from timl.data.download import PAPER_RECORD
+from timl.data.download import download as download_record
 from timl.data.layout import BENCHMARKS, LABELS
 from timl.data.store import open_store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_COLUMNS = ("index", "dataset", "lat", "lon", "label", "classification_label", "is_crop", "is_test")
 
 
 class CropHarvest:
@@ -36,6 +35,13 @@ class CropHarvest:
         A benchmark file (see `read_benchmarks`). By default benchmark.json in ``root``; without
         one the data set has no benchmarks.
 
+    download : bool
+        Download the record first if it is not in ``root`` yet, see `timl.data.download`.
+    record : int
+        Number of the Zenodo record to download.
+    salvage : bool
+        Pack what can be read of a damaged archive, instead of raising.
+
     Attributes
     ----------
     labels : DataFrame
@@ -53,7 +59,9 @@ class CropHarvest:
     FileNotFoundError
         If the folder or a file is missing.
     ValueError
-        If labels or benchmarks cannot be read, or not one series can.
+        If labels or benchmarks cannot be read, not one series can, or an archive is damaged.
+    OSError
+        If the store cannot be written; what `timl.data.download` raises.
     """
 
     def __init__(
@@ -61,14 +69,24 @@ class CropHarvest:
         root: str | Path,
         cache: str | Path | None = None,
         benchmarks: str | Path | None = None,
+        *,
+        download: bool = False,
+        record: int = PAPER_RECORD,
+        salvage: bool = False,
     ) -> None:
         self.root = Path(root)
+        if download:
+            download_record(self.root, record)
         if not self.root.is_dir():
             raise FileNotFoundError(f"root {self.root} is not a folder")
-        labels = _read_labels(self.root / LABELS)
-        self._store = open_store(self.root, None if cache is None else Path(cache))
+        if not (self.root / LABELS).is_file():
+            raise FileNotFoundError(
+                f"{self.root / LABELS} does not exist; give the folder of CropHarvest's files, or "
+                "download=True"
+            )
+        self._store = open_store(self.root, None if cache is None else Path(cache), salvage=salvage)
         self.mean, self.std, self.ndvi = self._store.mean, self._store.std, self._store.ndvi
-        self.labels = _with_positions(labels, self._store.dataset, self._store.index)
+        self.labels = self._store.labels()
         path = self.root / BENCHMARKS if benchmarks is None else Path(benchmarks)
         described = read_benchmarks(path) if benchmarks is not None or path.is_file() else []
         self.benchmarks = [BenchmarkTask(self, name, task) for name, task in described]
@@ -174,40 +192,3 @@ class CropHarvest:
 
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
-
-
-def _read_labels(path: Path) -> pd.DataFrame:
-    """Read the properties of a GeoJSON file's features and check the columns that are used."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the folder of CropHarvest's files")
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        labels = pd.DataFrame.from_records([dict(f["properties"]) for f in content["features"]])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not a GeoJSON file of features: {error!r}") from error
-    missing = [column for column in _COLUMNS if column not in labels]
-    if missing:
-        raise ValueError(f"{path}: the features lack the properties {', '.join(missing)}")
-    for column in ("index", "lat", "lon"):
-        numbers = pd.to_numeric(labels[column], errors="coerce")
-        wrong = numbers.isna() | ((numbers % 1 != 0) if column == "index" else False)
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise ValueError(
-                f"{path}: {column!r} must be a number, got {labels[column].tolist()[row]!r} in "
-                f"feature {row} ({int(wrong.sum())} such features)"
-            )
-        labels[column] = numbers.astype(np.int64 if column == "index" else np.float64)
-    return labels
-
-
-def _with_positions(
-    labels: pd.DataFrame, dataset: NDArray[np.str_], index: NDArray[np.int64]
-) -> pd.DataFrame:
-    import pandas as pd
-
-    stored = pd.MultiIndex.from_arrays([dataset, index])
-    wanted = pd.MultiIndex.from_arrays([labels["dataset"], labels["index"]])
-    return labels.assign(position=stored.get_indexer(wanted).astype(np.int64))
