@@ -69,13 +69,16 @@ def read_labels(path: Path) -> tuple[dict[str, list[Any]], list[Skipped]]:
                 skipped.append(Skipped(f"{path.name}, feature {number}", reason))
                 if isinstance(properties, dict):
                     for name in properties:
-                        columns.setdefault(name, [None] * count)
+                        if name not in columns:
+                            columns[name] = [None] * count
                 continue
             seen.add(key)
             for name, value in properties.items():
                 # Repeated texts are kept once: the record has a few hundred of them.
                 value = known.setdefault(value, value) if isinstance(value, str) else value
-                columns.setdefault(name, [None] * count).append(value)
+                if name not in columns:
+                    columns[name] = [None] * count
+                columns[name].append(value)
             count += 1
             if len(columns) > _MOST_COLUMNS:
                 raise ValueError(f"the features have more than {_MOST_COLUMNS} properties")

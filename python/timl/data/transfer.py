@@ -157,7 +157,7 @@ class Transfer:
             raise FileNotFoundError(f"{reason}: it is not there; check the record's number")
         if status in (401, 403, 407, 451):
             raise PermissionError(f"{reason}: the server or a proxy does not give it")
-        if status in (408, 425, 429) or status >= 500:
+        if status in (206, 408, 425, 429) or status >= 500:
             asked = response.headers.get("Retry-After", "")
             raise _Failure(reason, float(asked) if asked.isdecimal() else 0.0)
         raise ConnectionError(f"{reason}, which is no download")
