@@ -194,7 +194,8 @@ class _Tail:
     """A binary stream that remembers its last block, to look behind tarfile's back."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
-        self.stream, self.end, self.limit, self.block = stream, 0, _LARGEST_HEADER, b""
+        self.stream, self.block = stream, b""
+        self.end, self.limit, self.idle = 0, _LARGEST_HEADER, 0
 
     def read(self, size: int) -> bytes:
         if self.end > self.limit:
@@ -202,6 +203,10 @@ class _Tail:
         # read1: what came out before the damage is not lost with it.
         self.block = self.stream.read1(size)
         self.end += len(self.block)
+        self.idle = 0 if self.block else self.idle + 1
+        if self.idle > 2:
+            # tarfile would look for the end of a member of 2^62 bytes block by block.
+            raise tarfile.ReadError("unexpected end of data")
         return self.block
 
     def has_data_after(self, offset: int) -> bool:
@@ -226,6 +231,8 @@ def _archive_members(
                 with tarfile.open(fileobj=tail, mode="r|", bufsize=_BLOCK) as tar:
                     while member := tar.next():
                         count += 1
+                        if member.size < 0:
+                            raise tarfile.ReadError("a member of negative size")
                         name = member.name.removeprefix("./")
                         # tarfile calls a sparse file regular, and would fill in all its holes.
                         regular = member.isreg() and not member.issparse()

@@ -132,6 +132,8 @@ def _read(file: h5f.FileID, name: str, shape: tuple[int | None, ...]) -> NDArray
     layout = dataset.get_create_plist()
     if layout.get_layout() == h5d.VIRTUAL or layout.get_external_count() > 0:
         raise ValueError(f"{name} is stored outside the file")
+    if dataset.shape is None:
+        raise ValueError(f"{name} has no shape")
     fits = len(dataset.shape) == len(shape) and all(
         size > 0 if wanted is None else size == wanted
         for size, wanted in zip(dataset.shape, shape, strict=True)

@@ -24,6 +24,7 @@ COLUMNS = ("index", "dataset", "lat", "lon", "label", "classification_label", "i
 _PLACE = ("lat", "lon")
 _VOCABULARY = "vocabulary"
 _SPACE = re.compile(r"[ \t\r\n]*")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_COLUMNS = 1000
 _LARGEST_INDEX = 10**18
 
@@ -75,7 +76,10 @@ def read_labels(path: Path) -> tuple[dict[str, list[Any]], list[Skipped]]:
             seen.add(key)
             for name, value in properties.items():
                 # Repeated texts are kept once: the record has a few hundred of them.
-                value = known.setdefault(value, value) if isinstance(value, str) else value
+                if isinstance(value, str):
+                    if value not in known:
+                        known[value] = value.encode("utf-8", "replace").decode()
+                    value = known[value]
                 if name not in columns:
                     columns[name] = [None] * count
                 columns[name].append(value)
@@ -155,14 +159,14 @@ def _features(text: str) -> Iterator[Any]:
     Decoding all at once would take ten times the file's size in memory.
     """
     decoder = json.JSONDecoder()
-    sign, at = _sign(text, 0, "{")
+    sign, at = _open(text, 0, "{}")
     found = False
     while sign != "}":
         key, at = decoder.raw_decode(text, at)
         _, at = _sign(text, at, ":")
         if key == "features" and not found:
             found = True
-            sign, at = _sign(text, at, "[")
+            sign, at = _open(text, at, "[]")
             while sign != "]":
                 feature, at = decoder.raw_decode(text, at)
                 yield feature
@@ -172,6 +176,14 @@ def _features(text: str) -> Iterator[Any]:
         sign, at = _sign(text, at, ",}")
     if not found:
         raise ValueError("it has no member 'features'")
+    if at < len(text):
+        raise ValueError(f"there is more after its end at character {at}")
+
+
+def _open(text: str, at: int, pair: str) -> tuple[str, int]:
+    """Read an opening bracket, and the closing one if nothing is between them."""
+    sign, at = _sign(text, at, pair[0])
+    return _sign(text, at, pair[1]) if text.startswith(pair[1], at) else (sign, at)
 
 
 def _sign(text: str, at: int, expected: str) -> tuple[str, int]:
@@ -191,14 +203,14 @@ def _wrong(properties: Any) -> str | None:
     index, dataset = properties.get("index"), properties.get("dataset")
     if not _is_number(index) or index % 1 != 0 or not 0 <= index < _LARGEST_INDEX:
         return f"'index' must be a whole number, got {_short(index)}"
-    if not isinstance(dataset, str) or not dataset:
+    if not _is_text(dataset) or not dataset:
         return f"'dataset' must be a text, got {_short(dataset)}"
     for name, limit in (("lat", 90), ("lon", 180)):
         value: Any = properties.get(name)
         if not _is_number(value) or not abs(value) <= limit:
             return f"{name!r} must be a number from -{limit} to {limit}, got {_short(value)}"
     for name in ("label", "classification_label"):
-        if not isinstance(properties.get(name), str | None):
+        if properties.get(name) is not None and not _is_text(properties[name]):
             return f"{name!r} must be a text or null, got {_short(properties[name])}"
     if properties.get("is_crop") not in (0, 1, None):
         return f"'is_crop' must be 0, 1 or null, got {_short(properties['is_crop'])}"
@@ -225,6 +237,11 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, bool):
         return False
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether a value is a text, without halves of surrogate pairs, which JSON may hold."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _short(value: Any) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from timl.data.archives import Skipped, SourceFile, folder_files, source_state, unchanged
 from timl.data.labels import load_labels, read_labels
-from timl.data.layout import ARCHIVE_SUFFIX, FEATURES, LABELS, SERIES_SHAPE, STORES
+from timl.data.layout import ARCHIVE_SUFFIX, BANDS, FEATURES, LABELS, SERIES_SHAPE, STORES
 from timl.data.packing import (
     LABELS_FILE,
     MANIFEST,
@@ -215,13 +215,16 @@ def _load(folder: Path, root: Path) -> Store | None:
         number, index = (np.load(folder / f"{name}.npy") for name in ("dataset", "index"))
         tests = {name: (start, stop) for name, (start, stop) in manifest["tests"].items()}
         count = max((stop for _, stop in tests.values()), default=0)
+        mean, std = (np.array(manifest[name], np.float64) for name in ("mean", "std"))
+        if not mean.shape == std.shape == (len(BANDS),):
+            return None
         return Store(
             folder=folder,
             series=_map(folder / "series.npy", (len(index), *SERIES_SHAPE), np.float32),
             dataset=np.array(manifest["datasets"])[number],
             index=index,
-            mean=np.array(manifest["mean"], np.float64),
-            std=np.array(manifest["std"], np.float64),
+            mean=mean,
+            std=std,
             ndvi=manifest["ndvi"],
             tests=tests,
             test={
