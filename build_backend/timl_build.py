@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from scikit_build_core import build as _backend
-from scikit_build_core.build import *  # noqa: F403
+from scikit_build_core.build import build_sdist, get_requires_for_build_sdist
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+]
 
 OLDEST = (2, 11)
 PINNED = "torch==2.13.0"
@@ -40,19 +49,25 @@ def _point_cmake_at_torch() -> None:
         os.environ.setdefault("TIML_TORCH_DIR", str(folder))
 
 
+def _with_torch(requires: list[str]) -> list[str]:
+    known = "TIML_TORCH_DIR" in os.environ or _installed_torch() is not None
+    return requires if known else [*requires, PINNED]
+
+
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    requires: list[str] = _backend.get_requires_for_build_wheel(config_settings)
-    return requires if _installed_torch() or "TIML_TORCH_DIR" in os.environ else [*requires, PINNED]
+    """PEP 517."""
+    return _with_torch(_backend.get_requires_for_build_wheel(config_settings))
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
-    requires: list[str] = _backend.get_requires_for_build_editable(config_settings)
-    return requires if _installed_torch() or "TIML_TORCH_DIR" in os.environ else [*requires, PINNED]
+    """PEP 660."""
+    return _with_torch(_backend.get_requires_for_build_editable(config_settings))
 
 
 def build_wheel(
     wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
 ) -> str:
+    """PEP 517."""
     _point_cmake_at_torch()
     return _backend.build_wheel(wheel_directory, config_settings, metadata_directory)
 
@@ -60,5 +75,6 @@ def build_wheel(
 def build_editable(
     wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
 ) -> str:
+    """PEP 660."""
     _point_cmake_at_torch()
     return _backend.build_editable(wheel_directory, config_settings, metadata_directory)

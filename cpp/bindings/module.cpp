@@ -52,8 +52,9 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "timl's compiled core: torch operators under torch.ops.timl, Philox for NumPy.";
   module.def("philox4x32", &philox4x32, py::arg("key0"), py::arg("key1"), py::arg("counters"),
              "Philox4x32-10 words [n,4] of counters [n,4] (uint32).");
-  module.def("instruction_set", [] { return timl::isa_in_use(); },
-             "Name of the instruction set in use; None if TIML_FORCE_ISA names none usable.");
+  module.def(
+      "instruction_set", [] { return timl::isa_in_use(); },
+      "Name of the instruction set in use; None if TIML_FORCE_ISA names none usable.");
   module.def(
       "usable_instruction_sets",
       [] {

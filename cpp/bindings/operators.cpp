@@ -7,13 +7,13 @@ namespace {
 
 Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, int64_t hidden,
                     int64_t layers) {
-  require(x.dim() == steps_dim + 2, operation, ": x has shape ", shape_text(x),
-                  ", expected ", steps_dim + 2, " dimensions, the last two steps and bands");
+  require(x.dim() == steps_dim + 2, operation, ": x has shape ", shape_text(x), ", expected ",
+          steps_dim + 2, " dimensions, the last two steps and bands");
   const Shape shape = {x.size(steps_dim), x.size(steps_dim + 1), hidden, layers};
   for (const int64_t size : {shape.steps, shape.bands, shape.hidden, shape.layers})
-    require(size >= 1 && size <= kLargestSize, operation, ": steps ", shape.steps,
-                    ", bands ", shape.bands, ", hidden ", shape.hidden, ", layers ", shape.layers,
-                    ": each must be between 1 and ", kLargestSize);
+    require(size >= 1 && size <= kLargestSize, operation, ": steps ", shape.steps, ", bands ",
+            shape.bands, ", hidden ", shape.hidden, ", layers ", shape.layers,
+            ": each must be between 1 and ", kLargestSize);
   return shape;
 }
 
@@ -35,14 +35,14 @@ struct Arguments {
         film(checked(operation, "film", film_in, kDtype<T>, {film_size(shape)})) {
     if (mask_in) mask = checked(operation, "mask", *mask_in, kDtype<T>, {batch, hidden});
     require(mean_in.has_value() == variance_in.has_value(), operation,
-                    ": give running_mean and running_variance both or neither");
+            ": give running_mean and running_variance both or neither");
     if (mean_in) {
       mean = checked(operation, "running_mean", *mean_in, kDtype<T>, {layers, hidden});
       variance = checked(operation, "running_variance", *variance_in, kDtype<T>, {layers, hidden});
     }
     require(mean_in || batch >= 2, operation, ": x has shape ", shape_text(x),
-                    ": BatchNorm with batch statistics needs at least 2 samples; give more, or "
-                    "call .eval() to use the running statistics");
+            ": BatchNorm with batch statistics needs at least 2 samples; give more, or "
+            "call .eval() to use the running statistics");
   }
 
   NetworkInput<T> input() const {
@@ -80,18 +80,17 @@ T* thread_workspace(int64_t count) {
 template <class Body>
 auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
   const ScalarType dtype = tensor.scalar_type();
-  require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation,
-                  ": x is ", dtype_text(dtype), " of shape ", shape_text(tensor),
-                  ", expected float32 or float64");
+  require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
+          dtype_text(dtype), " of shape ", shape_text(tensor), ", expected float32 or float64");
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 // -> logits [B], batch mean [L,H], batch variance [L,H] (both [0,H] with running statistics), tape
-Four network(const Tensor& x, const Tensor& weights, const Tensor& film,
-             const OptionalTensor& mask, const OptionalTensor& running_mean,
-             const OptionalTensor& running_variance, int64_t hidden, int64_t layers) {
+Four network(const Tensor& x, const Tensor& weights, const Tensor& film, const OptionalTensor& mask,
+             const OptionalTensor& running_mean, const OptionalTensor& running_variance,
+             int64_t hidden, int64_t layers) {
   return by_dtype("timl::network", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
@@ -123,8 +122,7 @@ Four network_backward(const Tensor& cotangent, const Tensor& x, const Tensor& we
     const Tensor g = checked(operation, "cotangent", cotangent, kDtype<T>, {a.batch});
     const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
                                 {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
-    const Tensor dx =
-        x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
+    const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
     const Tensor adjoints = a.empty({buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
     engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(),
@@ -161,11 +159,10 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
       v_x = checked(operation, "x_direction", *x_direction, kDtype<T>,
                     {a.batch, a.shape.steps, a.shape.bands});
     if (film_direction)
-      v_film = checked(operation, "film_direction", *film_direction, kDtype<T>,
-                       {film_size(a.shape)});
+      v_film =
+          checked(operation, "film_direction", *film_direction, kDtype<T>, {film_size(a.shape)});
     const Tensor logits = a.empty({a.batch});
-    const Tensor dx =
-        x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
+    const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
     engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
                    {v_x ? v_x->const_data_ptr<T>() : nullptr, v_weights.const_data_ptr<T>(),
@@ -210,8 +207,7 @@ Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& fi
   });
 }
 
-using MetaResult =
-    std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using MetaResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 void check_labels(const Tensor& labels, const char* name) {
   const auto wrong = [&](auto zero) {
@@ -223,8 +219,8 @@ void check_labels(const Tensor& labels, const char* name) {
   };
   const std::string value =
       labels.scalar_type() == ScalarType::Float ? wrong(float{}) : wrong(double{});
-  require(value.empty(), "timl::meta_gradient: ", name, " of shape ", shape_text(labels),
-                  " holds ", value, ": labels must be 0 or 1");
+  require(value.empty(), "timl::meta_gradient: ", name, " of shape ", shape_text(labels), " holds ",
+          value, ": labels must be 0 or 1");
 }
 
 // The meta-step of a meta-batch, threaded over tasks.
@@ -240,23 +236,23 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     const Engine<T>& engine = checked_engine<T>();
     const Shape shape = checked_shape(operation, support_x, 3, hidden, layers);
     require(order >= 0 && order <= 2, operation, ": order is ", order,
-                    ", expected 0 (losses only), 1 (first order) or 2 (exact second order)");
+            ", expected 0 (losses only), 1 (first order) or 2 (exact second order)");
     const Tensor sx = checked(operation, "support_x", support_x, kDtype<T>,
                               {-1, -1, -1, shape.steps, shape.bands});
     const int64_t tasks = sx.size(0), inner_steps = sx.size(1), support = sx.size(2);
-    const Tensor qx = checked(operation, "query_x", query_x, kDtype<T>,
-                              {tasks, -1, shape.steps, shape.bands});
+    const Tensor qx =
+        checked(operation, "query_x", query_x, kDtype<T>, {tasks, -1, shape.steps, shape.bands});
     const int64_t query = qx.size(1);
-    require(support >= 2 && query >= 2, operation, ": support_x has shape ",
-                    shape_text(sx), " and query_x ", shape_text(qx),
-                    ": BatchNorm with batch statistics needs at least 2 samples in each batch");
+    require(support >= 2 && query >= 2, operation, ": support_x has shape ", shape_text(sx),
+            " and query_x ", shape_text(qx),
+            ": BatchNorm with batch statistics needs at least 2 samples in each batch");
     const Tensor sy =
         checked(operation, "support_y", support_y, kDtype<T>, {tasks, inner_steps, support});
     const Tensor qy = checked(operation, "query_y", query_y, kDtype<T>, {tasks, query});
     const Tensor w = checked(operation, "weights", weights, kDtype<T>, {weights_size(shape)});
     const Tensor phi = checked(operation, "film", film, kDtype<T>, {tasks, film_size(shape)});
-    const Tensor alpha = checked(operation, "step_sizes", step_sizes, kDtype<T>,
-                                 {inner_steps, tensor_count(shape)});
+    const Tensor alpha =
+        checked(operation, "step_sizes", step_sizes, kDtype<T>, {inner_steps, tensor_count(shape)});
     OptionalTensor sm, qm;
     if (support_mask)
       sm = checked(operation, "support_mask", *support_mask, kDtype<T>,

@@ -26,14 +26,14 @@ using Tensor = torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 using ScalarType = torch::headeronly::ScalarType;
 
-// Throws what Python sees as a ValueError. (STD_TORCH_CHECK would put this file's path into the
-// message and raise a RuntimeError.)
+// Throws what Python sees as a RuntimeError under every PyTorch (other types arrive as themselves
+// under some releases only). STD_TORCH_CHECK would put this file's path into the message.
 template <class... Parts>
 inline void require(bool holds, const Parts&... parts) {
   if (holds) return;
   std::ostringstream message;
   (message << ... << parts);
-  throw std::invalid_argument(message.str());
+  throw std::runtime_error(message.str());
 }
 
 inline std::string shape_text(const Tensor& tensor) {
@@ -61,7 +61,8 @@ inline const char* dtype_text(ScalarType dtype) {
 inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
                       ScalarType dtype, std::initializer_list<int64_t> sizes) {
   if (!tensor.is_cpu())
-    require(false, operation, ": ", name, " is not on the CPU; this build of timl computes on the "
+    require(false, operation, ": ", name,
+            " is not on the CPU; this build of timl computes on the "
             "CPU only: move the model and its inputs with .cpu()");
   if (tensor.scalar_type() != dtype)
     require(false, operation, ": ", name, " is ", dtype_text(tensor.scalar_type()), " of shape ",

@@ -4,6 +4,8 @@
 import torch  # noqa: F401
 
 from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
+from timl.evaluation import evaluate, table1
+from timl.meta import finetune, meta_gradient, meta_train
 from timl.nn import TIML
 
 __version__ = "0.1.0"
@@ -15,5 +17,10 @@ __all__ = [
     "Episodes",
     "Task",
     "__version__",
+    "evaluate",
+    "finetune",
+    "meta_gradient",
     "meta_tasks",
+    "meta_train",
+    "table1",
 ]

@@ -35,6 +35,7 @@ class Purpose(enum.IntEnum):
     FINE_TUNING_SAMPLES = 6
     FINE_TUNING_DROPOUT = 7
     INITIALISATION = 8
+    SIMULATION = 9
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

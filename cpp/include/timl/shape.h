@@ -26,9 +26,7 @@ inline int64_t tensor_count(const Shape& s) { return s.layers + 4; }
 
 // Flat FiLM values of one task: gamma_0 [T,F], beta_0 [T,F], then gamma_l [H], beta_l [H] for
 // l = 1..L.
-inline int64_t film_size(const Shape& s) {
-  return 2 * s.steps * s.bands + 2 * s.layers * s.hidden;
-}
+inline int64_t film_size(const Shape& s) { return 2 * s.steps * s.bands + 2 * s.layers * s.hidden; }
 
 // Largest sizes accepted; products of them stay far inside int64_t.
 inline constexpr int64_t kLargestSize = 65536;

@@ -17,7 +17,7 @@ int64_t adjoint_size(const Shape& s, int64_t batch) {
 
 template <class T>
 Batch<T> batch_of(const NetworkInput<T>& in) {
-  return {in.batch,         in.x, in.film, in.mask, in.batch_statistics, in.running_mean,
+  return {in.batch,           in.x, in.film, in.mask, in.batch_statistics, in.running_mean,
           in.running_variance};
 }
 
@@ -206,10 +206,9 @@ void evaluate(const Shape& s, const T* prepared_memory, const T* x, int64_t rows
       copy(y.padded, hidden + r * y.row, to);
       fill<T>(y.wide - y.padded, 0, to + y.padded);
     }
-    head_forward(y, chunk.count, static_cast<const T*>(prepared.packed),
-                 prepared.film + 2 * series, false, prepared.running_mean,
-                 prepared.running_variance, memory.head, logits + chunk.begin,
-                 static_cast<T*>(nullptr), static_cast<T*>(nullptr));
+    head_forward(y, chunk.count, static_cast<const T*>(prepared.packed), prepared.film + 2 * series,
+                 false, prepared.running_mean, prepared.running_variance, memory.head,
+                 logits + chunk.begin, static_cast<T*>(nullptr), static_cast<T*>(nullptr));
   }
 }
 
@@ -253,29 +252,28 @@ void reduce_gradients(const Shape& s, int64_t tasks, const T* packed_gradients, 
     T* sum;
   } context = {&y, tasks, packed_gradients, scratch};
   constexpr int64_t kPiece = 8192;  // elements summed by one call: one piece stays in L1
-  parallel.run(
-      (y.packed + kPiece - 1) / kPiece,
-      [](void* pointer, int64_t index) {
-        const Context& c = *static_cast<const Context*>(pointer);
-        const int64_t begin = index * kPiece;
-        const int64_t end = begin + kPiece < c.y->packed ? begin + kPiece : c.y->packed;
-        copy(end - begin, c.gradients + begin, c.sum + begin);
-        for (int64_t task = 1; task < c.tasks; ++task) {
-          const T* gradient = c.gradients + task * c.y->packed;
-          for (int64_t i = begin; i < end; ++i) c.sum[i] += gradient[i];
-        }
-      },
-      &context);
+  parallel.run((y.packed + kPiece - 1) / kPiece,
+               [](void* pointer, int64_t index) {
+                 const Context& c = *static_cast<const Context*>(pointer);
+                 const int64_t begin = index * kPiece;
+                 const int64_t end = begin + kPiece < c.y->packed ? begin + kPiece : c.y->packed;
+                 copy(end - begin, c.gradients + begin, c.sum + begin);
+                 for (int64_t task = 1; task < c.tasks; ++task) {
+                   const T* gradient = c.gradients + task * c.y->packed;
+                   for (int64_t i = begin; i < end; ++i) c.sum[i] += gradient[i];
+                 }
+               },
+               &context);
   unpack(y, scratch, scale, weights_gradient);
 }
 
 template <class T>
 constexpr Engine<T> table() {
-  return {TIML_ISA_NAME,         tape_size<T>,        adjoint_size<T>,   forward_workspace<T>,
+  return {TIML_ISA_NAME,         tape_size<T>,         adjoint_size<T>,       forward_workspace<T>,
           backward_workspace<T>, tangent_workspace<T>, evaluate_workspace<T>, forward<T>,
-          backward<T>,           tangent<T>,          prepared_size<T>,  prepare<T>,
-          evaluate<T>,           packed_size<T>,      base_size<T>,      meta_workspace<T>,
-          pack_base<T>,          meta_task<T>,        reduce_gradients<T>};
+          backward<T>,           tangent<T>,           prepared_size<T>,      prepare<T>,
+          evaluate<T>,           packed_size<T>,       base_size<T>,          meta_workspace<T>,
+          pack_base<T>,          meta_task<T>,         reduce_gradients<T>};
 }
 
 }  // namespace

@@ -97,8 +97,8 @@ inline void normalise_by_batch(const Layout<T>& y, int64_t batch, T* values, T* 
 }
 
 template <class T>
-inline void normalise_by_running(const Layout<T>& y, int64_t batch, T* values,
-                                 T* inverse_deviation, const T* mean, const T* variance) {
+inline void normalise_by_running(const Layout<T>& y, int64_t batch, T* values, T* inverse_deviation,
+                                 const T* mean, const T* variance) {
   fill<T>(y.wide, 0, inverse_deviation);
   for (int64_t h = 0; h < y.H; ++h)
     inverse_deviation[h] = T(1) / std::sqrt(variance[h] + static_cast<T>(kBatchNormEpsilon));
@@ -183,8 +183,7 @@ inline void head_forward(const Layout<T>& y, int64_t batch, const T* packed, con
       }
     if (l + 1 < y.L) {
       T* u = tape.before_gelu + l * batch * y.wide;
-      dense_product(y, batch, filmed, packed + y.dense + l * y.panels * y.dense_panel,
-                    false, u);
+      dense_product(y, batch, filmed, packed + y.dense + l * y.panels * y.dense_panel, false, u);
       T* next = tape.normal + (l + 1) * batch * y.wide;
       for (int64_t at = 0; at < batch * y.wide; at += W) {
         Vector<T> density, distribution;
@@ -239,8 +238,8 @@ inline void head_backward(const Layout<T>& y, int64_t batch, const Weights<T>& w
       dense_gradient(y, batch, filmed, d_u, false,
                      gradient + y.dense + l * y.panels * y.dense_panel);
       dense_product(y, batch, d_u,
-                    weights.transposed + y.dense_transposed + l * y.panels * y.dense_panel,
-                    false, d_filmed);
+                    weights.transposed + y.dense_transposed + l * y.panels * y.dense_panel, false,
+                    d_filmed);
     }
     const T* normal = tape.normal + layer;
     T* d_normal = adjoints.normal + layer;

@@ -77,8 +77,8 @@ struct Layout {
   int64_t row;          // length of a row of units: odd in cache lines, so that columns spread
   int64_t gate_panel;   // elements of a gate panel
   int64_t dense_panel;  // elements of a dense panel
-  int64_t bias, dense, last, last_bias, packed;               // offsets, size of packed weights
-  int64_t hidden_transposed, dense_transposed, transposed;    // likewise of the transposes
+  int64_t bias, dense, last, last_bias, packed;             // offsets, size of packed weights
+  int64_t hidden_transposed, dense_transposed, transposed;  // likewise of the transposes
 };
 
 // Weights ready for products: packed, and the transposes that backward needs.

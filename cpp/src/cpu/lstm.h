@@ -78,18 +78,18 @@ struct LstmScratch {
     column_sums = arena.take(2 * y.kWide);
     film_sums = arena.take(2 * y.F * y.W);
   }
-  T *hidden;             // [R][row] gradient that reaches hd of the step before
-  T *carry;              // [blocks][R][W] gradient that reaches c of the step before
-  T *input_product;      // [F][kTile] sum over rows of x_t (gate gradients)
-  T *input_product_dot;  // its tangent
-  T *column_sums;        // [2][kTile] sums over rows of the gate gradients, and their tangent
-  T *film_sums;          // [2][F][W] partial sums of the FiLM gradients of a step
+  T* hidden;             // [R][row] gradient that reaches hd of the step before
+  T* carry;              // [blocks][R][W] gradient that reaches c of the step before
+  T* input_product;      // [F][kTile] sum over rows of x_t (gate gradients)
+  T* input_product_dot;  // its tangent
+  T* column_sums;        // [2][kTile] sums over rows of the gate gradients, and their tangent
+  T* film_sums;          // [2][F][W] partial sums of the FiLM gradients of a step
 };
 
 // Input FiLM (or its tangent): out[t,r,:] = x[r,t,:] * scale[t,:] + shift[t,:].
 template <class T>
-inline void film_input(const Layout<T>& y, int64_t rows, const T* x, const T* scale,
-                       const T* shift, T* out) {
+inline void film_input(const Layout<T>& y, int64_t rows, const T* x, const T* scale, const T* shift,
+                       T* out) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t t = 0; t < y.T_; ++t) {
       T* to = out + (t * rows + r) * y.F;
@@ -168,10 +168,13 @@ inline void recurrent_gradient(const Layout<T>& y, int64_t rows, int64_t t, int 
         const int terms_here = j + 1 < y.blocks ? 2 : 1;
         Term<T> terms[2];
         for (int n = 0; n < terms_here; ++n)
-          terms[n] = {gate_gradients[q] + ((j + n) * y.T_ + t) * rows * kWide, kWide, 1,
-                      transposed[q] + y.hidden_transposed +
-                          (p * 4 * y.padded + (j + n) * 4 * W) * kWide,
-                      kWide, kWide};
+          terms[n] = {
+              gate_gradients[q] + ((j + n) * y.T_ + t) * rows * kWide,
+              kWide,
+              1,
+              transposed[q] + y.hidden_transposed + (p * 4 * y.padded + (j + n) * 4 * W) * kWide,
+              kWide,
+              kWide};
         T* out = hidden + p * kWide;
         product(rows, terms, terms_here, j == 0 && q == 0 ? Start<T>{} : Start<T>{out, y.row}, out,
                 y.row);
@@ -209,8 +212,8 @@ inline void gate_weight_gradients(const Layout<T>& y, int64_t rows, const T* x, 
   constexpr int64_t W = kLanes<T>, kWide = kTile<T>;
   for (int64_t j = 0; j < y.blocks; ++j) {
     const T* gates = gate_gradients + j * y.T_ * rows * kWide;
-    const Term<T> recurrent = {tape.hidden, 1, y.row, gates + rows * kWide, kWide,
-                               (y.T_ - 1) * rows};
+    const Term<T> recurrent = {tape.hidden,          1,     y.row,
+                               gates + rows * kWide, kWide, (y.T_ - 1) * rows};
     product(y.H, &recurrent, 1, {}, gradient + j * y.gate_panel + y.F * kWide, kWide);
     fill<T>((y.padded - y.H) * kWide, 0, gradient + j * y.gate_panel + (y.F + y.H) * kWide);
     fill<T>(y.F * kWide, 0, gradient + j * y.gate_panel);
@@ -235,8 +238,8 @@ inline void gate_weight_gradients(const Layout<T>& y, int64_t rows, const T* x, 
         for (int64_t f = 0; f < y.F; ++f) {
           const int64_t at = f * kWide + v;
           const Vector<T> product_f = load(m + at), w = load(weights + at);
-          store<T>(out + at, load(out + at) + gamma[t * y.F + f] * product_f +
-                                 beta[t * y.F + f] * s);
+          store<T>(out + at,
+                   load(out + at) + gamma[t * y.F + f] * product_f + beta[t * y.F + f] * s);
           store<T>(gamma_sums + f * W, load(gamma_sums + f * W) + w * product_f);
           store<T>(beta_sums + f * W, load(beta_sums + f * W) + w * s);
         }
@@ -337,17 +340,16 @@ inline void lstm_tangent_forward(const Layout<T>& y, int64_t rows, const T* x, c
           {tape.input + t * rows * y.F, y.F, 1, panel_dot, kWide, y.F},
           {before, y.row, 1, panel_dot + y.F * kWide, kWide, y.H},
       };
-      product(rows, moved, t == 0 ? 1 : 2, 
-              {direction.weights.packed + y.bias + j * kWide, 0}, gates_dot, kWide);
+      product(rows, moved, t == 0 ? 1 : 2, {direction.weights.packed + y.bias + j * kWide, 0},
+              gates_dot, kWide);
       Term<T> still[2];
       int count = 0;
       if (tangents.input != nullptr)
         still[count++] = {tangents.input + t * rows * y.F, y.F, 1, panel, kWide, y.F};
       if (t > 0)
-        still[count++] = {tangents.hidden + (t - 1) * rows * y.row, y.row, 1,
-                          panel + y.F * kWide, kWide, y.H};
-      if (count > 0)
-        product(rows, still, count, {gates_dot, kWide}, gates_dot, kWide);
+        still[count++] = {
+            tangents.hidden + (t - 1) * rows * y.row, y.row, 1, panel + y.F * kWide, kWide, y.H};
+      if (count > 0) product(rows, still, count, {gates_dot, kWide}, gates_dot, kWide);
 
       const T* gates = tape.gates + at * kWide;
       for (int64_t r = 0; r < rows; ++r) {
@@ -451,8 +453,8 @@ inline void gate_weight_tangents(const Layout<T>& y, int64_t rows, const T* x, c
 // hidden_gradient_dot [R][hidden_stride] is the tangent of what reached hd_T.
 template <class T>
 inline void lstm_tangent_backward(const Layout<T>& y, int64_t rows, const T* x, const T* gamma,
-                                  const T* beta, const Weights<T>& weights,
-                                  const LstmTape<T>& tape, const LstmAdjoints<T>& adjoints,
+                                  const T* beta, const Weights<T>& weights, const LstmTape<T>& tape,
+                                  const LstmAdjoints<T>& adjoints,
                                   const LstmDirection<T>& direction,
                                   const LstmTangents<T>& tangents, const T* hidden_gradient_dot,
                                   int64_t hidden_stride, const LstmScratch<T>& scratch,
@@ -482,8 +484,8 @@ inline void lstm_tangent_backward(const Layout<T>& y, int64_t rows, const T* x, 
         const Vector<T> dh_dot =
             load(tape.mask + r * y.row + j * W) * load(arriving + r * stride + j * W);
         const Vector<T> slope = T(1) - tanh_c * tanh_c;
-        const Vector<T> dc_dot = load(carry) + (dh_dot * o + dh * o_dot) * slope -
-                                 T(2) * dh * o * tanh_c * tanh_c_dot;
+        const Vector<T> dc_dot =
+            load(carry) + (dh_dot * o + dh * o_dot) * slope - T(2) * dh * o * tanh_c * tanh_c_dot;
         const Vector<T> di = dc * g, di_dot = dc_dot * g + dc * g_dot;
         const Vector<T> df = dc * c0, df_dot = dc_dot * c0 + dc * c0_dot;
         const Vector<T> dg = dc * i, dg_dot = dc_dot * i + dc * i_dot;
@@ -492,8 +494,7 @@ inline void lstm_tangent_backward(const Layout<T>& y, int64_t rows, const T* x, 
         store<T>(da_dot, di_dot * i * (T(1) - i) + di * (T(1) - (i + i)) * i_dot);
         store<T>(da_dot + W, df_dot * f * (T(1) - f) + df * (T(1) - (f + f)) * f_dot);
         store<T>(da_dot + 2 * W, dg_dot * (T(1) - g * g) - T(2) * dg * g * g_dot);
-        store<T>(da_dot + 3 * W,
-                 output_dot * o * (T(1) - o) + output * (T(1) - (o + o)) * o_dot);
+        store<T>(da_dot + 3 * W, output_dot * o * (T(1) - o) + output * (T(1) - (o + o)) * o_dot);
         store<T>(carry, dc_dot * f + dc * f_dot);
       }
     }
@@ -510,7 +511,9 @@ inline void lstm_tangent_backward(const Layout<T>& y, int64_t rows, const T* x, 
 // Gradient of x (or the tangent of it): out[r,t,:] (+)= scale[t,:] * (gate gradients_t W), for the
 // callers that ask for it. input_transposed [4*padded][padded F] is made by transpose_input.
 template <class T>
-inline int64_t input_panels(const Layout<T>& y) { return (y.F + y.kWide - 1) / y.kWide; }
+inline int64_t input_panels(const Layout<T>& y) {
+  return (y.F + y.kWide - 1) / y.kWide;
+}
 
 template <class T>
 inline void transpose_input(const Layout<T>& y, const T* packed, T* out) {
@@ -530,8 +533,11 @@ inline void input_gradient(const Layout<T>& y, int64_t rows, const T* gate_gradi
   for (int64_t t = 0; t < y.T_; ++t)
     for (int64_t p = 0; p < input_panels(y); ++p) {
       for (int64_t j = 0; j < y.blocks; ++j) {
-        const Term<T> term = {gate_gradients + (j * y.T_ + t) * rows * kWide, kWide, 1,
-                              input_transposed + (p * 4 * y.padded + j * kWide) * kWide, kWide,
+        const Term<T> term = {gate_gradients + (j * y.T_ + t) * rows * kWide,
+                              kWide,
+                              1,
+                              input_transposed + (p * 4 * y.padded + j * kWide) * kWide,
+                              kWide,
                               kWide};
         product(rows, &term, 1, j == 0 ? Start<T>{} : Start<T>{tile, kWide}, tile, kWide);
       }

@@ -65,7 +65,7 @@ struct MetaMemory {
 
   Arena<T> arena;
   T *weights, *gradients, *tapes, *adjoints, *query_tape, *query_adjoints, *scratch, *film, *logits;
-  T *slopes;  // [S,B] sigmoid'(z) / B of the support logits: the loss's second derivative
+  T* slopes;  // [S,B] sigmoid'(z) / B of the support logits: the loss's second derivative
   T *direction = nullptr, *product = nullptr, *tangents = nullptr;
   int64_t tape_size, adjoint_size, step_stride;
 };
@@ -83,8 +83,7 @@ inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, con
     return {m.support,
             episode.support_x + s * m.support * series,
             episode.film,
-            episode.support_mask == nullptr ? nullptr
-                                            : episode.support_mask + s * m.support * y.H,
+            episode.support_mask == nullptr ? nullptr : episode.support_mask + s * m.support * y.H,
             true,
             nullptr,
             nullptr};
@@ -100,8 +99,7 @@ inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, con
                     result.batch_mean + s * y.L * y.H, result.batch_variance + s * y.L * y.H,
                     kSerial);
     const T* labels = episode.support_y + s * m.support;
-    result.support_loss[s] =
-        cross_entropy(m.support, memory.logits, labels, adjoints.head.logits);
+    result.support_loss[s] = cross_entropy(m.support, memory.logits, labels, adjoints.head.logits);
     for (int64_t b = 0; b < m.support; ++b) {
       const T p = adjoints.head.logits[b] * static_cast<T>(m.support) + labels[b];
       memory.slopes[s * m.support + b] = p * (T(1) - p) / static_cast<T>(m.support);
@@ -121,8 +119,7 @@ inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, con
   const int64_t statistics = m.inner_steps * y.L * y.H;
   network_forward(y, query, adapted.packed, query_tape, result.logits,
                   result.batch_mean + statistics, result.batch_variance + statistics, kSerial);
-  *result.loss =
-      cross_entropy(m.query, result.logits, episode.query_y, query_adjoints.head.logits);
+  *result.loss = cross_entropy(m.query, result.logits, episode.query_y, query_adjoints.head.logits);
   if (m.order == 0) return;
 
   T* v = result.packed_gradient;
@@ -156,7 +153,8 @@ inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, con
       memory.logits[b] *= memory.slopes[s * m.support + b];  // now the cotangent's tangent
     network_tangent_backward(y, batch, weights, tape, adjoints, direction, tangents, memory.logits,
                              scratch, memory.product, memory.film, kSerial);
-    for (int64_t i = 0; i < y.packed; i += y.W) store<T>(v + i, load(v + i) - load(memory.product + i));
+    for (int64_t i = 0; i < y.packed; i += y.W)
+      store<T>(v + i, load(v + i) - load(memory.product + i));
     for (int64_t i = 0; i < film_size(m.network); ++i) result.film_gradient[i] -= memory.film[i];
   }
 }

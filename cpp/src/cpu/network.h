@@ -12,10 +12,10 @@ namespace {
 // What a pass runs on besides the weights (NetworkInput without them).
 template <class T>
 struct Batch {
-  int64_t size;    // B
-  const T* x;      // [B,T,F]
-  const T* film;   // [Phi]
-  const T* mask;   // [B,H] or null
+  int64_t size;   // B
+  const T* x;     // [B,T,F]
+  const T* film;  // [Phi]
+  const T* mask;  // [B,H] or null
   bool batch_statistics;
   const T* running_mean;
   const T* running_variance;
@@ -30,7 +30,8 @@ inline Rows chunk_rows(int64_t batch, int64_t chunk) {
   return {begin, chunk_begin(batch, chunk + 1) - begin};
 }
 
-// One head part and the chunks' parts of type Chunk, constructed as Chunk(y, rows, extra..., arena).
+// One head part and the chunks' parts of type Chunk, constructed as Chunk(y, rows, extra...,
+// arena).
 template <class T, class Head, class Chunk, class... Extra>
 struct Parts {
   Parts(const Layout<T>& y, int64_t batch, T* memory, Extra... extra)
@@ -110,8 +111,8 @@ inline void for_each_chunk(int64_t batch, const Parallel& parallel, const Body& 
 
 template <class T>
 inline void network_forward(const Layout<T>& y, const Batch<T>& batch, const T* packed,
-                            const NetworkTape<T>& tape, T* logits, T* batch_mean,
-                            T* batch_variance, const Parallel& parallel) {
+                            const NetworkTape<T>& tape, T* logits, T* batch_mean, T* batch_variance,
+                            const Parallel& parallel) {
   const int64_t series = y.T_ * y.F;
   for_each_chunk(batch.size, parallel, [&](int64_t index) {
     const Rows rows = chunk_rows(batch.size, index);
@@ -229,12 +230,11 @@ inline void network_tangent_backward(const Layout<T>& y, const Batch<T>& batch,
     const ChunkScratch<T> mine = scratch.chunk(index);
     T* film = chunk_target(batch.size, mine.film_gradient, film_gradient_dot);
     fill<T>(2 * series, 0, film);
-    lstm_tangent_backward(y, rows.count, batch.x + rows.begin * series, batch.film,
-                          batch.film + series, weights, tape.chunk(index), adjoints.chunk(index),
-                          direction.of_lstm(y, rows), tangents.chunk(index),
-                          tangents.head.first + rows.begin * y.wide, y.wide, mine.lstm,
-                          chunk_target(batch.size, mine.gradient, gradient_dot), film,
-                          film + series);
+    lstm_tangent_backward(
+        y, rows.count, batch.x + rows.begin * series, batch.film, batch.film + series, weights,
+        tape.chunk(index), adjoints.chunk(index), direction.of_lstm(y, rows), tangents.chunk(index),
+        tangents.head.first + rows.begin * y.wide, y.wide, mine.lstm,
+        chunk_target(batch.size, mine.gradient, gradient_dot), film, film + series);
   });
   if (chunk_count(batch.size) > 1)
     sum_chunks(y, batch.size, scratch, gradient_dot, film_gradient_dot);

@@ -46,9 +46,8 @@ TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) {
-      sum[r][v] = start.rows == nullptr
-                      ? Vector<T>{}
-                      : load(start.rows + (first_row + r) * start.stride + v * W);
+      sum[r][v] = start.rows == nullptr ? Vector<T>{}
+                                        : load(start.rows + (first_row + r) * start.stride + v * W);
     }
   }
   for (int q = 0; q < count; ++q) {

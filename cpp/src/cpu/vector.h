@@ -71,7 +71,7 @@ struct Exponential<float> {
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   static constexpr int kMantissaBits = 23, kBias = 127, kDegree = 7;
-  static constexpr float kLargest = 87.0f;  // e^x stays a normal number
+  static constexpr float kLargest = 87.0f;    // e^x stays a normal number
   static constexpr float kSaturated = 10.0f;  // tanh(x) rounds to 1 beyond it
 };
 template <>
@@ -83,10 +83,20 @@ struct Exponential<double> {
   static constexpr double kSaturated = 20.0;
 };
 
-inline constexpr double kInverseFactorial[] = {
-    1.0,           1.0,            1.0 / 2,         1.0 / 6,          1.0 / 24,
-    1.0 / 120,     1.0 / 720,      1.0 / 5040,      1.0 / 40320,      1.0 / 362880,
-    1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
+inline constexpr double kInverseFactorial[] = {1.0,
+                                               1.0,
+                                               1.0 / 2,
+                                               1.0 / 6,
+                                               1.0 / 24,
+                                               1.0 / 120,
+                                               1.0 / 720,
+                                               1.0 / 5040,
+                                               1.0 / 40320,
+                                               1.0 / 362880,
+                                               1.0 / 3628800,
+                                               1.0 / 39916800,
+                                               1.0 / 479001600,
+                                               1.0 / 6227020800.0};
 
 // e^x = scale * (1 + fraction): scale a power of two, fraction = e^r - 1 with all its digits.
 template <class T>
@@ -140,7 +150,8 @@ TIML_INLINE Vector<T> hyperbolic_tangent(Vector<T> x) {
 // Standard normal density and distribution function, for GELU and its derivatives.
 // float: the upper tail by Abramowitz & Stegun 7.1.26 (absolute error of erf below 1.5e-7), whose
 // exponential is the density's. double: the C library's erfc, lane by lane.
-TIML_INLINE void normal_functions(Vector<float> u, Vector<float>& density, Vector<float>& distribution) {
+TIML_INLINE void normal_functions(Vector<float> u, Vector<float>& density,
+                                  Vector<float>& distribution) {
   const Vector<float> size = u < 0.0f ? -u : u;
   const Vector<float> e = exponential<float>(-0.5f * u * u);
   const Vector<float> t = 1.0f / (1.0f + (0.3275911f * 0.70710678f) * size);
@@ -153,7 +164,8 @@ TIML_INLINE void normal_functions(Vector<float> u, Vector<float>& density, Vecto
   density = 0.39894228f * e;
   distribution = u < 0.0f ? tail : 1.0f - tail;
 }
-TIML_INLINE void normal_functions(Vector<double> u, Vector<double>& density, Vector<double>& distribution) {
+TIML_INLINE void normal_functions(Vector<double> u, Vector<double>& density,
+                                  Vector<double>& distribution) {
   density = 0.3989422804014326779 * exponential<double>(-0.5 * u * u);
   for (int lane = 0; lane < kLanes<double>; ++lane)
     distribution[lane] = 0.5 * std::erfc(-0.70710678118654752440 * u[lane]);

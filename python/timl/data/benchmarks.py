@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data.regions import bbox_from_json
+from timl.data.countries import country_of
+from timl.data.regions import BBox, bbox_from_json
 from timl.data.tasks import Task, positives_and_negatives, training_rows
 
 if TYPE_CHECKING:
     from timl.data.cropharvest import CropHarvest
 
 
+SHIPPED_BENCHMARKS = Path(__file__).with_name("benchmarks.json")
+"""The evaluation tasks of CropHarvest's record: the papers' three, and China."""
+
+
 @dataclass(frozen=True, eq=False)
 class TestInstance:
-    """A test set.
+    """A test set; a slice of it is one, too.
 
     Parameters
     ----------
     x : ndarray of float32, shape [n, 12, 18]
-        Normalised series; as measured if the task has ``normalize=False``.
+        Normalised series; as measured if the task has ``normalize=False``. From
+        `CropHarvest.test_data` with ``flatten_x``: [n, 216].
     y : ndarray of int8, shape [n]
         1 positive, 0 negative, -1 no label.
     lats, lons : ndarray of float64, shape [n]
@@ -42,6 +49,59 @@ class TestInstance:
     def __len__(self) -> int:
         return len(self.y)
 
+    def __getitem__(self, rows: slice) -> TestInstance:
+        return TestInstance(self.x[rows], self.y[rows], self.lats[rows], self.lons[rows])
+
+    def evaluate_predictions(self, preds: NDArray[np.floating]) -> dict[str, float]:
+        """Score predictions as the cropharvest package does, under its names.
+
+        Parameters
+        ----------
+        preds : ndarray, shape [n]
+            Each sample's probability of being positive, those without a label included; above 0.5
+            counts as positive.
+
+        Returns
+        -------
+        dict
+            "auc_roc", "f1_score", "iou" and "num_samples", how many samples have a label. Only the
+            last where the labelled samples are not of both classes.
+
+        Raises
+        ------
+        ValueError
+            If there is not one prediction a sample.
+
+        Warns
+        -----
+        UserWarning
+            If the labelled samples are not of both classes.
+        """
+        predictions = np.asarray(preds)
+        if predictions.shape != self.y.shape:
+            raise ValueError(
+                f"preds has shape {list(predictions.shape)}; give one prediction for each of the "
+                f"{len(self)} samples, [{len(self)}]"
+            )
+        labelled = self.y != -1
+        truth, predictions = self.y[labelled] == 1, predictions[labelled]
+        if len(np.unique(truth)) < 2:
+            warnings.warn(
+                f"the {len(truth)} labelled samples are not of both classes (is this a part of a "
+                "test set?): there is nothing to score",
+                stacklevel=2,
+            )
+            return {"num_samples": len(truth)}
+        from sklearn.metrics import f1_score, roc_auc_score
+
+        positive = predictions > 0.5
+        return {
+            "auc_roc": float(roc_auc_score(truth, predictions)),
+            "f1_score": float(f1_score(truth, positive)),
+            "iou": float((positive & truth).sum() / (positive | truth).sum()),
+            "num_samples": len(truth),
+        }
+
 
 class BenchmarkTask:
     """One evaluation task: fine-tune on its training samples, score on its test set.
@@ -55,26 +115,69 @@ class BenchmarkTask:
     name : str
         The benchmark's name.
     task : Task
-        The task; its ``test_identifier`` names the test file.
+        The task; its ``test_identifier`` names the test files.
+    whole_region : bool
+        Withhold every task of its country from meta-training, not only that of its label.
 
     Attributes
     ----------
+    name, data, task, whole_region
+        As given.
     positives, negatives : ndarray of int64
-        Positions of the training samples in `CropHarvest.series`.
+        Positions of the training samples in `CropHarvest.series`. Where the task's negatives are
+        balanced by repetition, positions of other crops occur several times, as in the
+        cropharvest package.
     """
 
-    def __init__(self, data: CropHarvest, name: str, task: Task) -> None:
+    def __init__(
+        self, data: CropHarvest, name: str, task: Task, whole_region: bool = False
+    ) -> None:
         self.name = name
         self.task = task
-        self._data = data
-        rows = training_rows(data.labels, task.bounding_box)
+        self.data = data
+        self.whole_region = whole_region
+        rows = training_rows(
+            data.labels, task.bounding_box, task.include_externally_contributed_labels
+        )
         self.positives, self.negatives = positives_and_negatives(rows, task)
 
     def __repr__(self) -> str:
-        return (
-            f"BenchmarkTask({self.name!r}, {len(self.positives)} positives, "
-            f"{len(self.negatives)} negatives)"
+        negatives = f"{len(self.negatives)} negatives"
+        unique = len(self.unique_negatives)
+        if unique < len(self.negatives):
+            negatives += f" ({unique} unique)"
+        return f"{type(self).__name__}({self.name!r}, {len(self.positives)} positives, {negatives})"
+
+    @property
+    def unique_negatives(self) -> NDArray[np.int64]:
+        """The negatives, each once, ascending."""
+        return np.unique(self.negatives)
+
+    def withholds(self, region: BBox, target_label: str, as_published: bool = False) -> bool:
+        """Tell whether a task must be kept out of meta-training for this benchmark's sake.
+
+        A region is the benchmark's if its name or its edges are the same, or if both are boxes of
+        one country (see `country_boxes`).
+
+        Parameters
+        ----------
+        region : BBox
+            The task's region.
+        target_label : str
+            The task's label.
+        as_published : bool
+            As TIML's published code: it withholds nothing for a benchmark of a whole region.
+        """
+        here = self.task.bounding_box
+        country = country_of(here.name)
+        same = (
+            region.name == here.name
+            or (country is not None and country == country_of(region.name))
+            or (region.contains_bbox(here) and here.contains_bbox(region))
         )
+        if self.whole_region:
+            return same and not as_published
+        return same and target_label == self.task.target_label
 
     @property
     def info(self) -> NDArray[np.float32]:
@@ -83,14 +186,14 @@ class BenchmarkTask:
 
     @property
     def test(self) -> TestInstance:
-        """The test set.
+        """The test set: all files of the task's ``test_identifier``, one after another.
 
         Raises
         ------
         FileNotFoundError
             If the data set has no readable test file of this task.
         """
-        return self._data.test_instance(str(self.task.test_identifier), self.task.normalize)
+        return self.data.test_instance(str(self.task.test_identifier), self.task.normalize)
 
     def train_arrays(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """Give all training samples, positives first.
@@ -143,18 +246,29 @@ class BenchmarkTask:
     ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         positions = np.concatenate([positives, negatives])
         y = np.repeat(np.array([1, 0], np.int8), [len(positives), len(negatives)])
-        return self._data.series(positions, normalize=self.task.normalize), y
+        return self.data.series(positions, normalize=self.task.normalize), y
 
 
-def read_benchmarks(path: Path) -> list[tuple[str, Task]]:
-    """Read names and tasks from a benchmark file.
+class Benchmark(NamedTuple):
+    """What a benchmark file says of one evaluation task."""
+
+    name: str
+    task: Task
+    whole_region: bool
+
+
+def read_benchmarks(path: Path) -> list[Benchmark]:
+    """Read a benchmark file.
 
     Parameters
     ----------
     path : Path
         A JSON list of ``{"name", "region", "target_label", "classification_label",
         "balance_negative_crops", "test_file"}``; region as in `read_regions`, target_label null
-        for crop versus non-crop. Other keys are ignored.
+        for crop versus non-crop, balance_negative_crops true, false or "cut" (see `Task`),
+        test_file the name of the test file or what the names of several begin with. Optional:
+        ``"withhold"``, "label" (default: keep the tasks of this label and region out of
+        meta-training) or "region" (all tasks of its country). Other keys are ignored.
 
     Raises
     ------
@@ -172,25 +286,32 @@ def read_benchmarks(path: Path) -> list[tuple[str, Task]]:
     return [_benchmark(entry, f"{path}, entry {i}") for i, entry in enumerate(entries)]
 
 
-def _benchmark(entry: Any, source: str) -> tuple[str, Task]:
+def _benchmark(entry: Any, source: str) -> Benchmark:
     if not isinstance(entry, dict):
         raise ValueError(f"{source}: a benchmark must be an object, got {type(entry).__name__}")
     kinds: dict[str, tuple[type, ...]] = {
         "name": (str,),
         "target_label": (str, type(None)),
         "classification_label": (str, type(None)),
-        "balance_negative_crops": (bool,),
+        "balance_negative_crops": (bool, str),
         "test_file": (str,),
     }
     for key, allowed in kinds.items():
         if key not in entry or not isinstance(entry[key], allowed):
             names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
             raise ValueError(f"{source}: {key!r} must be {names}, got {entry.get(key)!r}")
-    task = Task(
-        bbox_from_json(entry.get("region"), source),
-        entry["target_label"],
-        entry["balance_negative_crops"],
-        test_identifier=entry["test_file"].removesuffix(".h5"),
-        classification_label=entry["classification_label"],
-    )
-    return entry["name"], task
+    withhold = entry.get("withhold", "label")
+    if withhold not in ("label", "region"):
+        raise ValueError(f"{source}: 'withhold' must be 'label' or 'region', got {withhold!r}")
+    region = bbox_from_json(entry.get("region"), source)
+    try:
+        task = Task(
+            region,
+            entry["target_label"],
+            entry["balance_negative_crops"],
+            test_identifier=entry["test_file"].removesuffix(".h5"),
+            classification_label=entry["classification_label"],
+        )
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    return Benchmark(entry["name"], task, withhold == "region")

@@ -39,16 +39,3 @@ class NdviMeter:
         """
         fitting = [name for name, n in self._fitting.items() if n >= 0.9 * self._count > 0]
         return fitting[0] if len(fitting) == 1 else "unknown"
-
-
-def measure_ndvi(series: NDArray[np.float32]) -> str:
-    """Measure which NDVI the last band holds: "record", "true" or "unknown", see `NdviMeter`.
-
-    Parameters
-    ----------
-    series : ndarray of float32, shape [n, 12, 18]
-        Series as measured, not normalised.
-    """
-    meter = NdviMeter()
-    meter.add(series)
-    return meter.result()

@@ -1,4 +1,4 @@
-"""Regions: latitude-longitude boxes with a name, and the JSON file that lists them."""
+"""Regions: latitude-longitude boxes with a name, and the files that list them."""
 
 from __future__ import annotations
 
@@ -125,13 +125,17 @@ def bbox_from_json(entry: object, source: str) -> BBox:
     return BBox(**edges, name=name)
 
 
-def read_regions(path: str | Path) -> list[BBox]:
-    """Read regions from a JSON file.
+def read_regions(path: str | Path, name_column: str = "name") -> list[BBox]:
+    """Read regions from a JSON file, or from any file of shapes that GeoPandas reads.
 
     Parameters
     ----------
     path : str or Path
-        A file that holds a list of ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``.
+        A JSON file that holds a list of ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``,
+        or shapes (GeoJSON, Shapefile, GeoPackage, ...): the bounding box of each is a region.
+        Shapes need the extra ``timl[geo]``.
+    name_column : str
+        Of shapes: the column that names the regions.
 
     Returns
     -------
@@ -143,18 +147,49 @@ def read_regions(path: str | Path) -> list[BBox]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not such a list, or a name occurs twice.
+        If the file holds neither, or a name occurs twice.
+    ImportError
+        If the file holds shapes and GeoPandas is not installed.
     """
     path = Path(path)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
-    if not isinstance(entries, list):
-        raise ValueError(f"{path} must hold a list of regions, got {type(entries).__name__}")
-    regions = [bbox_from_json(entry, f"{path}, entry {i}") for i, entry in enumerate(entries)]
+    entries = _json_list(path) if path.suffix.lower() == ".json" else None
+    if entries is None:
+        regions = _boxes_of_shapes(path, name_column)
+    else:
+        regions = [bbox_from_json(entry, f"{path}, entry {i}") for i, entry in enumerate(entries)]
     names = [region.name for region in regions]
     repeated = sorted({str(name) for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"{path}: region names must differ; repeated: {', '.join(repeated)}")
+    return regions
+
+
+def _json_list(path: Path) -> list[object] | None:
+    """Read the list of a JSON file; None if it is GeoJSON."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    if isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature"):
+        return None
+    if not isinstance(content, list):
+        raise ValueError(f"{path} must hold a list of regions, got {type(content).__name__}")
+    return content
+
+
+def _boxes_of_shapes(path: Path, name_column: str) -> list[BBox]:
+    from timl.data.geo import read_shapes
+
+    shapes = read_shapes(path)
+    if name_column not in shapes:
+        raise ValueError(
+            f"{path} has no column {name_column!r} to name the regions by; it has "
+            f"{', '.join(map(str, shapes.columns))}: give read_regions(path, name_column=...)"
+        )
+    regions = []
+    for row, (name, shape) in enumerate(zip(shapes[name_column], shapes.geometry, strict=True)):
+        if not isinstance(name, str) or not name or shape is None or shape.is_empty:
+            raise ValueError(f"{path}, row {row}: a region needs a name and a shape, got {name!r}")
+        min_lon, min_lat, max_lon, max_lat = shape.bounds
+        regions.append(BBox(min_lat, max_lat, min_lon, max_lon, name))
     return regions

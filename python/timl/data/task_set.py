@@ -5,21 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
 from timl.data.classes import CROP, INFO_SIZE, NON_CROP
+from timl.data.countries import country_boxes
 from timl.data.layout import REGIONS
 from timl.data.regions import BBox, read_regions
-from timl.data.tasks import Task, positives_and_negatives, training_rows
+from timl.data.tasks import Balance, Task, positives_and_negatives, training_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from timl.data.cropharvest import CropHarvest
+
+
+COUNTRIES = "countries"
+"""Instead of regions: the boxes of all countries."""
+
+
+class ForgettingHistory(Protocol):
+    """What `TaskSet.table` reads of a training history."""
+
+    task_ids: list[str]
+    """The training tasks' ids."""
+    forgotten: NDArray[np.int64]
+    """The epoch after which each of them was forgotten; -1: it was not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +42,19 @@ class TaskSet(Sequence[Task]):
 
     Parameters
     ----------
+    data : CropHarvest
+        The data set the samples are of.
     tasks : tuple of Task
         The tasks.
     positives, negatives : tuple of ndarray of int64
-        For each task, the positions of its samples in `CropHarvest.series`.
+        For each task, the positions of its samples in `CropHarvest.series`. Where negatives are
+        balanced by repetition (see `Task`), positions of other crops occur several times.
     numbers : ndarray of int64, shape [N]
         Each task's number in the set it was made in; random draws for a task depend on it, so
         they stay the same in a subset.
     """
 
+    data: CropHarvest
     tasks: tuple[Task, ...]
     positives: tuple[NDArray[np.int64], ...]
     negatives: tuple[NDArray[np.int64], ...]
@@ -81,6 +99,7 @@ class TaskSet(Sequence[Task]):
         """Select tasks by their indices, in the order given."""
         chosen = list(indices)
         return TaskSet(
+            self.data,
             tuple(self.tasks[i] for i in chosen),
             tuple(self.positives[i] for i in chosen),
             tuple(self.negatives[i] for i in chosen),
@@ -116,26 +135,49 @@ class TaskSet(Sequence[Task]):
         order = random.permutation(len(self), seed=seed, purpose=random.Purpose.INITIALISATION)
         return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
 
-    def table(self) -> pd.DataFrame:
+    def table(self, history: ForgettingHistory | None = None) -> pd.DataFrame:
         """Show the tasks as a table.
+
+        ``tasks.subset(table.query("k >= 50").index)`` selects tasks by it.
+
+        Parameters
+        ----------
+        history : TrainingHistory, optional
+            Of a training run; it adds a column ``forgotten``: whether a task was forgotten, <NA>
+            if it was not trained on.
 
         Returns
         -------
         DataFrame
-            Columns region, label ("crop" is crop versus non-crop), classification_label,
-            positives, negatives; one row per task.
+            Columns region, label ("crop" is crop versus non-crop), classification_label, k (the
+            fewer of positives and negatives), positives, negatives (each counted once) and
+            repeated_negatives (as often as they occur); one row per task.
         """
         import pandas as pd
 
-        return pd.DataFrame(
+        positives = [len(positions) for positions in self.positives]
+        negatives = [len(np.unique(positions)) for positions in self.negatives]
+        table = pd.DataFrame(
             {
                 "region": [task.bounding_box.name for task in self],
                 "label": [task.target_label for task in self],
                 "classification_label": [task.classification_label for task in self],
-                "positives": [len(positions) for positions in self.positives],
-                "negatives": [len(positions) for positions in self.negatives],
+                "k": [min(pair) for pair in zip(positives, negatives, strict=True)],
+                "positives": positives,
+                "negatives": negatives,
+                "repeated_negatives": [len(positions) for positions in self.negatives],
             }
         )
+        if history is not None:
+            forgotten = dict(zip(history.task_ids, history.forgotten >= 0, strict=True))
+            table["forgotten"] = pd.array([forgotten.get(task.id) for task in self], "boolean")
+        return table
+
+    def to_geopandas(self, history: ForgettingHistory | None = None) -> Any:
+        """Give the table as a GeoDataFrame of the tasks' boxes; needs the extra ``timl[geo]``."""
+        from timl.data.geo import boxes_frame
+
+        return boxes_frame(self.table(history), [task.bounding_box for task in self])
 
 
 def meta_tasks(
@@ -145,8 +187,10 @@ def meta_tasks(
     k: int = 10,
     query: int = 8,
     inner_steps: int = 1,
-    withhold: bool = True,
+    withhold: bool | Literal["as_published"] = True,
     non_crop_labels: bool = True,
+    balance_negative_crops: Balance = False,
+    externally_contributed: bool = True,
 ) -> TaskSet:
     """Make the tasks to meta-train on: every region with crop versus non-crop and each label.
 
@@ -157,19 +201,28 @@ def meta_tasks(
     ----------
     data : CropHarvest
         The data set.
-    regions : path, sequence of BBox, or None
-        A JSON file (see `read_regions`) or boxes; by default regions.json in the data's folder.
+    regions : path, sequence of BBox, "countries", or None
+        A file (see `read_regions`), boxes, or "countries": the boxes of all countries (see
+        `country_boxes`). By default regions.json in the data's folder, or else the countries.
     k : int
         Positives, and negatives, of a support set.
     query : int
         Size of a query set; half of it is positive.
     inner_steps : int
         Support sets of an episode.
-    withhold : bool
-        Leave out the tasks (region's name and label) of the data set's benchmarks.
+    withhold : bool or "as_published"
+        Leave out the tasks of the data set's benchmarks: a benchmark's label in its region and in
+        the other boxes of its country, or all tasks there if it says so (Togo, China; see
+        `read_benchmarks`). "as_published": as TIML's published code, which means to leave out
+        Togo but does not. `overlap_report` shows what the remaining tasks share with benchmarks.
     non_crop_labels : bool
         Also make tasks of named labels that are no crops, such as "forest", as the cropharvest
         package's rules do.
+    balance_negative_crops : bool or "cut"
+        Of the tasks of a crop: see `Task`. TIML's published code balances, with the version of
+        the package that does it as "cut"; with True a sample may occur twice in an episode.
+    externally_contributed : bool
+        Use the labels that people outside the record's team contributed, as the package does.
 
     Returns
     -------
@@ -179,31 +232,36 @@ def meta_tasks(
     Raises
     ------
     FileNotFoundError
-        If no regions are given and the data set has none.
+        If there is no such file of regions.
     ValueError
         If a size is out of range, or no task has samples enough.
     """
     check_episode_sizes(k, query, inner_steps)
     needed = k * inner_steps + query // 2
-    withheld = {
-        (benchmark.task.bounding_box.name, benchmark.task.target_label)
-        for benchmark in (data.benchmarks if withhold else [])
-    }
+    benchmarks = data.benchmarks if withhold else []
     tasks: list[Task] = []
     positives: list[NDArray[np.int64]] = []
     negatives: list[NDArray[np.int64]] = []
     for region in _regions(data, regions):
-        rows = training_rows(data.labels, region)
+        rows = training_rows(data.labels, region, externally_contributed)
+        if len(rows) < 2 * needed:
+            continue
         counts = rows["label"].value_counts()
         labels = sorted(str(label) for label in counts.index[counts >= needed])
         for label in [CROP, *labels]:
-            if (region.name, label) in withheld:
+            if any(b.withholds(region, label, withhold == "as_published") for b in benchmarks):
                 continue
-            task = Task(region, label, classification_label=_classification(rows, label))
+            task = Task(
+                region,
+                label,
+                balance_negative_crops if label != CROP else False,
+                classification_label=_classification(rows, label),
+                include_externally_contributed_labels=externally_contributed,
+            )
             if task.classification_label == NON_CROP and not non_crop_labels:
                 continue
             positive, negative = positives_and_negatives(rows, task)
-            if min(len(positive), len(negative)) >= needed:
+            if min(len(positive), len(np.unique(negative))) >= needed:
                 tasks.append(task)
                 positives.append(positive)
                 negatives.append(negative)
@@ -213,7 +271,7 @@ def meta_tasks(
             "give other regions or smaller sizes"
         )
     numbers = np.arange(len(tasks), dtype=np.int64)
-    return TaskSet(tuple(tasks), tuple(positives), tuple(negatives), numbers)
+    return TaskSet(data, tuple(tasks), tuple(positives), tuple(negatives), numbers)
 
 
 def check_episode_sizes(k: int, query: int, inner_steps: int) -> None:
@@ -227,13 +285,11 @@ def check_episode_sizes(k: int, query: int, inner_steps: int) -> None:
 
 
 def _regions(data: CropHarvest, regions: str | Path | Sequence[BBox] | None) -> Sequence[BBox]:
+    own = data.root / REGIONS
+    if regions == COUNTRIES or (regions is None and not own.is_file()):
+        return country_boxes()
     if regions is None:
-        regions = data.root / REGIONS
-        if not regions.is_file():
-            raise FileNotFoundError(
-                f"{data.root} has no {REGIONS}; give meta_tasks(data, regions=...) a JSON file of "
-                "regions or a list of BBox"
-            )
+        return read_regions(own)
     return read_regions(regions) if isinstance(regions, str | Path) else regions
 
 

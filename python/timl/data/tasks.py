@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,8 @@ from timl.data.regions import BBox
 if TYPE_CHECKING:
     import pandas as pd
 
-_BALANCING_SEED = 42
-"""The cropharvest package's seed for choosing the non-crops that are kept."""
+Balance = bool | Literal["cut"]
+"""How a crop's negatives are balanced: see `Task`."""
 
 GLOBE = BBox(-90.0, 90.0, -180.0, 180.0, "global")
 """The box of a task that is given none."""
@@ -32,23 +31,34 @@ class Task:
         The region; by default the whole globe.
     target_label : str
         The label of the positives; by default "crop": crop versus non-crop. None means the same.
-    balance_negative_crops : bool
-        For a crop's task: keep no more non-crops among the negatives than other crops.
+    balance_negative_crops : bool or "cut"
+        For a crop's task: weigh other crops and non-crops about equally among the negatives. True:
+        repeat the other crops, as the cropharvest package does since version 0.6; "cut": leave out
+        non-crops, as it did until 0.5 and in the papers (see `positives_and_negatives`).
     test_identifier : str or None
-        Name of the task's test file, without its extension.
+        Name of the task's test file, without its extension, or what the names of its test files
+        begin with.
     normalize : bool
         Whether the task's series are given as (x - mean) / std.
     classification_label : str or None
         The FAO class of the target label, one of `timl.data.CLASSES`; may be left out for crop
         versus non-crop.
+    include_externally_contributed_labels : bool
+        Use the labels that people outside the record's team contributed, too.
+
+    Raises
+    ------
+    ValueError
+        If balance_negative_crops is something else.
     """
 
     bounding_box: BBox = GLOBE
     target_label: str = CROP
-    balance_negative_crops: bool = False
+    balance_negative_crops: Balance = False
     test_identifier: str | None = None
     normalize: bool = True
     classification_label: str | None = None
+    include_externally_contributed_labels: bool = True
 
     def __post_init__(self) -> None:
         # cropharvest's users write Task(None, None): both mean their default.
@@ -58,6 +68,11 @@ class Task:
             object.__setattr__(self, "target_label", CROP)
         if self.target_label == CROP and self.classification_label is None:
             object.__setattr__(self, "classification_label", CROP)
+        if self.balance_negative_crops not in (True, False, "cut"):
+            raise ValueError(
+                f"balance_negative_crops is {self.balance_negative_crops!r}; give True, False or "
+                "'cut'"
+            )
 
     @property
     def id(self) -> str:
@@ -81,7 +96,9 @@ class Task:
         return task_information(self.bounding_box, self.classification_label)
 
 
-def training_rows(labels: pd.DataFrame, bounding_box: BBox) -> pd.DataFrame:
+def training_rows(
+    labels: pd.DataFrame, bounding_box: BBox, externally_contributed: bool = True
+) -> pd.DataFrame:
     """Select the rows of a region that are not marked as test, in their order.
 
     Parameters
@@ -90,9 +107,15 @@ def training_rows(labels: pd.DataFrame, bounding_box: BBox) -> pd.DataFrame:
         Columns lat, lon, is_test and more: see `CropHarvest.labels`.
     bounding_box : BBox
         The region; its edges belong to it.
+    externally_contributed : bool
+        Also select rows with ``externally_contributed_dataset``; records without that column have
+        none.
     """
-    inside = bounding_box.contains(labels["lat"].to_numpy(), labels["lon"].to_numpy())
-    return labels[inside & (labels["is_test"] == 0).to_numpy()]
+    chosen = bounding_box.contains(labels["lat"].to_numpy(), labels["lon"].to_numpy())
+    chosen &= (labels["is_test"] == 0).to_numpy()
+    if not externally_contributed and "externally_contributed_dataset" in labels:
+        chosen &= (labels["externally_contributed_dataset"] != 1).to_numpy()
+    return labels[chosen]
 
 
 def positives_and_negatives(
@@ -102,10 +125,14 @@ def positives_and_negatives(
 
     - crop versus non-crop: crops against all others;
     - target a crop: against crops with another name and all non-crops (crops without a name are
-      left out). With ``balance_negative_crops`` the non-crops are shuffled, always in the same
-      way, and cut to the number of the other crops;
+      left out);
     - target not a crop: against everything with another name, and crops without a name
       (non-crops without one are left out).
+
+    For a target that is a crop, ``balance_negative_crops`` changes the negatives. Where there are O
+    other crops and N non-crops, True repeats the other crops ceil(N / O) times (the package, which
+    drops them all where N is 0; here they stay once), and "cut" keeps O of the non-crops, always
+    the same ones.
 
     Samples without a series count for the balance but are not returned.
 
@@ -119,7 +146,8 @@ def positives_and_negatives(
     Returns
     -------
     positives, negatives : ndarray of int64
-        Positions in the store, in the order of the rows; balanced non-crops come last, shuffled.
+        Positions in the store, in the order of the rows; other crops come before non-crops.
+        Positions of balanced other crops occur several times.
     """
     positions = rows["position"].to_numpy(np.int64)
     is_crop = (rows["is_crop"] == 1).to_numpy(bool)
@@ -129,16 +157,32 @@ def positives_and_negatives(
     is_target = is_named & (rows["label"] == task.target_label).to_numpy(bool)
     # As in the cropharvest package, a label's first sample tells whether it is a crop.
     if is_target.any() and is_crop[is_target.argmax()]:
-        others = positions[is_crop & is_named & ~is_target]
-        non_crops = positions[~is_crop]
-        if task.balance_negative_crops:
-            order = list(range(len(non_crops)))
-            random.Random(_BALANCING_SEED).shuffle(order)
-            non_crops = non_crops[np.array(order[: len(others)], np.int64)]
+        others, non_crops = positions[is_crop & is_named & ~is_target], positions[~is_crop]
+        if task.balance_negative_crops == "cut":
+            non_crops = non_crops[_kept_by_the_package(len(non_crops), len(others))]
+        elif task.balance_negative_crops and len(others):
+            others = np.tile(others, max(1, -(-len(non_crops) // len(others))))
         negatives = np.concatenate([others, non_crops])
     else:
         negatives = positions[(~is_named & is_crop) | (is_named & ~is_target)]
     return _with_series(positions[is_target]), _with_series(negatives)
+
+
+def _kept_by_the_package(size: int, count: int) -> NDArray[np.int64]:
+    """Give the indices below ``size`` that the package's shuffle with its seed 42 puts first.
+
+    It takes an element at a fixed distance from the end and from the beginning of what is left, in
+    turn; where the distance is too large for what is left it is reduced modulo its length.
+    """
+    left = list(range(size))
+    kept: list[int] = []
+    distance, from_end = 42, True
+    while left and len(kept) < count:
+        if distance >= len(left):
+            distance = (-distance if from_end else distance) % len(left)
+        kept.append(left.pop(-distance if from_end else distance))
+        from_end = not from_end
+    return np.array(kept, np.int64)
 
 
 def _with_series(positions: NDArray[np.int64]) -> NDArray[np.int64]:

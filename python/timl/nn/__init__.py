@@ -2,7 +2,9 @@
 
 from timl.nn.classifier import Classifier
 from timl.nn.encoder import TaskEncoder
+from timl.nn.pretrained import load_pretrained
+from timl.nn.seeding import seeded
 from timl.nn.threads import one_thread
 from timl.nn.timl import TIML
 
-__all__ = ["TIML", "Classifier", "TaskEncoder", "one_thread"]
+__all__ = ["TIML", "Classifier", "TaskEncoder", "load_pretrained", "one_thread", "seeded"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +16,9 @@ from torch import Tensor, nn
 from timl.files import atomic_write
 from timl.layout import Shape
 from timl.nn import authors
-from timl.nn.classifier import Normalization
+
+if TYPE_CHECKING:
+    from timl.nn.classifier import Normalization
 
 WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
 AUTHORS_CLASSIFIER, AUTHORS_ENCODER = "state_dict.pth", "encoder_state_dict.pth"
@@ -32,6 +33,8 @@ class Checkpoint:
 
     path: Path
     """The file with the classifier's tensors, for messages."""
+    kind: str
+    """The name of the module's class: "TIML" or "Classifier"."""
     configuration: dict[str, Any]
     tensors: dict[str, Tensor]
     normalization: Normalization | None
@@ -39,6 +42,7 @@ class Checkpoint:
 
 def write(
     folder: str | Path,
+    kind: str,
     configuration: dict[str, Any],
     tensors: dict[str, Tensor],
     normalization: Normalization | None,
@@ -63,6 +67,7 @@ def write(
     text = json.dumps(
         {
             **_FORMAT,
+            "kind": kind,
             "model": configuration,
             "normalization": stored,
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -101,16 +106,23 @@ def read(folder: str | Path) -> Checkpoint:
     )
 
 
-def build(model: Callable[..., Model], checkpoint: Checkpoint) -> Model:
-    """Return a model for the checkpoint's tensors, whose names and shapes are checked against it.
+def build(model: type[Model], kind: str, checkpoint: Checkpoint) -> Model:
+    """Return a model with the checkpoint's tensors, in evaluation mode and on the CPU.
 
     Raises
     ------
     ValueError
-        The configuration builds no model, or one of other tensors.
+        The checkpoint is of another kind, or its configuration builds no model, or one of other
+        tensors.
     """
+    if checkpoint.kind != kind:
+        raise ValueError(
+            f"{checkpoint.path} holds a {checkpoint.kind}, not a {kind}: read it with "
+            f"{checkpoint.kind}.from_pretrained"
+        )
     try:
-        built = model(**checkpoint.configuration)
+        with torch.device("meta"):
+            built = model(**checkpoint.configuration)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{checkpoint.path}: its configuration {checkpoint.configuration} builds no model: "
@@ -118,7 +130,9 @@ def build(model: Callable[..., Model], checkpoint: Checkpoint) -> Model:
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
     _check(checkpoint.path, checkpoint.tensors, expected)
-    return built
+    built.load_state_dict(checkpoint.tensors, assign=True)
+    built.normalization = checkpoint.normalization  # type: ignore[assignment]
+    return built.eval()
 
 
 def _read_ours(folder: Path) -> Checkpoint:
@@ -135,8 +149,8 @@ def _read_ours(folder: Path) -> Checkpoint:
         raise ValueError(f"{path} is not JSON ({error}): write the model again") from error
     if not isinstance(stored, dict) or any(stored.get(k) != v for k, v in _FORMAT.items()):
         raise ValueError(f"{path} is not a timl model of version {_FORMAT['version']}")
-    if not isinstance(stored.get("model"), dict):
-        raise ValueError(f"{path}: its key 'model' must hold the model's arguments")
+    if not isinstance(stored.get("kind"), str) or not isinstance(stored.get("model"), dict):
+        raise ValueError(f"{path}: its key 'kind' must be a name, 'model' the model's arguments")
     data = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(data).hexdigest() != stored.get("sha256"):
         raise ValueError(
@@ -152,7 +166,7 @@ def _read_ours(folder: Path) -> Checkpoint:
         normalization = None if normalization is None else _normalization(normalization)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Checkpoint(folder / WEIGHTS, stored["model"], tensors, normalization)
+    return Checkpoint(folder / WEIGHTS, stored["kind"], stored["model"], tensors, normalization)
 
 
 def _read_authors(folder: Path) -> Checkpoint:
@@ -174,7 +188,7 @@ def _read_authors(folder: Path) -> Checkpoint:
         _check(encoder_path, encoder, authors.encoder_shapes(**configuration))
     configuration = {"steps": 12, **configuration, "encoder": encoder is not None}
     tensors = authors.from_authors(classifier, encoder, configuration)
-    return Checkpoint(path, configuration, tensors, None)
+    return Checkpoint(path, "TIML", configuration, tensors, None)
 
 
 def _load_state_dict(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict, cast
+from pathlib import Path
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from timl.layout import BATCH_NORM_MOMENTUM, flatten, identity_film
-from timl.nn import operators
+from timl.nn import checkpoint, operators
 from timl.nn.checks import require_finite, require_rate, require_sizes, require_tensor
 
 
@@ -186,10 +187,52 @@ class Classifier(nn.Module):
         batch_sizes
             Samples of each pass, K numbers of at least 2.
         """
-        for mean, variance, size in zip(batch_mean, batch_variance, batch_sizes, strict=True):
-            self.running_mean.lerp_(mean, BATCH_NORM_MOMENTUM)
-            self.running_var.lerp_(variance * (size / (size - 1)), BATCH_NORM_MOMENTUM)
+        sizes = batch_mean.new_tensor(batch_sizes)[:, None, None]
+        passes = torch.stack([batch_mean, batch_variance * (sizes / (sizes - 1))], dim=1)
+        running = torch.stack([self.running_mean, self.running_var])
+        for values in passes.unbind():
+            running.lerp_(values, BATCH_NORM_MOMENTUM)
+        self.running_mean.copy_(running[0])
+        self.running_var.copy_(running[1])
         self.num_batches_tracked += len(batch_sizes)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return the arguments that build a classifier like this one, with its present rate."""
+        return {
+            "bands": self.bands,
+            "steps": self.steps,
+            "hidden": self.hidden,
+            "layers": self.layers,
+            "dropout": self.dropout,
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `model.safetensors` and `config.json` into a folder, made where needed.
+
+        The FiLM values and running statistics belong to it: what is read is the adapted
+        classifier of one task.
+
+        Raises
+        ------
+        ValueError
+            `normalization` is malformed; nothing is written.
+        """
+        checkpoint.write(
+            folder, "Classifier", self.configuration(), self.state_dict(), self.normalization
+        )
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Classifier:
+        """Read a classifier that `save_pretrained` wrote, in evaluation mode and on the CPU.
+
+        Raises
+        ------
+        FileNotFoundError
+            A file is missing.
+        ValueError
+            A file is truncated or foreign, or a whole TIML model's; the message names it.
+        """
+        return checkpoint.build(cls, "Classifier", checkpoint.read(folder))
 
     def extra_repr(self) -> str:
         """Return the sizes and the rate, for printing."""

@@ -69,10 +69,9 @@ def network(
 
     Raises
     ------
-    ValueError
-        A shape, dtype or device is wrong, or a value of `x` is not finite.
     RuntimeError
-        The mask requires a gradient, or an input carries a forward-mode tangent.
+        A shape, dtype or device is wrong, a value of `x` is not finite, the mask requires a
+        gradient, or an input carries a forward-mode tangent.
     """
     if mask is not None and mask.requires_grad:
         raise RuntimeError(
@@ -141,7 +140,7 @@ def meta_gradient(
 
     Raises
     ------
-    ValueError
+    RuntimeError
         A shape, dtype or device is wrong, a value is not finite, or a label is not 0 or 1.
     """
     with torch.no_grad():
@@ -178,7 +177,10 @@ def _refuse_tangents(*tensors: Tensor) -> None:
     if torch.compiler.is_compiling():
         return
     for tensor in tensors:
-        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
+        if forward_ad._current_level < 0:
+            return
+        dual = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+        if dual.tangent is not None:
             raise RuntimeError(
                 "timl.network has no forward-mode derivative: use reverse mode "
                 "(torch.autograd.grad with create_graph=True for second derivatives)"
@@ -239,9 +241,7 @@ def _refuse(what: str) -> Callable[..., Any]:
     return backward
 
 
-torch.library.register_autograd(
-    "timl::network", _network_backward, setup_context=_network_context
-)
+torch.library.register_autograd("timl::network", _network_backward, setup_context=_network_context)
 torch.library.register_autograd(
     "timl::network_backward", _double_backward, setup_context=_backward_context
 )
@@ -268,16 +268,13 @@ torch.library.register_autograd(
 def _buffers(x: Tensor, hidden: int, layers: int) -> tuple[Tensor, Tensor]:
     """Return an empty tape and empty adjoints, as large as the operators make them."""
     batch, steps, bands = x.shape
-    row = (
-        _core.buffer_row_float64 if x.dtype == torch.float64 else _core.buffer_row_float32
-    )
+    row = _core.buffer_row_float64 if x.dtype == torch.float64 else _core.buffer_row_float32
     tape, adjoints = row(int(steps), int(bands), int(hidden), int(layers))
     rows = batch + batch // 48 + 1
     return x.new_empty(rows * tape), x.new_empty(rows * adjoints)
 
 
-@torch.library.register_fake("timl::network")
-def _(
+def _fake_network(
     x: Tensor,
     weights: Tensor,
     film: Tensor,
@@ -292,8 +289,7 @@ def _(
     return x.new_empty(x.shape[0]), *statistics, _buffers(x, hidden, layers)[0]
 
 
-@torch.library.register_fake("timl::network_backward")
-def _(
+def _fake_network_backward(
     cotangent: Tensor,
     x: Tensor,
     weights: Tensor,
@@ -311,8 +307,7 @@ def _(
     return x_out, x.new_empty(weights.shape), x.new_empty(film.shape), adjoints
 
 
-@torch.library.register_fake("timl::network_tangent")
-def _(
+def _fake_network_tangent(
     x: Tensor,
     weights: Tensor,
     film: Tensor,
@@ -332,8 +327,7 @@ def _(
     return x.new_empty(x.shape[0]), x_out, x.new_empty(weights.shape), x.new_empty(film.shape)
 
 
-@torch.library.register_fake("timl::network_evaluate")
-def _(
+def _fake_network_evaluate(
     x: Tensor,
     weights: Tensor,
     film: Tensor,
@@ -345,8 +339,7 @@ def _(
     return x.new_empty(x.shape[0])
 
 
-@torch.library.register_fake("timl::meta_gradient")
-def _(
+def _fake_meta_gradient(
     support_x: Tensor,
     support_y: Tensor,
     query_x: Tensor,
@@ -373,3 +366,14 @@ def _(
         new(tasks, steps + 1, layers, hidden),
         new(tasks, steps + 1, layers, hidden),
     )
+
+
+_FAKES: dict[str, Callable[..., Any]] = {
+    "network": _fake_network,
+    "network_backward": _fake_network_backward,
+    "network_tangent": _fake_network_tangent,
+    "network_evaluate": _fake_network_evaluate,
+    "meta_gradient": _fake_meta_gradient,
+}
+for _name, _fake in _FAKES.items():
+    torch.library.register_fake(f"timl::{_name}", _fake)

@@ -145,14 +145,7 @@ class TIML(nn.Module):
     def configuration(self) -> dict[str, Any]:
         """Return the arguments that build a model like this one, with its present rates."""
         classifier, encoder = self.classifier, self.encoder
-        arguments: dict[str, Any] = {
-            "bands": classifier.bands,
-            "steps": classifier.steps,
-            "hidden": classifier.hidden,
-            "layers": classifier.layers,
-            "dropout": classifier.dropout,
-            "encoder": encoder is not None,
-        }
+        arguments = {**classifier.configuration(), "encoder": encoder is not None}
         if encoder is not None:
             arguments |= {
                 "info_size": encoder.info_size,
@@ -171,7 +164,9 @@ class TIML(nn.Module):
         ValueError
             `normalization` is malformed; nothing is written.
         """
-        checkpoint.write(folder, self.configuration(), self.state_dict(), self.normalization)
+        checkpoint.write(
+            folder, "TIML", self.configuration(), self.state_dict(), self.normalization
+        )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> TIML:
@@ -189,14 +184,10 @@ class TIML(nn.Module):
         FileNotFoundError
             A file is missing.
         ValueError
-            A file is truncated or foreign; the message names it and the key.
+            A file is truncated or foreign, or a single classifier's; the message names it and
+            the key.
         """
-        stored = checkpoint.read(folder)
-        with torch.device("meta"):
-            model = checkpoint.build(cls, stored)
-        model.load_state_dict(stored.tensors, assign=True)
-        model.normalization = stored.normalization
-        return model.eval()
+        return checkpoint.build(cls, "TIML", checkpoint.read(folder))
 
     def authors_state_dicts(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return classifier's and encoder's tensors under the names of the authors' code.

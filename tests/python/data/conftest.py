@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from worlds import Files, hdf5, measured, write_world
-from zenodo_server import Server
 
 
 @pytest.fixture
@@ -34,18 +32,3 @@ def world(tmp_path: Path, features: Files, tests: Files) -> Callable[..., Path]:
         return write_world(tmp_path / name, features | (extra or {}), tests, archived)
 
     return write
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server that answers as Zenodo does, on this machine."""
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "TIML_ZENODO_URL"):
-        monkeypatch.delenv(name, raising=False)
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.stopping.set()
-    server.shutdown()
-    server.server_close()
-    thread.join(5)

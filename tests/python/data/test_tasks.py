@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from timl.data import BBox, CropHarvest, Task, meta_tasks
-from timl.data.tasks import positives_and_negatives, training_rows
+from timl.data.tasks import Balance, positives_and_negatives, training_rows
 
 BOX = BBox(0, 1, 10, 11, "here")
 
@@ -21,7 +22,9 @@ def rows(*samples: tuple[str | None, bool], **columns: object) -> pd.DataFrame:
     return frame.assign(**columns)
 
 
-def divide(frame: pd.DataFrame, target: str, balance: bool = False) -> tuple[list[int], list[int]]:
+def divide(
+    frame: pd.DataFrame, target: str, balance: Balance = False
+) -> tuple[list[int], list[int]]:
     positives, negatives = positives_and_negatives(frame, Task(BOX, target, balance))
     return positives.tolist(), negatives.tolist()
 
@@ -53,22 +56,68 @@ def test_an_unknown_label_has_no_positives() -> None:
     assert divide(MIXED, "rice")[0] == []
 
 
-def test_balanced_non_crops_are_as_many_as_other_crops_and_always_the_same() -> None:
-    frame = rows(("maize", True), *[("wheat", True)] * 3, *[("water", False)] * 20)
+def other_crops_and_non_crops(others: int, non_crops: int) -> pd.DataFrame:
+    """One maize, then so many wheat and so many water."""
+    return rows(("maize", True), *[("wheat", True)] * others, *[("water", False)] * non_crops)
+
+
+@pytest.mark.parametrize(
+    ("others", "non_crops", "repeats"),
+    [(3, 20, 7), (3, 18, 6), (20, 3, 1), (4, 4, 1), (5, 0, 1), (0, 5, 1)],
+)
+def test_balancing_repeats_other_crops_to_at_least_as_many_as_non_crops(
+    others: int, non_crops: int, repeats: int
+) -> None:
+    frame = other_crops_and_non_crops(others, non_crops)
     positives, negatives = divide(frame, "maize", balance=True)
     assert positives == [0]
-    assert negatives[:3] == [1, 2, 3]
-    # What random.seed(42) and random.shuffle make of 0 .. 19, as in the cropharvest package.
-    assert [position - 4 for position in negatives[3:]] == [19, 5, 14]
-    assert divide(frame, "maize", balance=True) == (positives, negatives)
-    # fewer non-crops than other crops: all of them stay
-    assert sorted(divide(MIXED.iloc[:4], "maize", balance=True)[1]) == [1, 3]
+    wheat = list(range(1, others + 1))
+    assert negatives == wheat * repeats + list(range(others + 1, others + non_crops + 1))
+    assert sorted(set(negatives)) == divide(frame, "maize", balance=False)[1]
 
 
-def test_samples_without_a_series_are_dropped_after_balancing() -> None:
-    frame = rows(("maize", True), ("wheat", True), ("wheat", True), *[("water", False)] * 2)
-    frame["position"] = [0, -1, -1, 1, 2]
-    assert sorted(divide(frame, "maize", balance=True)[1]) == [1, 2]
+# The first of what the shuffle of cropharvest 0.2 to 0.7 makes of 0 .. n - 1 with its seed 42.
+@pytest.mark.parametrize(
+    ("non_crops", "kept"),
+    [
+        (20, [2, 19, 0, 1, 3, 4]),
+        (100, [58, 42, 57, 43, 56, 44]),
+        (43, [1, 0, 2, 3, 4, 5]),
+        (6, None),
+        (0, None),
+    ],
+)
+def test_cutting_keeps_as_many_non_crops_as_other_crops(
+    non_crops: int, kept: list[int] | None
+) -> None:
+    frame = other_crops_and_non_crops(6, non_crops)
+    negatives = divide(frame, "maize", balance="cut")[1]
+    assert negatives[:6] == [1, 2, 3, 4, 5, 6]
+    drawn = [position - 7 for position in negatives[6:]]
+    assert sorted(drawn) == list(range(non_crops)) if kept is None else drawn == kept
+
+
+def test_only_a_crops_negatives_are_balanced() -> None:
+    for target in ("crop", "forest"):
+        for balance in (True, "cut"):
+            assert divide(MIXED, target, balance) == divide(MIXED, target)
+    with pytest.raises(ValueError, match="balance_negative_crops is 'yes'"):
+        Task(balance_negative_crops="yes")  # type: ignore[arg-type]
+
+
+def test_samples_without_a_series_count_for_the_balance_and_are_then_dropped() -> None:
+    frame = rows(("maize", True), ("wheat", True), ("wheat", True), *[("water", False)] * 4)
+    frame["position"] = [0, -1, 5, 1, 2, 3, -1]
+    assert divide(frame, "maize", balance=True)[1] == [5, 5, 1, 2, 3]
+    assert len(divide(frame, "maize", balance="cut")[1]) in (2, 3)
+
+
+def test_externally_contributed_labels_are_used_unless_told_otherwise() -> None:
+    frame = rows(("maize", True), ("wheat", True), externally_contributed_dataset=[False, True])
+    assert training_rows(frame, BOX).index.tolist() == [0, 1]
+    assert training_rows(frame, BOX, externally_contributed=False).index.tolist() == [0]
+    older = frame.drop(columns="externally_contributed_dataset")
+    assert training_rows(older, BOX, externally_contributed=False).index.tolist() == [0, 1]
 
 
 def test_test_rows_and_places_outside_are_no_training_rows() -> None:
@@ -94,13 +143,53 @@ def test_all_tasks_of_the_real_data_set_equal_its_table(
     tasks = meta_tasks(realcrops, withhold=False, non_crop_labels=False)
     table = tasks.table()
     assert len(expected) == len(table) == 111
-    assert set(table.itertuples(index=False, name=None)) == expected
+    columns = ["region", "label", "classification_label", "positives", "negatives"]
+    assert set(table[columns].itertuples(index=False, name=None)) == expected
+    assert (table["k"] == table[["positives", "negatives"]].min(axis=1)).all()
+    assert (table["repeated_negatives"] == table["negatives"]).all()
     for positives, negatives in zip(tasks.positives, tasks.negatives, strict=True):
         both = np.concatenate([positives, negatives])
         assert len(np.unique(both)) == len(both)
     everything = meta_tasks(realcrops, withhold=False)
     others = [task for task in everything if task.classification_label == "non_crop"]
     assert len(others) == len(everything) - 111 > 0
+
+
+def test_balanced_tasks_tell_unique_from_repeated_negatives(realcrops: CropHarvest) -> None:
+    plain, repeated, cut = (
+        meta_tasks(realcrops, withhold=False, balance_negative_crops=balance).table()
+        for balance in (False, True, "cut")
+    )
+    # Kenya's maize: 59 other crops, 14 non-crops; Corsica's citrus: 170 and 269.
+    expected = {
+        ("Kenya", "maize"): [(73, 73), (73, 73), (73, 73)],
+        ("France-Corsica", "citrus"): [(439, 439), (439, 609), (340, 340)],
+    }
+    for key, counts in expected.items():
+        for table, count in zip((plain, repeated, cut), counts, strict=True):
+            row = table.set_index(["region", "label"]).loc[key]
+            assert (row["negatives"], row["repeated_negatives"]) == count
+
+
+def test_a_history_tells_which_tasks_were_forgotten(realcrops: CropHarvest) -> None:
+    @dataclass
+    class History:
+        task_ids: list[str]
+        forgotten: np.ndarray
+
+    tasks = meta_tasks(realcrops)[:4]
+    history = History([tasks[2].id, tasks[0].id, "elsewhere_crop"], np.array([17, -1, 3]))
+    forgotten = tasks.table(history)["forgotten"]
+    assert forgotten[[0, 2]].tolist() == [False, True]
+    assert forgotten[[1, 3]].isna().all()
+    assert "forgotten" not in tasks.table()
+
+
+def test_tables_select_tasks(realcrops: CropHarvest) -> None:
+    tasks = realcrops.tasks(withhold=False)
+    chosen = tasks.subset(tasks.table().query("classification_label == 'cereals'").index)
+    assert {task.classification_label for task in chosen} == {"cereals"}
+    assert len(chosen) < len(tasks)
 
 
 def test_benchmarks_are_withheld_by_default(realcrops: CropHarvest) -> None:

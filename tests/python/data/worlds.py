@@ -55,6 +55,45 @@ def write_world(
     return root
 
 
+def write_benchmarked_world(root: Path) -> Path:
+    """Write four regions of 40 samples, two of them with a benchmark, whose crops are greener."""
+    rng = np.random.default_rng(0)
+    features, labels, regions, benchmarks, tests = {}, [], [], [], {}
+
+    def series(is_crop: int) -> np.ndarray:
+        made = measured(int(rng.integers(10_000)))
+        made[:, 7] += 1500 * is_crop
+        return made
+
+    for region in range(4):
+        box = {"name": f"R{region}", "min_lat": region, "max_lat": region + 0.9}
+        regions.append(box | {"min_lon": 0, "max_lon": 1})
+        for number in range(40):
+            index, is_crop = 40 * region + number, number % 2
+            features[f"features/arrays/{index}_made.h5"] = hdf5(array=series(is_crop))
+            labels.append(label(index, is_crop=is_crop, lat=region + 0.5, lon=0.5))
+        if region < 2:
+            y = np.array([1, 0, -1] * 8)
+            x = np.stack([series(max(0, one)) for one in y])
+            contents = hdf5(x=x, y=y, lats=np.zeros(24), lons=np.zeros(24))
+            tests[f"test_features/test_{region}.h5"] = contents
+            benchmarks.append(
+                {
+                    "name": f"world_{region}",
+                    "region": regions[-1],
+                    "target_label": None,
+                    "classification_label": "crop",
+                    "balance_negative_crops": False,
+                    "test_file": f"test_{region}.h5",
+                }
+            )
+    write_world(root, features, tests)
+    write_labels(root, labels)
+    (root / "regions.json").write_text(json.dumps(regions))
+    (root / "benchmark.json").write_text(json.dumps(benchmarks))
+    return root
+
+
 def label(index: float, **properties: Any) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "index": index,

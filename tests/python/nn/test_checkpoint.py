@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from timl.nn import TIML
+from timl.nn import TIML, Classifier, load_pretrained
 
 SIZES = {"bands": 4, "steps": 3, "hidden": 8, "layers": 2, "info_size": 5, "encoder_sizes": (16,)}
 
@@ -178,3 +178,25 @@ def test_pickled_code_is_not_executed(tmp_path):
     (tmp_path / "state_dict.pth").write_bytes(pickle.dumps(Payload(), protocol=2))
     with pytest.raises(ValueError, match=r"state_dict\.pth"):
         TIML.from_pretrained(tmp_path)
+
+
+def test_an_adapted_classifier_comes_back_with_its_film_values(tmp_path):
+    classifier = small().for_task(torch.randn(5))
+    classifier.train()(torch.randn(4, 3, 4))
+    classifier.normalization = {"mean": np.arange(4) / 3, "std": np.ones(4), "ndvi": "true"}
+    classifier.save_pretrained(tmp_path)
+    back = Classifier.from_pretrained(tmp_path)
+    assert not back.training and back.configuration() == classifier.configuration()
+    x = torch.randn(4, 3, 4)
+    assert torch.equal(back(x), classifier.eval()(x))
+    assert back.normalization["ndvi"] == "true"
+    assert isinstance(load_pretrained(tmp_path), Classifier)
+
+
+def test_the_two_kinds_of_model_are_not_mixed_up(tmp_path, folder):
+    assert isinstance(load_pretrained(folder), TIML)
+    with pytest.raises(ValueError, match=r"holds a TIML, not a Classifier.*TIML\.from_pretrained"):
+        Classifier.from_pretrained(folder)
+    small().classifier.save_pretrained(tmp_path / "one")
+    with pytest.raises(ValueError, match="holds a Classifier, not a TIML"):
+        TIML.from_pretrained(tmp_path / "one")

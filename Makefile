@@ -1,0 +1,74 @@
+# Everything a checkout needs: `make demo` sets up and runs the main job, `make test` sets up and
+# passes the tests. Both need Python 3.10 to 3.13 with venv, a C++20 compiler, CMake and make.
+PYTHON ?= python3
+# Any PyTorch from 2.11 on will do; this one is what the project is tested with.
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
+DEMO_OUT ?= results/demo
+
+.PHONY: demo test lint cpp sanitize wheel test-wheel instruction-sets clean
+
+demo: $(VENV)/installed
+	$(BIN)/timl demo --out $(DEMO_OUT)
+
+$(VENV)/torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	touch $@
+
+$(VENV)/installed: $(VENV)/torch $(SOURCES)
+	$(BIN)/python -m pip install --quiet ".[plot]"
+	touch $@
+
+# --- tests: style, C++, sanitizers, then the wheel that users get --------------------------------
+test: lint cpp sanitize test-wheel instruction-sets
+	@echo "all checks passed"
+
+$(VENV)/tools: $(VENV)/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet ".[dev,tensorboard]"
+	touch $@
+
+lint: $(VENV)/tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'tests/*.h' 'tests/*.cpp')
+	MYPYPATH=python $(BIN)/mypy
+
+# Catch2 from the system where it is; on Debian installed when missing; else CMake fetches it.
+cpp: $(VENV)/tools
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s catch2 >/dev/null 2>&1; then \
+	  (apt-get update -qq && apt-get install -qq -y catch2) >/dev/null || true; fi
+	cmake --preset tests >/dev/null
+	cmake --build --preset tests
+	ctest --preset tests
+
+sanitize: cpp
+	cmake --preset sanitize >/dev/null
+	cmake --build --preset sanitize
+	ctest --preset sanitize
+
+# The sdist, a wheel built from it, and the wheel as auditwheel passes it: PyTorch stays outside.
+wheel: $(VENV)/tools
+	rm -rf dist wheelhouse
+	TIML_TORCH_DIR=$$($(BIN)/python -c 'import torch; print(torch.__path__[0])') \
+	  $(BIN)/python -m build --outdir dist
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' \
+	  --wheel-dir wheelhouse dist/*.whl
+	$(BIN)/auditwheel show wheelhouse/*.whl
+
+test-wheel: wheel
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall wheelhouse/*.whl
+	$(BIN)/python -m pytest -q
+
+# The operators' tests under every instruction set this machine has, each asserting that it ran.
+instruction-sets: test-wheel
+	for isa in $$($(BIN)/python -c 'import timl._core as c; print(*c.usable_instruction_sets())'); do \
+	  echo "instruction set $$isa"; \
+	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q tests/python/nn/test_operators.py || exit 1; \
+	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
+
+clean:
+	rm -rf build dist wheelhouse $(VENV)

@@ -1,0 +1,191 @@
+"""What every benchmark shares: timing in rounds, a fresh process per thread count, tables."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each repeat."""
+
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        """The middle repeat's."""
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        """The fastest repeat's."""
+        return min(self.seconds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """What a quarter and three quarters of the repeats stay below."""
+        if len(self.seconds) < 2:
+            return self.best, self.best
+        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return low, high
+
+
+def time_in_rounds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+    """Time every call once per round, so that a slow spell of the machine meets them all.
+
+    Each call runs once untimed before.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for done in range(repeats):
+        progress(f"round {done + 1} of {repeats}")
+        for name, call in calls.items():
+            seconds[name].append(seconds_of(call)[0])
+    return {name: Timing(spent) for name, spent in seconds.items()}
+
+
+def seconds_of(call: Callable[[], R]) -> tuple[float, R]:
+    """Return the seconds that a call took, and its result."""
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def progress(message: str) -> None:
+    """Say on the terminal's standard error what is being done, over the last such message."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{message}", end="", file=sys.stderr, flush=True)
+
+
+# --- one process per thread count --------------------------------------------------------------
+
+
+def in_fresh_process(
+    threads: int,
+    environment: Mapping[str, str],
+    function: Callable[P, R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Return what the function returns in a new process that has `threads` cores.
+
+    Thread pools read the processor affinity and the environment when they start, so both are set
+    before the process does.
+    """
+    limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    with (
+        _environment({**limits, **environment}),
+        _on_cores(threads),
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool,
+    ):
+        return pool.submit(function, *args, **kwargs).result()
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _on_cores(threads: int) -> Iterator[None]:
+    """Bind this process and those it starts to one processor of each of `threads` cores."""
+    if not hasattr(os, "sched_setaffinity"):  # not Linux: the thread pools' own limits must do
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    cores = {_siblings(processor): processor for processor in sorted(before, reverse=True)}
+    chosen = sorted(cores.values())[:threads]
+    if len(chosen) < threads:
+        raise SystemExit(f"--threads {threads}: this process may use {len(chosen)} cores")
+    os.sched_setaffinity(0, chosen)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _siblings(processor: int) -> str:
+    """Name the core that a processor belongs to by its hardware threads."""
+    path = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    return path.read_text() if path.exists() else str(processor)
+
+
+# --- what is printed ---------------------------------------------------------------------------
+
+
+def machine() -> str:
+    """Name the processor and the versions that decide the speed."""
+    import torch
+    from timl import _core
+
+    names = [
+        line.split(":", 1)[1].strip()
+        for line in _lines(Path("/proc/cpuinfo"))
+        if line.startswith("model name")
+    ]
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return (
+        f"{processor}, {os.cpu_count()} processors; Python {platform.python_version()}, "
+        f"PyTorch {torch.__version__}; timl uses {_core.instruction_set()}"
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a Markdown table; the first column is text, the others numbers."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = [
+        "-" * width if not column else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
+    return "\n".join([line(headers), line(rule), *map(line, rows)])
+
+
+def names_among(*known: str) -> Callable[[str], list[str]]:
+    """Return a reader of options such as `compile,jax` that knows these names."""
+
+    def read(text: str) -> list[str]:
+        given = [part for part in text.split(",") if part]
+        if not set(given) <= set(known):
+            raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(known)}")
+        return given
+
+    return read
+
+
+def integers(text: str) -> list[int]:
+    """Read an option such as `1,2`."""
+    return [int(part) for part in text.split(",")]

@@ -1,0 +1,71 @@
+"""The application that holds the commands: its errors, its version, its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from typer.core import TyperGroup
+
+import timl
+
+USER_ERROR, INTERRUPTED = 2, 130
+"""Exit codes."""
+
+Data = Annotated[Path, typer.Option("--data", help="Folder in the layout of CropHarvest's record.")]
+Regions = Annotated[
+    Path | None, typer.Option(help="JSON file of regions; by default the data folder's own.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; they change no result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+class Commands(TyperGroup):
+    """Commands whose foreseen errors are one line, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, ImportError, FloatingPointError) as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"timl: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(USER_ERROR) from None
+        except KeyboardInterrupt:
+            typer.echo("timl: stopped; give the same command again to go on", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"timl {timl.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Task-informed meta-learning for few-shot crop mapping."""
+
+
+def use_threads(threads: int | None) -> None:
+    """Let PyTorch use so many threads; None leaves its own choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -1,0 +1,153 @@
+"""The commands: train, finetune, evaluate, table1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import timl
+from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
+
+__all__ = ["app"]
+
+Model = Annotated[
+    Path,
+    typer.Option(help="Folder of a model, or of the authors' pair of state dicts."),
+]
+Benchmark = Annotated[str, typer.Option(help="Name of an evaluation task of the data.")]
+FineTuningSteps = Annotated[int, typer.Option(min=0, help="Steps of fine-tuning.")]
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint and the best model.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Visits of every task.")] = 1000,
+    encoder: Annotated[bool, typer.Option(help="With a task encoder (TIML) or not (MAML).")] = True,
+    meta_batch: Annotated[int, typer.Option(min=1, help="Tasks of one outer step.")] = 32,
+    k: Annotated[int, typer.Option(min=1, help="Positives of a support set.")] = 10,
+    query: Annotated[int, typer.Option(min=2, help="Samples of a query set.")] = 8,
+    inner_lr: Annotated[float, typer.Option(help="Size of the inner steps.")] = 1e-3,
+    inner_steps: Annotated[int, typer.Option(min=1, help="Inner steps.")] = 1,
+    first_order: Annotated[bool, typer.Option("--first-order", help="As FOMAML.")] = False,
+    meta_lr: Annotated[float, typer.Option(help="First outer learning rate.")] = 1e-3,
+    forgetting: Annotated[bool, typer.Option(help="Drop tasks that are learned.")] = True,
+    regions: Regions = None,
+    seed: Seed = 0,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start over, where a checkpoint could be resumed.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")
+    ] = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Meta-train a model on all tasks but the evaluation tasks; go on where it was stopped."""
+    use_threads(threads)
+    tasks = timl.meta_tasks(
+        timl.CropHarvest(data), regions, k=k, query=query, inner_steps=inner_steps
+    )
+    with timl.nn.seeded(seed):
+        model = timl.TIML(encoder=encoder)
+    history = timl.meta_train(
+        model,
+        tasks,
+        epochs=epochs,
+        meta_batch=meta_batch,
+        k=k,
+        query=query,
+        inner_lr=inner_lr,
+        inner_steps=inner_steps,
+        first_order=first_order,
+        meta_lr=meta_lr,
+        forgetting_threshold=0.95 if forgetting else None,
+        seed=seed,
+        out=out,
+        resume=not restart,
+        tensorboard=tensorboard,
+        progress=not quiet,
+    )
+    typer.echo(f"{history!r}; the model is in {out}")
+
+
+@app.command()
+def finetune(
+    data: Data,
+    model: Model,
+    benchmark: Benchmark,
+    out: Annotated[Path, typer.Option(help="Folder for the adapted classifier.")],
+    steps: FineTuningSteps = 250,
+    k: Annotated[int, typer.Option(min=1, help="Positives, and negatives, of a step.")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Of every step.")] = 1e-3,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Adapt a model to an evaluation task and write the classifier."""
+    use_threads(threads)
+    task = timl.CropHarvest(data).benchmark(benchmark)
+    classifier = timl.finetune(
+        timl.nn.load_pretrained(model),
+        task,
+        steps=steps,
+        k=k,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    classifier.save_pretrained(out)
+    typer.echo(f"{_line(timl.evaluate(classifier, task))}; the classifier is in {out}")
+
+
+@app.command()
+def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = None) -> None:
+    """Score an adapted classifier, or a model as it is (zero-shot), on an evaluation task."""
+    use_threads(threads)
+    task = timl.CropHarvest(data).benchmark(benchmark)
+    predictor = timl.nn.load_pretrained(model)
+    if isinstance(predictor, timl.TIML):
+        predictor = predictor.for_task(task.info)
+        typer.echo("a model without fine-tuning:", err=True)
+    typer.echo(_line(timl.evaluate(predictor, task)))
+
+
+@app.command()
+def table1(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the table and all that it needs.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 1000,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of every cell.")] = 10,
+    rows: Annotated[
+        str | None, typer.Option(help="Some rows, with commas between them; by default all.")
+    ] = None,
+    steps: FineTuningSteps = 250,
+    regions: Regions = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compute, print and save the paper's table; go on where it was stopped."""
+    from rich.console import Console
+
+    use_threads(threads)
+    result = timl.table1(
+        timl.CropHarvest(data),
+        out,
+        epochs,
+        rows=None if rows is None else rows.split(","),
+        runs=runs,
+        steps=steps,
+        seed=seed,
+        regions=regions,
+        progress=not quiet,
+    )
+    Console().print(result)
+    typer.echo(f"written to {out}: table1.csv, table1.json, table1.md")
+
+
+def _line(scores: timl.evaluation.Scores) -> str:
+    return (
+        f"AUC ROC {scores.auc_roc:.3f}, F1 {scores.f1:.3f}, IoU {scores.iou:.3f} on "
+        f"{scores.samples} samples"
+    )

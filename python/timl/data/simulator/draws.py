@@ -1,0 +1,82 @@
+"""The simulator's random numbers: one numbered stream for each thing that is drawn."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl import random
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+class Stream(enum.IntEnum):
+    """What is drawn; no two streams share a number."""
+
+    CELLS = 0
+    NAMES = 1
+    BOXES = 2
+    CLUSTERS = 3
+    PLACES = 4
+    BLOCKS = 5
+    WEATHER = 6
+    CALENDARS = 7
+    CROP_ORDER = 8
+    SURVEY_ORDER = 9
+    TEST_BLOCKS = 10
+    COVERS = 11
+    POSITIONS = 12
+    FIELDS = 13
+    FIELD_WEATHER = 14
+    GROWTH = 15
+    REFLECTANCE = 16
+    CLOUDS = 17
+    RADAR = 18
+
+
+class Draws:
+    """Draws from (seed, chunk, stream) alone.
+
+    Parameters
+    ----------
+    seed : int
+        The world's seed, in [0, 2**64).
+    chunk : int
+        Number of the chunk of samples that is drawn for; 0 for what concerns the whole world.
+    """
+
+    def __init__(self, seed: int, chunk: int = 0) -> None:
+        self._seed, self._chunk = seed, chunk
+
+    def uniform(self, stream: Stream, *shape: int) -> Floats:
+        """Draw uniform numbers in [0, 1), float64 of this shape."""
+        return random.uniform(
+            shape,
+            seed=self._seed,
+            task=int(stream),
+            epoch=self._chunk,
+            purpose=random.Purpose.SIMULATION,
+        ).astype(np.float64)
+
+    def normal(self, stream: Stream, *shape: int) -> Floats:
+        """Draw standard normal numbers, float64 of this shape."""
+        return random.normal(
+            shape,
+            seed=self._seed,
+            task=int(stream),
+            epoch=self._chunk,
+            purpose=random.Purpose.SIMULATION,
+        ).astype(np.float64)
+
+    def permutation(self, stream: Stream, n: int) -> Integers:
+        """Draw a random order of 0 .. n - 1."""
+        return random.permutation(
+            n,
+            seed=self._seed,
+            task=int(stream),
+            epoch=self._chunk,
+            purpose=random.Purpose.SIMULATION,
+        )

@@ -1,0 +1,72 @@
+"""Cells of Table 1, one for each row, benchmark and run, kept in a file as they are finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from timl.evaluation.scores import Scores
+from timl.files import atomic_write
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The scores of one run of one row on one benchmark."""
+
+    row: str
+    benchmark: str
+    run: int
+    seed: int
+    """Of the run's draws."""
+    configuration: str
+    """Digest of all else that the scores depend on."""
+    scores: Scores
+    seconds: float
+    """For adapting and scoring."""
+    training_seconds: float
+    """For the meta-training that the row's cells share."""
+
+
+class CellStore:
+    """The finished cells in a file of JSON lines, which is whole after every cell.
+
+    Cells of other configurations stay in it.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder must exist.
+
+    Raises
+    ------
+    ValueError
+        The file holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._cells: dict[tuple[str, int], Cell] = {}
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            try:
+                stored = json.loads(line)
+                cell = Cell(**{**stored, "scores": Scores(**stored["scores"])})
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{path}, line {number} is no finished cell ({error!r}): remove the line or "
+                    f"the file"
+                ) from error
+            self._cells[cell.configuration, cell.seed] = cell
+
+    def get(self, configuration: str, seed: int) -> Cell | None:
+        """Return the cell, or None if it is not finished."""
+        return self._cells.get((configuration, seed))
+
+    def add(self, cell: Cell) -> None:
+        """Keep a finished cell, on the disk too."""
+        self._cells[cell.configuration, cell.seed] = cell
+        with atomic_write(self.path, "w") as file:
+            for kept in self._cells.values():
+                file.write(json.dumps(dataclasses.asdict(kept)) + "\n")

@@ -1,0 +1,51 @@
+"""A classifier's probabilities for many series."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from timl.nn import Classifier
+
+_CHUNK = 4096
+"""Series in one pass: bounds the memory, changes no result."""
+
+
+def probabilities(classifier: Classifier, x: ArrayLike) -> NDArray[np.float64]:
+    """Compute the probability of the positive class, in evaluation mode.
+
+    The classifier's mode is as before afterwards.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        An adapted classifier, for instance of `timl.finetune`.
+    x : array, shape [n, T, F]
+        Normalised series; converted to the classifier's type and moved to its device.
+
+    Returns
+    -------
+    ndarray of float64, shape [n]
+
+    Raises
+    ------
+    ValueError
+        If `x` has another shape, is empty, or holds NaN or infinite values.
+    """
+    like = classifier.input_weight
+    series = torch.as_tensor(np.asarray(x), dtype=like.dtype)
+    if series.ndim != 3 or len(series) == 0:
+        raise ValueError(
+            f"x must have shape [n, {classifier.steps}, {classifier.bands}] with n at least 1, "
+            f"but has {list(series.shape)}"
+        )
+    training = classifier.training
+    classifier.eval()
+    try:
+        with torch.no_grad():
+            chunks = torch.split(series, _CHUNK)
+            logits = [classifier(chunk.to(like.device)) for chunk in chunks]
+    finally:
+        classifier.train(training)
+    return torch.sigmoid(torch.cat(logits).double()).cpu().numpy()

@@ -1,0 +1,148 @@
+"""Scores of predictions on a test set: AUC ROC, F1 and IoU."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from timl.data import BenchmarkTask, TestInstance
+from timl.meta.normalization import normalization_of
+from timl.nn import Classifier
+
+TestSet: TypeAlias = BenchmarkTask | TestInstance
+
+_THRESHOLD = 0.5
+_UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one test set; F1 and IoU count a probability above 0.5 as positive.
+
+    Parameters
+    ----------
+    auc_roc : float
+        Area under the receiver operating characteristic: the share of pairs of a positive and a
+        negative that are in the right order, ties counting half.
+    f1 : float
+        Harmonic mean of precision and recall of the positives.
+    iou : float
+        Intersection over union of predicted and true positives, as in CropHarvest's benchmark.
+    samples : int
+        Labelled samples that were scored.
+    """
+
+    auc_roc: float
+    f1: float
+    iou: float
+    samples: int
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        return str(pd.DataFrame([vars(self)]).to_html(index=False, float_format="{:.3f}".format))
+
+
+def evaluate(predictor: Classifier | ArrayLike, test: TestSet) -> Scores:
+    """Score a classifier, or its predictions, on a test set; samples without a label are ignored.
+
+    Parameters
+    ----------
+    predictor : Classifier or array, shape [n]
+        An adapted classifier, used in evaluation mode; or the probability of the positive class
+        of each sample of the test set, those without a label included.
+    test : BenchmarkTask or TestInstance
+        A benchmark stands for its test set.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another kind.
+    ValueError
+        If predictions are NaN, outside [0, 1] or not one a sample, or if the labelled samples
+        are not of both classes.
+
+    Warns
+    -----
+    UserWarning
+        If the classifier was trained on series that were prepared otherwise than the benchmark's.
+    """
+    instance = test
+    if isinstance(test, BenchmarkTask):
+        instance = test.test
+        if isinstance(predictor, Classifier):
+            _warn_of_other_inputs(predictor, test)
+    if not isinstance(instance, TestInstance):
+        raise TypeError(
+            f"test must be a BenchmarkTask or a TestInstance, but is a {type(test).__name__}"
+        )
+    labelled = instance.y != _UNLABELLED
+    y = instance.y[labelled]
+    positives = int((y == 1).sum())
+    if not 0 < positives < len(y):
+        raise ValueError(
+            f"test has {positives} positives and {len(y) - positives} negatives among its "
+            f"{len(instance)} samples: AUC ROC needs both classes"
+        )
+    return _scores(y, _predictions(predictor, instance)[labelled])
+
+
+def _warn_of_other_inputs(classifier: Classifier, benchmark: BenchmarkTask) -> None:
+    trained = classifier.normalization
+    if trained is None:
+        return
+    given = normalization_of(benchmark.data, benchmark.task.normalize)
+    if trained["ndvi"] != given["ndvi"] or not all(
+        np.array_equal(*pair)
+        for pair in ((trained["mean"], given["mean"]), (trained["std"], given["std"]))
+    ):
+        warnings.warn(
+            f"the classifier was trained on series with other normalising statistics or another "
+            f"NDVI ({trained['ndvi']}) than those of benchmark {benchmark.name!r} "
+            f"({given['ndvi']}): fine-tune it on them first",
+            stacklevel=3,
+        )
+
+
+def _predictions(predictor: Classifier | ArrayLike, test: TestInstance) -> NDArray[np.float64]:
+    """Return checked probabilities, float64 [n]."""
+    from timl.evaluation.prediction import probabilities
+
+    if isinstance(predictor, Classifier):
+        predictions = probabilities(predictor, test.x)
+    elif callable(predictor):
+        raise TypeError(
+            f"predictor must be a Classifier or an array, but is a {type(predictor).__name__}; of "
+            "a TIML model give model.for_task(benchmark.info)"
+        )
+    else:
+        predictions = np.asarray(predictor, np.float64)
+    if predictions.shape != (len(test),):
+        raise ValueError(
+            f"predictions must have shape [{len(test)}], one for each sample of the test set, but "
+            f"have {list(predictions.shape)}"
+        )
+    wrong = ~((predictions >= 0) & (predictions <= 1))
+    if wrong.any():
+        raise ValueError(
+            f"predictions must be probabilities in [0, 1]; of {len(predictions)} "
+            f"{int(np.isnan(predictions).sum())} are NaN and "
+            f"{int((wrong & ~np.isnan(predictions)).sum())} out of range"
+        )
+    return predictions
+
+
+def _scores(y: NDArray[np.int8], probability: NDArray[np.float64]) -> Scores:
+    from sklearn.metrics import f1_score, jaccard_score, roc_auc_score
+
+    predicted = (probability > _THRESHOLD).astype(np.int8)
+    return Scores(
+        auc_roc=float(roc_auc_score(y, probability)),
+        f1=float(f1_score(y, predicted)),
+        iou=float(jaccard_score(y, predicted)),
+        samples=len(y),
+    )

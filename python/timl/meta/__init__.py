@@ -1,0 +1,15 @@
+"""Meta-learning: the meta-gradient, meta-training with all it keeps, and fine-tuning."""
+
+from timl.meta.finetuning import finetune
+from timl.meta.gradient import Losses, meta_gradient, meta_losses
+from timl.meta.history import TrainingHistory
+from timl.meta.training import meta_train
+
+__all__ = [
+    "Losses",
+    "TrainingHistory",
+    "finetune",
+    "meta_gradient",
+    "meta_losses",
+    "meta_train",
+]

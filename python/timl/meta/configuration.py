@@ -1,0 +1,106 @@
+"""What a training run depends on: its options, its model's sizes and its data."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from timl.data import TaskSet
+from timl.meta.checks import require_count, require_positive
+from timl.nn import TIML
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that decide a run's weights; see `meta_train`, which checks nothing more."""
+
+    epochs: int
+    meta_batch: int
+    k: int
+    query: int
+    inner_lr: float
+    inner_steps: int
+    first_order: bool
+    meta_lr: float
+    min_meta_lr: float
+    validation: float
+    forgetting_threshold: float | None
+    forgetting_window: int
+    best_window: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "meta_batch", "k", "query", "inner_steps"):
+            require_count(name, getattr(self, name))
+        for name in ("forgetting_window", "best_window"):
+            require_count(name, getattr(self, name))
+        for name in ("inner_lr", "meta_lr"):
+            require_positive(name, getattr(self, name))
+        if not 0 <= self.min_meta_lr <= self.meta_lr:
+            raise ValueError(
+                f"min_meta_lr is {self.min_meta_lr}: give a number from 0 to meta_lr = "
+                f"{self.meta_lr}"
+            )
+        if not 0 <= self.validation < 1:
+            raise ValueError(
+                f"validation is {self.validation}: give the share of validation tasks, in [0, 1)"
+            )
+        threshold = self.forgetting_threshold
+        if threshold is not None and not 0 < threshold <= 1:
+            raise ValueError(
+                f"forgetting_threshold is {threshold}: give an AUC ROC in (0, 1], or None to "
+                f"forget no task"
+            )
+        require_count("seed", self.seed, least=0)
+        if self.seed >= 2**64:
+            raise ValueError(f"seed is {self.seed}: give a number below 2**64")
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return the outer learning rate of an epoch: a cosine from meta_lr to min_meta_lr."""
+        height = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return self.min_meta_lr + (self.meta_lr - self.min_meta_lr) * height
+
+
+def describe_run(model: TIML, tasks: TaskSet, options: Options) -> dict[str, Any]:
+    """Return all that must agree for a run to be resumed; its values are plain JSON."""
+    described: dict[str, Any] = asdict(options)
+    described |= {f"model.{name}": value for name, value in model.configuration().items()}
+    described["model.dtype"] = str(model.classifier.input_weight.dtype).removeprefix("torch.")
+    described["model.trainable"] = [n for n, p in model.named_parameters() if p.requires_grad]
+    described["tasks"] = len(tasks)
+    described["data"] = checksum(tasks)
+    return described
+
+
+def checksum(tasks: TaskSet) -> str:
+    """Return the SHA-256 of what is trained on: the tasks, their samples' normalised series."""
+    digest = hashlib.sha256()
+    for task, number, positives, negatives in zip(
+        tasks, tasks.numbers, tasks.positives, tasks.negatives, strict=True
+    ):
+        digest.update(f"{task.id} {number} {len(positives)} {len(negatives)}\n".encode())
+        digest.update(task.info.astype("<f4").tobytes())
+        for positions in (positives, negatives):
+            digest.update(positions.astype("<i8").tobytes())
+    used = np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
+    for chunk in np.array_split(used, len(used) // 4096 + 1):
+        digest.update(tasks.data.series(chunk).astype("<f4", copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes."""
+    import timl
+
+    return {
+        "timl": timl.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

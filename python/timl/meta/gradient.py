@@ -1,0 +1,263 @@
+"""The meta-gradient of a model on a meta-batch: the engine's meta-step between two modules."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from timl import random
+from timl.data import Episodes
+from timl.layout import MetaGradient
+from timl.nn import TIML, Classifier, one_thread, operators
+from timl.nn.checks import require_rate, require_tensor
+from timl.nn.encoder import DrawKey
+from timl.random import Purpose
+
+
+class Losses(NamedTuple):
+    """What a meta-batch cost; all tensors detached. N tasks, S inner steps, Q query samples."""
+
+    loss: Tensor
+    """Mean over the tasks of their query losses after adaptation, []."""
+    task_loss: Tensor
+    """Query loss of each task, [N]."""
+    logits: Tensor
+    """Query logits after adaptation, [N, Q]."""
+    support_loss: Tensor
+    """Support loss before each inner step, [N, S]."""
+
+    def __float__(self) -> float:
+        """Return the mean query loss."""
+        return float(self.loss)
+
+
+def meta_gradient(
+    model: TIML,
+    episodes: Episodes,
+    inner_lr: float | Tensor = 1e-3,
+    inner_steps: int | None = None,
+    first_order: bool = False,
+    *,
+    key: DrawKey | None = None,
+    update_statistics: bool = True,
+) -> Losses:
+    """Adapt to each task and add the gradient of the mean query loss to `.grad` (TIML, section 3).
+
+    It adds to the `.grad` of the classifier's and the encoder's parameters as `loss.backward()`
+    would; parameters that require no gradient are left alone. The gradient is exact to second
+    order: it goes through the inner steps, and through the FiLM values into the encoder.
+
+    The classifier always normalises with its batches' own statistics. Its dropout is on where
+    `model.classifier.training`, the encoder's dropout and noise where `model.encoder.training`,
+    each at its module's own rate.
+
+    Parameters
+    ----------
+    model
+        Without an encoder every task has the FiLM values of `model.classifier.film`.
+    episodes
+        Arrays or tensors; they are taken to the model's type and device.
+    inner_lr
+        Size of the inner steps: a number, or a tensor that broadcasts to [S, L + 4] (one for each
+        inner step and parameter tensor, in the order of `timl.layout.weight_shapes`). A gradient
+        flows back into such a tensor if it requires one.
+    inner_steps
+        Inner steps S; by default one for each support set of the episodes. Episodes of one
+        support set may be used for any number of steps, which then share it.
+    first_order
+        Take the inner gradients as constants (FOMAML).
+    key
+        (seed, epoch, tasks), tasks an int64 array [N]: it alone then fixes all noise and dropout.
+        Without it a seed is drawn from PyTorch's generator.
+    update_statistics
+        Move the classifier's running statistics, if it is in training mode, by every pass: tasks
+        in their order, support sets before the query set.
+
+    Returns
+    -------
+    Losses
+        `float()` of it is the mean query loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Sizes of episodes and model differ, a batch has one series only, or `inner_lr`,
+        `inner_steps` or `key` do not fit.
+    """
+    classifier = model.classifier
+    with torch.enable_grad(), one_thread():
+        batch = _prepare(model, episodes, inner_lr, inner_steps, key)
+    engine = _run(classifier, batch, order=1 if first_order else 2)
+    results = (batch.weights, batch.film, batch.step_sizes)
+    gradients = (engine.weights_gradient, engine.film_gradient, engine.step_size_gradient)
+    wanted = [pair for pair in zip(results, gradients, strict=True) if pair[0].requires_grad]
+    if wanted:
+        with one_thread():
+            torch.autograd.backward([r for r, _ in wanted], [g for _, g in wanted])
+    if update_statistics and classifier.training:
+        _move_statistics(classifier, batch, engine)
+    return _losses(engine)
+
+
+@torch.no_grad()
+def meta_losses(
+    model: TIML,
+    episodes: Episodes,
+    inner_lr: float | Tensor = 1e-3,
+    inner_steps: int | None = None,
+    *,
+    key: DrawKey | None = None,
+) -> Losses:
+    """Adapt to each task and compute the query losses only, as for validation.
+
+    The model is left alone: no gradient is added, no running statistics move. Everything else is
+    as of :func:`meta_gradient`.
+    """
+    with one_thread():
+        batch = _prepare(model, episodes, inner_lr, inner_steps, key)
+    return _losses(_run(model.classifier, batch, order=0))
+
+
+class _Batch(NamedTuple):
+    """The arguments of the engine's meta-step; weights, film and step sizes with their graphs."""
+
+    support_x: Tensor  # [N, S, B, T, F]
+    support_y: Tensor  # [N, S, B]
+    query_x: Tensor  # [N, Q, T, F]
+    query_y: Tensor  # [N, Q]
+    weights: Tensor  # [P]
+    film: Tensor  # [N, Phi]
+    support_mask: Tensor | None  # [N, S, B, H]
+    query_mask: Tensor | None  # [N, Q, H]
+    step_sizes: Tensor  # [S, L + 4]
+
+
+def _prepare(
+    model: TIML,
+    episodes: Episodes,
+    inner_lr: float | Tensor,
+    inner_steps: int | None,
+    key: DrawKey | None,
+) -> _Batch:
+    classifier, encoder = model.classifier, model.encoder
+    like = classifier.input_weight
+    info, support_x, support_y, query_x, query_y = (
+        torch.as_tensor(value, dtype=like.dtype, device=like.device)
+        for value in (
+            episodes.info,
+            episodes.support_x,
+            episodes.support_y,
+            episodes.query_x,
+            episodes.query_y,
+        )
+    )
+    series = (classifier.steps, classifier.bands)
+    require_tensor("episodes.support_x", support_x, ("N", "S", "B", *series), like)
+    require_tensor("episodes.query_x", query_x, ("N", "Q", *series), like)
+    for name, x in (("support_x", support_x), ("query_x", query_x)):
+        if x.shape[-3] == 1:
+            raise ValueError(
+                f"episodes.{name} {list(x.shape)} has batches of one series, which have no batch "
+                f"statistics: give at least two"
+            )
+    sets = support_x.shape[1]
+    steps = sets if inner_steps is None else inner_steps
+    if steps < 1 or sets not in (1, steps):
+        raise ValueError(
+            f"inner_steps is {steps}, but episodes.support_x {list(support_x.shape)} has {sets} "
+            f"support sets: give {sets} inner steps"
+            + (" or more" if sets == 1 else ", or episodes of one support set that all steps share")
+        )
+    if steps != sets:
+        support_x = support_x.expand(-1, steps, -1, -1, -1)
+        support_y = support_y.expand(-1, steps, -1)
+
+    tasks = len(episodes)
+    if key is None and (classifier.training or (encoder is not None and encoder.training)):
+        key = (int(torch.randint(2**63 - 1, ())), 0, np.arange(tasks))
+    if key is not None and np.shape(key[2]) != (tasks,):
+        raise ValueError(
+            f"key's tasks have shape {list(np.shape(key[2]))}: give the numbers of the {tasks} "
+            f"tasks of the episodes, [{tasks}]"
+        )
+    film = classifier.film.expand(tasks, -1) if encoder is None else encoder(info, key)
+    return _Batch(
+        support_x,
+        support_y,
+        query_x,
+        query_y,
+        classifier.flat_weights(),
+        film,
+        *_masks(classifier, support_x, query_x, key),
+        _step_sizes(inner_lr, (steps, classifier.layers + 4), like),
+    )
+
+
+def _masks(
+    classifier: Classifier, support_x: Tensor, query_x: Tensor, key: DrawKey | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Draw the dropout masks of the support sets [N, S, B, H] and the query sets [N, Q, H]."""
+    rate = classifier.dropout
+    require_rate("dropout", rate)
+    if key is None or not classifier.training or rate == 0:
+        return None, None
+    seed, epoch, numbers = key
+    numbers = np.asarray(numbers)
+    support = random.dropout_mask(
+        (support_x.shape[2], classifier.hidden),
+        rate,
+        seed=seed,
+        epoch=epoch,
+        task=numbers[:, None],
+        step=np.arange(support_x.shape[1]),
+        purpose=Purpose.SUPPORT_DROPOUT,
+    )
+    query = random.dropout_mask(
+        (query_x.shape[1], classifier.hidden),
+        rate,
+        seed=seed,
+        epoch=epoch,
+        task=numbers,
+        purpose=Purpose.QUERY_DROPOUT,
+    )
+    return torch.from_numpy(support).to(support_x), torch.from_numpy(query).to(query_x)
+
+
+def _step_sizes(inner_lr: float | Tensor, shape: tuple[int, int], like: Tensor) -> Tensor:
+    """Return the inner step sizes [S, L + 4], attached to `inner_lr` if that is a tensor."""
+    if not isinstance(inner_lr, Tensor):
+        if not math.isfinite(inner_lr):
+            raise ValueError(f"inner_lr is {inner_lr}: give a finite number")
+        return torch.full(shape, float(inner_lr), dtype=like.dtype, device=like.device)
+    try:
+        return inner_lr.to(like).broadcast_to(shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"inner_lr {list(inner_lr.shape)} must broadcast to {list(shape)}: one step size for "
+            f"each inner step and parameter tensor"
+        ) from error
+
+
+def _run(classifier: Classifier, batch: _Batch, order: int) -> MetaGradient:
+    return operators.meta_gradient(
+        *batch, hidden=classifier.hidden, layers=classifier.layers, order=order
+    )
+
+
+def _move_statistics(classifier: Classifier, batch: _Batch, engine: MetaGradient) -> None:
+    tasks, steps, samples = batch.support_y.shape
+    classifier.update_running_statistics(
+        engine.batch_mean.flatten(0, 1),
+        engine.batch_variance.flatten(0, 1),
+        ([samples] * steps + [batch.query_y.shape[1]]) * tasks,
+    )
+
+
+def _losses(engine: MetaGradient) -> Losses:
+    with one_thread():
+        mean = engine.loss.mean()
+    return Losses(mean, engine.loss, engine.logits, engine.support_loss)

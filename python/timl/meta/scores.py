@@ -1,0 +1,30 @@
+"""The area under the ROC curve of many small sets at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def auc_roc(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Compute the share of (positive, negative) pairs that the scores order rightly.
+
+    Ties count half. It compares all pairs: meant for query sets, not for test sets.
+
+    Parameters
+    ----------
+    scores, labels : ndarray, shape [N, Q]
+        N sets; labels 0 or 1.
+
+    Returns
+    -------
+    ndarray of float64, shape [N]
+        NaN for a set of one class.
+    """
+    positive, negative = scores[:, :, None], scores[:, None, :]
+    right = (positive > negative) + 0.5 * (positive == negative)  # [N, Q, Q]
+    pairs = (labels[:, :, None] == 1) & (labels[:, None, :] == 0)
+    count = pairs.sum(axis=(1, 2)).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        area: NDArray[np.float64] = (right * pairs).sum(axis=(1, 2)) / count
+    return area

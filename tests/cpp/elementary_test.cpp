@@ -1,0 +1,126 @@
+// The vectorised elementary functions against the C library's, and the tile product against three
+// loops.
+#include <algorithm>
+#include <cmath>
+
+#include "catch.h"
+#include "layout.h"
+#include "problem.h"
+
+namespace {
+
+using timl::kLanes;
+using timl::Vector;
+
+// Largest error of a vector function over a range, relative to max(|exact|, floor).
+template <class T, class Ours, class Exact>
+double worst(double low, double high, double floor, const Ours& ours, const Exact& exact) {
+  double error = 0;
+  const int count = 40000;
+  for (int i = 0; i <= count; i += kLanes<T>) {
+    Vector<T> x{};
+    for (int lane = 0; lane < kLanes<T>; ++lane)
+      x[lane] = static_cast<T>(low + (high - low) * std::min(i + lane, count) / count);
+    const Vector<T> y = ours(x);
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+      const double truth = exact(double(x[lane]));
+      const double off =
+          std::abs(double(y[lane]) - truth) / std::max(std::abs(truth), std::max(floor, 1e-300));
+      if (std::isnan(off)) return off;
+      error = std::max(error, off);
+    }
+  }
+  return error;
+}
+
+template <class T>
+void check_functions(double ulp) {
+  const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+  CHECK(worst<T>(-80, 80, 0, timl::exponential<T>, [](double x) { return std::exp(x); }) < 4 * ulp);
+  CHECK(worst<T>(-80, 80, 0, timl::sigmoid<T>, sigmoid) < 4 * ulp);
+  CHECK(worst<T>(-30, 30, 0, timl::hyperbolic_tangent<T>, [](double x) { return std::tanh(x); }) <
+        4 * ulp);
+  CHECK(worst<T>(-1e-3, 1e-3, 0, timl::hyperbolic_tangent<T>,
+                 [](double x) { return std::tanh(x); }) < 4 * ulp);
+}
+
+TEMPLATE_TEST_CASE("saturated arguments give the limits", "[elementary]", float, double) {
+  using T = TestType;
+  for (const double x : {-1e30, -1e4, 1e4, 1e30}) {
+    const Vector<T> v = timl::splat<T>(static_cast<T>(x));
+    CHECK(std::abs(double(timl::sigmoid<T>(v)[0]) - (x > 0)) < 1e-30);
+    CHECK(timl::hyperbolic_tangent<T>(v)[0] == (x > 0 ? T(1) : T(-1)));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("elementary functions are within a few ulp", "[elementary]") {
+  check_functions<float>(6e-8);
+  check_functions<double>(1.2e-16);
+}
+
+TEST_CASE("the normal density and distribution are those of erf", "[elementary]") {
+  const auto density = [](double u) { return std::exp(-u * u / 2) / std::sqrt(2 * M_PI); };
+  const auto distribution = [](double u) { return std::erfc(-u / std::sqrt(2.0)) / 2; };
+  const auto first = [](auto u) {
+    decltype(u) d{}, c{};
+    timl::normal_functions(u, d, c);
+    return d;
+  };
+  const auto second = [](auto u) {
+    decltype(u) d{}, c{};
+    timl::normal_functions(u, d, c);
+    return c;
+  };
+  CHECK(worst<float>(-12, 12, 1, first, density) < 1e-7);
+  CHECK(worst<float>(-12, 12, 1, second, distribution) < 3e-7);
+  CHECK(worst<double>(-12, 12, 1, first, density) < 1e-15);
+  CHECK(worst<double>(-12, 12, 1, second, distribution) < 1e-15);
+}
+
+TEST_CASE("a product is the sum of its terms", "[product]") {
+  constexpr int64_t wide = timl::kTile<double>;
+  for (const int64_t rows : {1, 2, 3, 5, 6, 7, 20, 48})
+    for (const int64_t depth : {0, 1, 18, 37}) {
+      const std::vector<double> a = normals(rows * depth + 1, 1, 0, 1);
+      const std::vector<double> transposed = normals(rows * depth + 1, 1, 0, 2);
+      const std::vector<double> b = normals(depth * wide + 1, 1, 0, 3);
+      const std::vector<double> start = normals(wide, 1, 0, 4);
+      const timl::Term<double> terms[] = {{a.data(), depth, 1, b.data(), wide, depth},
+                                          {transposed.data(), 1, rows, b.data(), wide, depth}};
+      Buffer<double> c(rows * wide);
+      timl::product<double>(rows, terms, 2, {start.data(), 0}, c, wide);
+      std::vector<double> expected;
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t n = 0; n < wide; ++n) {
+          double sum = start[n];
+          for (int64_t k = 0; k < depth; ++k)
+            sum += (a[r * depth + k] + transposed[k * rows + r]) * b[k * wide + n];
+          expected.push_back(sum);
+        }
+      CHECK(relative_error(c.values(), expected) < 1e-13);
+    }
+}
+
+TEST_CASE("packed weights unpack to themselves, and transposes are transposes", "[product]") {
+  for (const timl::Shape s : {timl::Shape{12, 18, 128, 2}, timl::Shape{2, 31, 5, 3},
+                              timl::Shape{1, 1, 1, 1}, timl::Shape{3, 2, 70, 2}}) {
+    const timl::Layout<double> y(s);
+    const std::vector<double> flat = normals(weights_size(s), 1, 0, 1);
+    Buffer<double> packed(y.packed), transposed(y.transposed), back(weights_size(s));
+    timl::pack(y, flat.data(), packed.get());
+    timl::unpack(y, packed.get(), 1.0, back.get());
+    CHECK(back.values() == flat);
+    timl::transpose(y, packed.get(), transposed.get());
+    // U [4H,H] row-major behind W [4H,F]; its transpose has rows (block, gate, lane).
+    for (int64_t gate = 0; gate < 4; ++gate)
+      for (int64_t unit = 0; unit < s.hidden; ++unit)
+        for (int64_t k = 0; k < s.hidden; ++k) {
+          const int64_t row = unit / y.W * y.kWide + gate * y.W + unit % y.W;
+          const int64_t at = (k / y.kWide * 4 * y.padded + row) * y.kWide + k % y.kWide;
+          REQUIRE(transposed.get()[at] ==
+                  flat[4 * s.hidden * s.bands + (gate * s.hidden + unit) * s.hidden + k]);
+        }
+  }
+}

@@ -1,0 +1,82 @@
+// The meta-step of one task: its gradients are the slopes of its own loss, for every instruction
+// set, one and three inner steps, with poisoned buffers.
+#include "catch.h"
+#include "problem.h"
+
+namespace {
+
+struct MetaProblem {
+  timl::MetaShape shape;
+  std::vector<double> support_x, support_y, query_x, query_y, weights, film, step_sizes, mask;
+
+  explicit MetaProblem(const timl::MetaShape& m)
+      : shape(m),
+        support_x(normals(m.inner_steps * m.support * m.network.steps * m.network.bands, 1, 0, 1)),
+        query_x(normals(m.query * m.network.steps * m.network.bands, 1, 0, 2)),
+        weights(normals(weights_size(m.network), 0.3, 0, 3)),
+        film(normals(film_size(m.network), 0.3, 0.8, 4)),
+        step_sizes(normals(m.inner_steps * tensor_count(m.network), 0.03, 0.1, 5)),
+        mask(normals(m.inner_steps * m.support * m.network.hidden, 1, 0, 6)) {
+    for (int64_t i = 0; i < m.inner_steps * m.support; ++i) support_y.push_back(i % 2);
+    for (int64_t i = 0; i < m.query; ++i) query_y.push_back(i % 2);
+    for (double& value : mask) value = value < 0.8 ? 1.25 : 0;
+  }
+};
+
+struct MetaOutcome {
+  double loss;
+  std::vector<double> weights, film, step_sizes;
+};
+
+MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int order) {
+  timl::MetaShape m = p.shape;
+  m.order = order;
+  const timl::Shape& s = m.network;
+  Buffer<double> base(engine.base_size(s)), workspace(engine.meta_workspace(m));
+  const int64_t statistics = (m.inner_steps + 1) * s.layers * s.hidden;
+  Buffer<double> loss(1), support_loss(m.inner_steps), logits(m.query), mean(statistics);
+  Buffer<double> variance(statistics), packed(engine.packed_size(s)), film(film_size(s));
+  Buffer<double> steps(m.inner_steps * tensor_count(s)), weights(weights_size(s));
+  Buffer<double> scratch(engine.packed_size(s));
+  engine.pack_base(s, p.weights.data(), base);
+  engine.meta_task(m, base, p.step_sizes.data(),
+                   {p.support_x.data(), p.support_y.data(), p.query_x.data(), p.query_y.data(),
+                    p.film.data(), p.mask.data(), nullptr},
+                   {loss, support_loss, logits, mean, variance, packed, film, steps}, workspace);
+  if (order == 0) return {*loss.get(), {}, {}, {}};
+  engine.reduce_gradients(s, 1, packed, 1.0, weights, scratch, timl::kSerial);
+  return {*loss.get(), weights.values(), film.values(), steps.values()};
+}
+
+}  // namespace
+
+TEST_CASE("the second-order meta-gradient is the slope of the adapted loss", "[meta]") {
+  for (const char* isa : instruction_sets())
+    for (const int64_t inner_steps : {1, 3}) {
+      const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
+      const MetaProblem p({{3, 4, 21, 2}, inner_steps, 6, 4, 2});
+      const MetaOutcome exact = run(engine, p, 2);
+      INFO(isa << ", inner steps " << inner_steps);
+      const double h = 1e-6;
+      const auto slope = [&](std::vector<double> MetaProblem::* field,
+                             const std::vector<double>& direction) {
+        MetaProblem low = p, high = p;
+        low.*field = moved(p.*field, -h, direction);
+        high.*field = moved(p.*field, h, direction);
+        return (run(engine, high, 0).loss - run(engine, low, 0).loss) / (2 * h);
+      };
+      const auto d_weights = normals(weights_size(p.shape.network), 1, 0, 7);
+      const auto d_film = normals(film_size(p.shape.network), 1, 0, 8);
+      const auto d_steps = normals(inner_steps * tensor_count(p.shape.network), 1, 0, 9);
+      CHECK(inner_product(exact.weights, d_weights) ==
+            Approx(slope(&MetaProblem::weights, d_weights)).epsilon(1e-6));
+      CHECK(inner_product(exact.film, d_film) ==
+            Approx(slope(&MetaProblem::film, d_film)).epsilon(1e-6));
+      CHECK(inner_product(exact.step_sizes, d_steps) ==
+            Approx(slope(&MetaProblem::step_sizes, d_steps)).epsilon(1e-6));
+      // First order is another gradient of the same loss.
+      const MetaOutcome first = run(engine, p, 1);
+      CHECK(first.loss == exact.loss);
+      CHECK(relative_error(first.weights, exact.weights) > 1e-3);
+    }
+}

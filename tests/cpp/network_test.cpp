@@ -1,0 +1,115 @@
+// forward, backward and tangent of every instruction set: against central differences, against each
+// other, and bit for bit whatever the order in which chunks run.
+#include "catch.h"
+#include "problem.h"
+
+namespace {
+
+const Problem kProblems[] = {
+    {{4, 3, 6, 2}, 5, true, true},      {{1, 2, 3, 1}, 4, true, false},
+    {{3, 5, 20, 3}, 3, false, true},    {{2, 31, 70, 2}, 60, true, true},
+    {{2, 18, 33, 2}, 97, false, false}, {{12, 18, 128, 2}, 20, true, true},
+};
+
+// Chunks in reverse: a result that changes has read a neighbour's memory.
+constexpr timl::Parallel kBackwards = {
+    [](int64_t count, void (*body)(void*, int64_t), void* context) {
+      for (int64_t index = count - 1; index >= 0; --index) body(context, index);
+    }};
+
+}  // namespace
+
+TEST_CASE("backward is the slope of forward, tangent that of backward", "[network]") {
+  for (const char* isa : instruction_sets())
+    for (const Problem& p : kProblems) {
+      const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
+      const Inputs in(p);
+      const Outcome here = run(engine, p, in);
+      INFO(isa << ", batch " << p.batch << ", hidden " << p.shape.hidden);
+      const double h = 1e-5;
+      Inputs sides[2] = {in, in};
+      for (int side = 0; side < 2; ++side) {
+        const double step = side == 0 ? -h : h;
+        sides[side].x = moved(in.x, step, in.x_direction);
+        sides[side].weights = moved(in.weights, step, in.weights_direction);
+        sides[side].film = moved(in.film, step, in.film_direction);
+        sides[side].cotangent = moved(in.cotangent, step, in.cotangent_direction);
+      }
+      const Outcome low = run(engine, p, sides[0]), high = run(engine, p, sides[1]);
+      const auto slope = [&](const std::vector<double>& a, const std::vector<double>& b) {
+        std::vector<double> out(a.size());
+        for (size_t i = 0; i < a.size(); ++i) out[i] = (b[i] - a[i]) / (2 * h);
+        return out;
+      };
+      // <gradient, direction> is the derivative of <cotangent, logits>.
+      const double exact = inner_product(here.x, in.x_direction) +
+                           inner_product(here.weights, in.weights_direction) +
+                           inner_product(here.film, in.film_direction);
+      const double measured =
+          (inner_product(high.logits, in.cotangent) - inner_product(low.logits, in.cotangent)) /
+          (2 * h);
+      CHECK(exact == Approx(measured).epsilon(1e-6));
+      CHECK(relative_error(here.logits_dot, slope(low.logits, high.logits)) < 1e-6);
+      CHECK(relative_error(here.x_dot, slope(low.x, high.x)) < 1e-6);
+      CHECK(relative_error(here.weights_dot, slope(low.weights, high.weights)) < 1e-6);
+      CHECK(relative_error(here.film_dot, slope(low.film, high.film)) < 1e-6);
+    }
+}
+
+TEST_CASE("instruction sets and precisions agree", "[network]") {
+  for (const Problem& p : kProblems) {
+    Inputs in(p);
+    const Outcome truth = run(*timl::engine_for<double>("baseline"), p, in);
+    const auto check = [&](const Outcome& other, double bound) {
+      CHECK(relative_error(other.logits, truth.logits) < bound);
+      CHECK(relative_error(other.x, truth.x) < bound);
+      CHECK(relative_error(other.weights, truth.weights) < bound);
+      CHECK(relative_error(other.film, truth.film) < bound);
+      CHECK(relative_error(other.weights_dot, truth.weights_dot) < bound);
+      CHECK(relative_error(other.film_dot, truth.film_dot) < bound);
+      CHECK(relative_error(other.x_dot, truth.x_dot) < bound);
+    };
+    for (const char* isa : instruction_sets()) {
+      INFO(isa << ", batch " << p.batch << ", hidden " << p.shape.hidden);
+      check(run(*timl::engine_for<double>(isa), p, in), 1e-11);
+      check(run(*timl::engine_for<float>(isa), p, in), 2e-4);
+    }
+  }
+}
+
+TEST_CASE("the order in which chunks run changes no bit", "[network]") {
+  for (const char* isa : instruction_sets())
+    for (const Problem& p : kProblems) {
+      const Inputs in(p);
+      const timl::Engine<float>& engine = *timl::engine_for<float>(isa);
+      const Outcome forwards = run(engine, p, in), backwards = run(engine, p, in, kBackwards);
+      CHECK(forwards.logits == backwards.logits);
+      CHECK(forwards.weights == backwards.weights);
+      CHECK(forwards.weights_dot == backwards.weights_dot);
+      CHECK(forwards.film_dot == backwards.film_dot);
+    }
+}
+
+TEST_CASE("evaluation without a tape equals forward with running statistics", "[network]") {
+  for (const char* isa : instruction_sets())
+    for (Problem p : kProblems) {
+      p.batch_statistics = p.masked = false;
+      const Inputs in(p);
+      const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
+      const Outcome expected = run(engine, p, in);
+      const timl::NetworkInput<double> input = {p.shape,
+                                                p.batch,
+                                                in.x.data(),
+                                                in.weights.data(),
+                                                in.film.data(),
+                                                nullptr,
+                                                in.running_mean.data(),
+                                                in.running_variance.data(),
+                                                false};
+      Buffer<double> prepared(engine.prepared_size(p.shape)), logits(p.batch);
+      Buffer<double> workspace(engine.evaluate_workspace(p.shape, p.batch));
+      engine.prepare(input, prepared);
+      engine.evaluate(p.shape, prepared, in.x.data(), p.batch, logits, workspace);
+      CHECK(logits.values() == expected.logits);
+    }
+}

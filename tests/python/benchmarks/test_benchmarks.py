@@ -1,0 +1,82 @@
+"""The benchmark programs run, check before they time, and refuse to time what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
+
+
+def test_meta_step_checks_and_then_times_every_contender(tmp_path: Path) -> None:
+    written = tmp_path / "meta_step.json"
+    options = ["--tasks", "2", "--repeats", "1", "--threads", "1", "--skip", "compile,jax"]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "meta_step.py", *options, "--no-sizes", "--json", written],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Checked: timl float64 is within" in done.stdout
+    for name in ("timl", "torch.func, eager", "module-cloning MAML"):
+        assert f"| {name} " in done.stdout
+
+    (report,) = json.loads(written.read_text())
+    assert report["twin_error"] < 1e-9
+    assert report["first_order_distance"] > 1e-2
+    for row in report["rows"]:
+        assert 0 < row["error"] < (1e-4 if row["name"] == "timl" else 1e-3)
+        assert len(row["milliseconds"]) == 1
+
+
+def test_a_peer_without_its_second_order_part_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import meta_step
+    from meta_batch import Sizes, draw
+    from peers import Contender, Gradients, engine
+
+    batch = draw(Sizes(tasks=1))
+
+    def first_order(step_size: float) -> Gradients:
+        result = engine.meta_gradient(batch, step_size, order=1)
+        return Gradients(result.loss, result.weights_gradient, result.film_gradient)
+
+    peer = Contender("first order", first_order, lambda result: result)
+    with pytest.raises(meta_step.WrongGradientError, match="first order: relative error"):
+        meta_step.checked(peer, meta_step.exact(batch), batch.sizes, meta_step.PEER_TOLERANCE)
+
+
+def test_a_gradient_that_is_not_a_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import meta_step
+    from meta_batch import Sizes, draw
+    from peers import Gradients
+
+    batch = draw(Sizes(tasks=1))
+    want = meta_step.exact(batch)
+    spoilt = want.film.clone()
+    spoilt[0, -1] = torch.nan
+    block, error = meta_step.worst(Gradients(want.loss, want.weights, spoilt), want, batch.sizes)
+    assert block == "beta_2"
+    with pytest.raises(meta_step.WrongGradientError):
+        meta_step.require("peer", (block, error), meta_step.PEER_TOLERANCE)
+
+
+def test_a_block_that_is_all_zeros_must_be_exactly_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one time step the hidden state is zero, and so is the gradient of its weights."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import meta_step
+    from meta_batch import Sizes, draw
+    from peers import engine
+
+    batch = draw(Sizes(tasks=1, steps=1))
+    want = meta_step.exact(batch)
+    row = meta_step.checked(engine.contender(batch), want, batch.sizes, meta_step.TIML_TOLERANCE)
+    assert 0 < row.error <= meta_step.TIML_TOLERANCE
+    off = want._replace(weights=want.weights + 1e-30)
+    assert dict(meta_step.block_errors(off, want, batch.sizes))["hidden_weight"] == float("inf")

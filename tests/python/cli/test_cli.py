@@ -1,0 +1,121 @@
+"""The command line: every command on a made world, and errors as one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import timl
+from timl.cli import app
+from timl.nn import Classifier
+from typer.testing import CliRunner, Result
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def trained(benchmarked_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that `timl train` wrote."""
+    out = tmp_path_factory.mktemp("cli") / "model"
+    result = run("train", "--data", benchmarked_world, "--out", out, "--epochs", 2, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert f"2 of 2 epochs, 1 tasks, 0 forgotten, best epoch 1); the model is in {out}" in (
+        result.output.replace("\n", "")
+    )
+    return out
+
+
+def test_version_and_help() -> None:
+    assert run("--version").output == f"timl {timl.__version__}\n"
+    listed = run("--help").output
+    assert all(command in listed for command in ("train", "finetune", "evaluate", "table1"))
+
+
+def test_from_training_to_scores(benchmarked_world: Path, trained: Path, tmp_path: Path) -> None:
+    task = ["--data", benchmarked_world, "--benchmark", "World 1"]
+    adapt = ["finetune", *task, "--model", trained, "--steps", 3, "--seed", 5]
+    tuned = run(*adapt, "--out", tmp_path / "clf")
+    assert tuned.exit_code == 0, tuned.output
+    line = r"AUC ROC \d\.\d{3}, F1 \d\.\d{3}, IoU \d\.\d{3} on 16 samples"
+    found = re.match(line, tuned.output)
+    assert found is not None
+    scored = run("evaluate", *task, "--model", tmp_path / "clf")
+    assert scored.stdout == f"{found[0]}\n"
+
+    benchmark = timl.CropHarvest(benchmarked_world).benchmark("world_1")
+    model = timl.TIML.from_pretrained(trained)
+    expected = timl.finetune(model, benchmark, steps=3, seed=5)
+    written = Classifier.from_pretrained(tmp_path / "clf")
+    assert timl.evaluate(written, benchmark) == timl.evaluate(expected, benchmark)
+
+    zero_shot = run("evaluate", *task, "--model", trained)
+    assert zero_shot.stderr == "a model without fine-tuning:\n"
+    assert re.fullmatch(f"{line}\n", zero_shot.stdout)
+
+
+def test_training_options_reach_the_model(benchmarked_world: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--data", benchmarked_world, "--out", tmp_path, "--epochs", 1, "--quiet"]
+    assert run(*arguments, "--no-encoder", "--k", 4, "--inner-steps", 2).exit_code == 0
+    assert timl.TIML.from_pretrained(tmp_path).encoder is None
+    changed = run(*arguments, "--no-encoder", "--k", 5, "--inner-steps", 2)
+    assert changed.exit_code == 2 and "k = 4 (now 5)" in changed.stderr
+    again = run(*arguments, "--no-encoder", "--k", 5, "--inner-steps", 2, "--restart")
+    assert again.exit_code == 0, again.output
+
+
+def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
+    result = run(
+        "table1", "--data", benchmarked_world, "--out", tmp_path, "--runs", 2, "--steps", 2,
+        "--rows", "logistic-regression,no-pre-training", "--threads", 1, "--quiet",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "No pre-training" in result.stdout and "TIML" not in result.stdout
+    assert result.stderr == ""
+    assert len((tmp_path / "table1.csv").read_text().splitlines()) == 1 + 2 + 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("evaluate --data {tmp}/none --model {model} --benchmark world_0", "is not a folder"),
+        ("evaluate --data {world} --model {model} --benchmark mars", "there are: world_0, world_1"),
+        ("evaluate --data {world} --model {tmp} --benchmark world_0", "holds no model"),
+        ("evaluate --data {world} --model {bad} --benchmark world_0", "is truncated"),
+        ("finetune --data {world} --model {bad} --benchmark world_0 --out {tmp}/x", "truncated"),
+        ("finetune --data {world} --model {model} --benchmark world_0 --out {bad}/a/b", "a/b"),
+        ("train --data {world} --out {tmp}/x --k 30", "no task has 34 positives"),
+        ("train --data {world} --out {tmp}/x --regions {tmp}/none.json", "none.json"),
+        ("table1 --data {world} --out {tmp}/x --rows svm", "no row svm"),
+    ],
+)
+def test_errors_of_users_are_one_line(
+    benchmarked_world: Path, trained: Path, tmp_path: Path, arguments: str, message: str
+) -> None:
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "config.json").write_bytes((trained / "config.json").read_bytes())
+    (bad / "model.safetensors").write_bytes(b"cut")
+    (bad / "a").write_text("a file, not a folder")
+    given = {"tmp": tmp_path, "world": benchmarked_world, "model": trained, "bad": bad}
+    words = arguments.format(**given).split()
+    result = run(*words)
+    assert result.exit_code == 2, result.output
+    assert re.fullmatch(rf"timl: .*{re.escape(message)}.*\n", result.stderr), result.stderr
+    assert isinstance(result.exception, SystemExit) and not (tmp_path / "x").exists()
+    debugged = run("--debug", *words)
+    assert isinstance(debugged.exception, ValueError | OSError)
+
+
+def test_an_interrupt_says_how_to_go_on(
+    benchmarked_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(timl, "meta_train", interrupt)
+    result = run("train", "--data", benchmarked_world, "--out", tmp_path)
+    assert result.exit_code == 130
+    assert result.stderr == "timl: stopped; give the same command again to go on\n"

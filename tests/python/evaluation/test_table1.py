@@ -1,0 +1,188 @@
+"""Table 1 on a made world: what is written, kept, resumed and repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timl
+from rich.console import Console
+from timl.evaluation import Table1Result
+from timl.evaluation.cells import Cell, CellStore
+from timl.evaluation.result import duration
+from timl.evaluation.statistics import estimate
+
+SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
+CELLS = 2 * (2 + 1 + 2 + 2 + 2)
+"""Two benchmarks; two runs of every row but logistic regression."""
+
+
+@pytest.fixture(scope="module")
+def data(benchmarked_world: Path) -> timl.CropHarvest:
+    return timl.CropHarvest(benchmarked_world)
+
+
+@pytest.fixture(scope="module")
+def out(data: timl.CropHarvest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished table."""
+    folder = tmp_path_factory.mktemp("table")
+    timl.table1(data, folder, **SMALL)
+    return folder
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    """The cells that are computed from now on."""
+    cells: list[Cell] = []
+    add = CellStore.add
+    monkeypatch.setattr(CellStore, "add", lambda store, c: (cells.append(c), add(store, c)))
+    return cells
+
+
+def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
+    names = {"cells.jsonl", "maml", "table1.csv", "table1.json", "table1.md", "timl"}
+    assert {path.name for path in out.iterdir()} == names
+    header, *lines = (out / "table1.csv").read_text().splitlines()
+    assert header == "row,benchmark,run,seed,auc_roc,f1,iou,samples"
+    assert len(lines) == CELLS
+    assert lines[0].startswith("random-forest,world_0,0,0,") and lines[0].endswith(",16")
+    stored = json.loads((out / "table1.json").read_text())
+    assert list(stored["rows"]) == [
+        "random-forest", "logistic-regression", "no-pre-training", "maml", "timl"
+    ]  # fmt: skip
+    forest = stored["rows"]["random-forest"]["scores"]
+    assert forest["world_0"]["auc_roc"]["mean"] > 0.9 and forest["mean"]["f1"]["runs"] == 2
+    provenance = stored["provenance"]
+    assert provenance["settings"] == {"epochs": 2, "steps": 3, "seed": 0, "runs": 2}
+    assert provenance["data"]["checksum"] == data.checksum
+    assert {"timl", "torch", "numpy", "scikit-learn"} <= set(provenance["versions"])
+    # the benchmarks' regions have but the one task, which is withheld
+    assert provenance["data"]["meta_training_tasks"] == ["R2_crop", "R3_crop"]
+
+
+def test_a_finished_table_is_not_computed_again(
+    data: timl.CropHarvest, out: Path, computed: list[Cell]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    table = (out / "table1.csv").read_bytes()
+    timl.table1(data, out, **SMALL)
+    assert computed == [] and (out / "table1.csv").read_bytes() == table
+    for path, time in before.items():
+        assert path.name.startswith("table1") or path.stat().st_mtime_ns == time
+    timl.table1(data, out, **{**SMALL, "runs": 3})
+    assert len(computed) == 2 * 4 and {cell.run for cell in computed} == {2}
+
+
+def test_an_interrupted_table_goes_on_to_the_same_bytes(
+    data: timl.CropHarvest, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, added = CellStore.add, []
+
+    def interrupt(store: CellStore, cell: Cell) -> None:
+        if len(added) == 11:  # within the runs after the first meta-training
+            raise KeyboardInterrupt
+        added.append(cell)
+        add(store, cell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CellStore, "add", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            timl.table1(data, tmp_path, **SMALL)
+    assert added[-1].row == "maml" and not (tmp_path / "table1.csv").exists()
+    rest: list[Cell] = []
+    monkeypatch.setattr(CellStore, "add", lambda store, c: (rest.append(c), add(store, c)))
+    timl.table1(data, tmp_path, **SMALL)
+    assert len(added) + len(rest) == CELLS
+    timl.table1(data, out, **SMALL)
+    assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
+
+
+def test_other_settings_are_other_cells(
+    data: timl.CropHarvest, tmp_path: Path, computed: list[Cell]
+) -> None:
+    rows = ["no-pre-training", "logistic-regression"]
+    first = timl.table1(data, tmp_path, **SMALL, rows=rows)
+    assert list(first.titles) == ["logistic-regression", "no-pre-training"]
+    computed.clear()
+    second = timl.table1(data, tmp_path, **{**SMALL, "steps": 4}, rows=rows)
+    assert [cell.row for cell in computed] == ["no-pre-training"] * 4
+    computed.clear()
+    timl.table1(data, tmp_path, **SMALL, rows=rows)
+    assert computed == []
+    seeded = timl.table1(data, tmp_path, **SMALL, rows=rows, seed=3)
+    assert {cell.seed for cell in seeded.cells} == {3000, 3001}
+    assert first.cells != second.cells and first.cells[2].scores != seeded.cells[2].scores
+
+
+def test_the_meta_training_of_other_settings_is_not_overwritten(
+    data: timl.CropHarvest, out: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"epochs = 2 \(now 3\)"):
+        timl.table1(data, out, **{**SMALL, "epochs": 3}, rows=["maml"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rows": ["timl", "svm"]}, "no row svm: choose of random-forest"),
+        ({"rows": []}, "no row is given"),
+        ({"runs": 0}, "runs is 0: give 1 to 1000"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"steps": -1}, "steps is -1"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_what_is_refused(
+    data: timl.CropHarvest, tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        timl.table1(data, tmp_path / "out", **{**SMALL, **arguments})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_something_else_is_left_alone(data: timl.CropHarvest, tmp_path: Path) -> None:
+    (tmp_path / "cells.jsonl").write_text('{"row": "timl"}\n')
+    with pytest.raises(ValueError, match=r"cells\.jsonl, line 1 is no finished cell"):
+        timl.table1(data, tmp_path, **SMALL)
+    assert (tmp_path / "cells.jsonl").read_text() == '{"row": "timl"}\n'
+
+
+def test_how_it_is_shown(data: timl.CropHarvest, out: Path) -> None:
+    result: Table1Result = timl.table1(data, out, **SMALL)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(result)
+    printed = capture.get()
+    assert max(len(line) for line in printed.splitlines()) <= 80
+    for text in ("AUC ROC", "F1", "world_0", "world_1", "mean", "No pre-training", "TIML"):
+        assert text in printed
+    assert f"{result.estimate('maml', 'world_1', 'auc_roc')}" in printed
+    assert "<td>MAML</td>" in result._repr_html_()
+    # best of a column: marked in each table by a star
+    best = max(result.titles, key=lambda row: result.estimate(row, "mean", "f1").mean)
+    text = str(result.estimate(best, "mean", "f1"))
+    assert f"{text}*" in printed and f"**{text}**\\*" in str(result)
+    assert len(result.table()) == 5 * 3 * 3
+
+
+def test_mean_and_standard_error() -> None:
+    one = estimate([0.5, 0.7, 0.9])
+    assert one.mean == pytest.approx(0.7)
+    assert one.standard_error == pytest.approx(0.2 / 3**0.5)
+    assert str(one) == ".700 ± .115"
+    assert str(estimate([1.0])) == "1.000"
+
+
+def test_the_mean_over_benchmarks_is_taken_in_each_run(data: timl.CropHarvest, out: Path) -> None:
+    result = timl.table1(data, out, **SMALL, rows=["random-forest"])
+    scores = {(c.benchmark, c.run): c.scores.f1 for c in result.cells}
+    runs = [(scores["world_0", run] + scores["world_1", run]) / 2 for run in range(2)]
+    assert result.estimate("random-forest", "mean", "f1") == estimate(runs)
+
+
+def test_times_for_people() -> None:
+    assert [duration(s) for s in (4.24, 59.94, 192.4, 7500)] == [
+        "4.2 s", "59.9 s", "3 min 12 s", "2 h 5 min"
+    ]  # fmt: skip
