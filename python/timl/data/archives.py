@@ -92,8 +92,12 @@ def folder_files(root: Path) -> list[SourceFile]:
     for stem in (FEATURES, TEST_FEATURES):
         if not (root / f"{stem}{ARCHIVE_SUFFIX}").is_file():
             for folder in _folders(root, stem):
-                entries = os.scandir(folder) if folder.is_dir() else ()
-                found += [_describe(root, Path(e.path)) for e in entries if e.is_file()]
+                name = folder.relative_to(root).as_posix()
+                for entry in os.scandir(folder) if folder.is_dir() else ():
+                    if entry.is_file():
+                        status = entry.stat()
+                        file = f"{name}/{entry.name}", status.st_size, status.st_mtime_ns
+                        found.append(SourceFile(*file))
     return sorted(found)
 
 
@@ -107,11 +111,16 @@ def sampled_files(files: list[SourceFile]) -> list[SourceFile]:
 
 
 def unchanged(root: Path, files: list[SourceFile]) -> bool:
-    """Tell whether files have the size and time they had."""
+    """Tell whether files (no folders) have the size and time they had."""
+    folder = f"{root}/"
     try:
-        return all(_describe(root, root / file.name) == file for file in files)
+        for name, size, modified_ns in files:
+            status = os.stat(folder + name)
+            if (status.st_size, status.st_mtime_ns) != (size, modified_ns):
+                return False
     except OSError:
         return False
+    return True
 
 
 def read_members(

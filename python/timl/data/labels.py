@@ -117,10 +117,10 @@ def pack_labels(columns: dict[str, list[Any]]) -> bytes:
         if numbers is not None:
             arrays[name] = numbers
             continue
-        codes: dict[str, int] = {}
-        texts = (json.dumps(value, sort_keys=True) for value in values)
-        arrays[name] = np.array([codes.setdefault(text, len(codes)) for text in texts], np.int32)
-        vocabulary[name] = [json.loads(text) for text in codes]
+        codes: dict[tuple[bool, str | None], int] = {}
+        words = ((True, v) if v is None or isinstance(v, str) else _as_json(v) for v in values)
+        arrays[name] = np.array([codes.setdefault(word, len(codes)) for word in words], np.int32)
+        vocabulary[name] = [word if plain else json.loads(str(word)) for plain, word in codes]
     text = json.dumps([list(columns), vocabulary]).encode()
     buffer = io.BytesIO()
     contents: dict[str, Any] = {_VOCABULARY: np.frombuffer(text, np.uint8)}
@@ -217,6 +217,10 @@ def _wrong(properties: Any) -> str | None:
     if properties.get("is_test") not in (0, 1):
         return f"'is_test' must be true or false, got {_short(properties.get('is_test'))}"
     return None
+
+
+def _as_json(value: Any) -> tuple[bool, str | None]:
+    return False, json.dumps(value, sort_keys=True)
 
 
 def _numbers(name: str, values: list[Any]) -> NDArray[Any] | None:
