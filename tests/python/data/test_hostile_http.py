@@ -34,7 +34,6 @@ NAME = "features.tar.gz"
         [z.status(500), z.status(503, Retry_After=0)],
         [z.status(429, Retry_After="soon")],
         [z.drops, z.ignores_ranges],
-        [z.drops, z.gives_another_range],
         [z.drops, z.status(416)],
         [z.drops, z.drops],
         [z.moved_to(f"/{NAME}/content?moved")],
@@ -49,6 +48,14 @@ def test_a_server_that_fails_at_first_is_asked_again(
     fetch(server, tmp_path, timeout=0.5)
     assert contents(tmp_path) == server.files
     assert server.faults[NAME] == []
+
+
+def test_bytes_from_elsewhere_in_the_file_are_not_kept(server: Server, tmp_path: Path) -> None:
+    server.faults[NAME] = [z.drops, z.gives_another_range]
+    fetch(server, tmp_path)
+    half = f"bytes={len(server.files[NAME]) // 2}-"
+    assert [given for name, given in server.requests if name == NAME] == [None, half, None]
+    assert contents(tmp_path) == server.files
 
 
 def test_a_file_that_changes_between_two_attempts_is_fetched_anew(
