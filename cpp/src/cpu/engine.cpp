@@ -7,7 +7,7 @@ namespace {
 
 template <class T>
 int64_t tape_size(const Shape& s, int64_t batch) {
-  return NetworkTape<T>::size(Layout<T>(s), batch, true);
+  return NetworkTape<T>::size(Layout<T>(s), batch);
 }
 
 template <class T>
@@ -47,7 +47,7 @@ template <class T>
 struct TangentMemory {
   TangentMemory(const Layout<T>& y, int64_t batch, T* memory) : backward(y, batch, memory) {
     direction = backward.arena.take(y.packed + y.transposed);
-    tangents = backward.arena.take(NetworkTangents<T>::size(y, batch, true));
+    tangents = backward.arena.take(NetworkTangents<T>::size(y, batch));
     input_transposed_dot = backward.arena.take(input_panels(y) * 4 * y.padded * y.kWide);
   }
   BackwardMemory<T> backward;
@@ -76,8 +76,7 @@ void forward(const NetworkInput<T>& in, T* logits, T* batch_mean, T* batch_varia
   const ForwardMemory<T> memory(y, workspace);
   pack(y, in.weights, memory.packed);
   network_forward(y, batch_of(in), static_cast<const T*>(memory.packed),
-                  NetworkTape<T>(y, in.batch, tape, true), logits, batch_mean, batch_variance,
-                  parallel);
+                  NetworkTape<T>(y, in.batch, tape), logits, batch_mean, batch_variance, parallel);
 }
 
 template <class T>
@@ -88,7 +87,7 @@ void backward(const NetworkInput<T>& in, const T* cotangent, const T* tape_memor
   const BackwardMemory<T> memory(y, in.batch, workspace);
   pack(y, in.weights, memory.packed);
   transpose(y, memory.packed, memory.packed + y.packed);
-  const NetworkTape<T> tape(y, in.batch, const_cast<T*>(tape_memory), true);
+  const NetworkTape<T> tape(y, in.batch, const_cast<T*>(tape_memory));
   const NetworkAdjoints<T> adjoints(y, in.batch, adjoint_memory);
   copy(in.batch, cotangent, adjoints.head.logits);
   network_backward(y, batch_of(in), {memory.packed, memory.packed + y.packed}, tape, adjoints,
@@ -119,9 +118,9 @@ void tangent(const NetworkInput<T>& in, const T* tape_memory, const T* adjoint_m
   const Direction<T> direction = {
       {memory.direction, memory.direction + y.packed}, along.film, along.x};
   const Batch<T> batch = batch_of(in);
-  const NetworkTape<T> tape(y, in.batch, const_cast<T*>(tape_memory), true);
+  const NetworkTape<T> tape(y, in.batch, const_cast<T*>(tape_memory));
   const NetworkAdjoints<T> adjoints(y, in.batch, const_cast<T*>(adjoint_memory));
-  const NetworkTangents<T> tangents(y, in.batch, memory.tangents, true);
+  const NetworkTangents<T> tangents(y, in.batch, memory.tangents);
   network_tangent_forward(y, batch, weights.packed, tape, direction, tangents, logits_tangent,
                           parallel);
   network_tangent_backward(y, batch, weights, tape, adjoints, direction, tangents, along.cotangent,
@@ -176,7 +175,7 @@ void prepare(const NetworkInput<T>& in, T* memory) {
 template <class T>
 struct EvaluateMemory {
   EvaluateMemory(const Layout<T>& y, int64_t rows, T* memory)
-      : arena(memory), lstm(y, rows, false, arena), head(y, rows, arena) {}
+      : arena(memory), lstm(y, rows, arena, false), head(y, rows, arena) {}
   Arena<T> arena;
   LstmTape<T> lstm;
   HeadTape<T> head;

@@ -25,7 +25,7 @@ inline int64_t chunk_begin(int64_t batch, int64_t chunk) {
 // hidden (= hd) [steps][R][row]; input (x after FiLM) [T][R][F]; mask [R][row].
 template <class T>
 struct LstmTape {
-  LstmTape(const Layout<T>& y, int64_t rows, bool keep_steps, Arena<T>& arena)
+  LstmTape(const Layout<T>& y, int64_t rows, Arena<T>& arena, bool keep_steps = true)
       : keep(keep_steps), steps(keep ? y.T_ : 1) {
     input = arena.take(y.T_ * rows * y.F);
     mask = arena.take(rows * y.row);
@@ -53,11 +53,11 @@ struct LstmAdjoints {
   T *gates, *hidden, *cell;
 };
 
-// Tangents of the tape's values, in its layouts; input only where x or FiLM have a direction.
+// Tangents of the tape's values, in its layouts; input is written only where x or FiLM move.
 template <class T>
 struct LstmTangents {
-  LstmTangents(const Layout<T>& y, int64_t rows, bool with_input, Arena<T>& arena) {
-    input = with_input ? arena.take(y.T_ * rows * y.F) : nullptr;
+  LstmTangents(const Layout<T>& y, int64_t rows, Arena<T>& arena) {
+    input = arena.take(y.T_ * rows * y.F);
     gates = arena.take(y.blocks * y.T_ * rows * y.kWide);
     cell = arena.take(y.blocks * y.T_ * rows * y.W);
     tanh_cell = arena.take(y.blocks * y.T_ * rows * y.W);
@@ -317,7 +317,8 @@ inline void lstm_tangent_forward(const Layout<T>& y, int64_t rows, const T* x, c
                                  const LstmDirection<T>& direction,
                                  const LstmTangents<T>& tangents) {
   constexpr int64_t W = kLanes<T>, kWide = kTile<T>;
-  if (tangents.input != nullptr)
+  const bool input_moves = direction.gamma != nullptr || direction.x != nullptr;
+  if (input_moves)
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t t = 0; t < y.T_; ++t)
         for (int64_t f = 0; f < y.F; ++f) {
@@ -344,7 +345,7 @@ inline void lstm_tangent_forward(const Layout<T>& y, int64_t rows, const T* x, c
               gates_dot, kWide);
       Term<T> still[2];
       int count = 0;
-      if (tangents.input != nullptr)
+      if (input_moves)
         still[count++] = {tangents.input + t * rows * y.F, y.F, 1, panel, kWide, y.F};
       if (t > 0)
         still[count++] = {

@@ -43,11 +43,11 @@ struct MetaMemory {
     const int64_t wider = m.support > m.query ? m.support : m.query;
     weights = arena.take(m.inner_steps * (y.packed + y.transposed));
     gradients = arena.take(m.inner_steps * y.packed);
-    tape_size = NetworkTape<T>::size(y, m.support, true);
+    tape_size = NetworkTape<T>::size(y, m.support);
     adjoint_size = NetworkAdjoints<T>::size(y, m.support);
     tapes = arena.take(kept * tape_size);
     adjoints = arena.take(kept * adjoint_size);
-    query_tape = arena.take(NetworkTape<T>::size(y, m.query, true));
+    query_tape = arena.take(NetworkTape<T>::size(y, m.query));
     query_adjoints = arena.take(NetworkAdjoints<T>::size(y, m.query));
     scratch = arena.take(NetworkScratch<T>::size(y, wider));
     film = arena.take(film_size(m.network));
@@ -56,7 +56,7 @@ struct MetaMemory {
     if (back) {
       direction = arena.take(y.packed + y.transposed);
       product = arena.take(y.packed);
-      tangents = arena.take(NetworkTangents<T>::size(y, m.support, false));
+      tangents = arena.take(NetworkTangents<T>::size(y, m.support));
     }
     step_stride = back ? 1 : 0;
   }
@@ -93,7 +93,7 @@ inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, con
   for (int64_t s = 0; s < m.inner_steps; ++s) {
     const Batch<T> batch = support(s);
     const Weights<T> weights = weights_of(s);
-    const NetworkTape<T> tape(y, m.support, memory.step_tape(s), true);
+    const NetworkTape<T> tape(y, m.support, memory.step_tape(s));
     const NetworkAdjoints<T> adjoints(y, m.support, memory.step_adjoints(s));
     network_forward(y, batch, weights.packed, tape, memory.logits,
                     result.batch_mean + s * y.L * y.H, result.batch_variance + s * y.L * y.H,
@@ -114,7 +114,7 @@ inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, con
   const Batch<T> query = {m.query, episode.query_x, episode.film, episode.query_mask,
                           true,    nullptr,         nullptr};
   const Weights<T> adapted = weights_of(m.inner_steps);
-  const NetworkTape<T> query_tape(y, m.query, memory.query_tape, true);
+  const NetworkTape<T> query_tape(y, m.query, memory.query_tape);
   const NetworkAdjoints<T> query_adjoints(y, m.query, memory.query_adjoints);
   const int64_t statistics = m.inner_steps * y.L * y.H;
   network_forward(y, query, adapted.packed, query_tape, result.logits,
@@ -144,9 +144,9 @@ inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, con
         {memory.direction, memory.direction + y.packed}, nullptr, nullptr};
     const Batch<T> batch = support(s);
     const Weights<T> weights = weights_of(s);
-    const NetworkTape<T> tape(y, m.support, memory.step_tape(s), true);
+    const NetworkTape<T> tape(y, m.support, memory.step_tape(s));
     const NetworkAdjoints<T> adjoints(y, m.support, memory.step_adjoints(s));
-    const NetworkTangents<T> tangents(y, m.support, memory.tangents, false);
+    const NetworkTangents<T> tangents(y, m.support, memory.tangents);
     network_tangent_forward(y, batch, weights.packed, tape, direction, tangents, memory.logits,
                             kSerial);
     for (int64_t b = 0; b < m.support; ++b)

@@ -30,21 +30,22 @@ inline Rows chunk_rows(int64_t batch, int64_t chunk) {
   return {begin, chunk_begin(batch, chunk + 1) - begin};
 }
 
-// One head part and the chunks' parts of type Chunk, constructed as Chunk(y, rows, extra...,
-// arena).
-template <class T, class Head, class Chunk, class... Extra>
+// One part for the head and one for each chunk.
+template <class T, class Head, class Chunk>
 struct Parts {
-  Parts(const Layout<T>& y, int64_t batch, T* memory, Extra... extra)
-      : layout(y), batch_size(batch), arena(memory), head(y, batch, arena), extras{extra...} {
+  Parts(const Layout<T>& y, int64_t batch, T* memory)
+      : layout(y), batch_size(batch), arena(memory), head(y, batch, arena) {
     chunks = memory == nullptr ? nullptr : memory + arena.used();
-    stride = chunk_size(y, batch, extra...);
+    Arena<T> largest(nullptr);
+    Chunk(y, chunk_rows(batch, 0).count, largest);
+    stride = largest.used();
   }
   Chunk chunk(int64_t index) const {
     Arena<T> piece(chunks + index * stride);
-    return make(layout, chunk_rows(batch_size, index).count, piece, extras);
+    return Chunk(layout, chunk_rows(batch_size, index).count, piece);
   }
-  static int64_t size(const Layout<T>& y, int64_t batch, Extra... extra) {
-    const Parts parts(y, batch, nullptr, extra...);
+  static int64_t size(const Layout<T>& y, int64_t batch) {
+    const Parts parts(y, batch, nullptr);
     return parts.arena.used() + chunk_count(batch) * parts.stride;
   }
 
@@ -52,32 +53,16 @@ struct Parts {
   int64_t batch_size;
   Arena<T> arena;
   Head head;
-  struct Extras {
-    bool values[sizeof...(Extra) + 1];
-  } extras;
   T* chunks;
   int64_t stride;
-
- private:
-  static Chunk make(const Layout<T>& y, int64_t rows, Arena<T>& arena, const Extras& extras) {
-    if constexpr (sizeof...(Extra) == 1)
-      return Chunk(y, rows, extras.values[0], arena);
-    else
-      return Chunk(y, rows, arena);
-  }
-  static int64_t chunk_size(const Layout<T>& y, int64_t batch, Extra... extra) {
-    Arena<T> piece(nullptr);
-    make(y, chunk_rows(batch, 0).count, piece, Extras{{extra...}});
-    return piece.used();
-  }
 };
 
 template <class T>
-using NetworkTape = Parts<T, HeadTape<T>, LstmTape<T>, bool>;  // extra: keep every step (true)
+using NetworkTape = Parts<T, HeadTape<T>, LstmTape<T>>;
 template <class T>
 using NetworkAdjoints = Parts<T, HeadAdjoints<T>, LstmAdjoints<T>>;
 template <class T>
-using NetworkTangents = Parts<T, HeadTangents<T>, LstmTangents<T>, bool>;  // extra: input moves
+using NetworkTangents = Parts<T, HeadTangents<T>, LstmTangents<T>>;
 
 // A chunk's working memory and its share of the gradients, which are summed in the chunks' order.
 template <class T>
