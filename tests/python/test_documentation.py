@@ -14,6 +14,7 @@ DOCUMENTS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 RUN_WHOLE = [
+    "explanation/meta-step.md",
     "how-to/pytorch.md",
     "tutorial/first-classifier.md",
 ]
