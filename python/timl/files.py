@@ -95,3 +95,35 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[bool]:
+    """Hold a lock file while the block runs; whoever else wants it waits.
+
+    The lock belongs to the process and ends with it, however it ends; the file stays.
+
+    Parameters
+    ----------
+    path : str or Path
+        The lock file; its folder must exist.
+
+    Yields
+    ------
+    bool
+        True if the lock is held. False where the system or the file system has no locks
+        (Windows, some network drives): then nobody waits, and what is written inside must be safe
+        without.
+    """
+    with Path(path).open("ab") as file:
+        yield _lock(file.fileno())
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        return False
+    return True

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from timl.data import CropHarvest
 from worlds import write_benchmarked_world
+from zenodo_server import Server
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +38,18 @@ def realcrops(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cr
 def benchmarked_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a made data set with two benchmarks."""
     return write_benchmarked_world(tmp_path_factory.mktemp("world") / "data")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that answers as Zenodo does, on this machine."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "TIML_ZENODO_URL"):
+        monkeypatch.delenv(name, raising=False)
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.stopping.set()
+    server.shutdown()
+    server.server_close()
+    thread.join(5)

@@ -3,5 +3,16 @@
 from timl.cli.application import app
 from timl.cli.commands import evaluate, finetune, table1, train
 from timl.cli.demonstration import demo, simulate
+from timl.cli.record import download, pack
 
-__all__ = ["app", "demo", "evaluate", "finetune", "simulate", "table1", "train"]
+__all__ = [
+    "app",
+    "demo",
+    "download",
+    "evaluate",
+    "finetune",
+    "pack",
+    "simulate",
+    "table1",
+    "train",
+]

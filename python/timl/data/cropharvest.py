@@ -19,6 +19,8 @@ from timl.data.benchmarks import (
     TestInstance,
     read_benchmarks,
 )
+from timl.data.download import PAPER_RECORD
+from timl.data.download import download as download_record
 from timl.data.familiar import Familiar
 from timl.data.layout import BENCHMARKS, LABELS, SERIES_SHAPE
 from timl.data.regions import BBox
@@ -28,8 +30,6 @@ from timl.data.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_COLUMNS = ("index", "dataset", "lat", "lon", "label", "classification_label", "is_crop", "is_test")
 
 
 class CropHarvest(Familiar):
@@ -55,6 +55,12 @@ class CropHarvest(Familiar):
         A benchmark file (see `read_benchmarks`). By default benchmark.json in ``root``; without
         one those of CropHarvest's record (Kenya maize, Brazil coffee, Togo crop, China crop) that
         have a test file or positive training samples here.
+    download : bool
+        Download the record first if it is not in ``root`` yet, see `timl.data.download`.
+    record : int
+        Number of the Zenodo record to download.
+    salvage : bool
+        Pack what can be read of a damaged archive, instead of raising.
 
     Attributes
     ----------
@@ -64,7 +70,7 @@ class CropHarvest(Familiar):
     mean, std : ndarray of float64, shape [18]
         The normalising statistics of the bands.
     ndvi : str
-        Which NDVI the series carry: "record", "true" or "unknown", see `measure_ndvi`.
+        Which NDVI the series carry: "record", "true" or "unknown", see `NdviMeter`.
     benchmarks : list of BenchmarkTask
         The evaluation tasks.
     task : Task
@@ -75,7 +81,9 @@ class CropHarvest(Familiar):
     FileNotFoundError
         If the folder or a file is missing.
     ValueError
-        If labels or benchmarks cannot be read, or not one series can.
+        If labels or benchmarks cannot be read, not one series can, or an archive is damaged.
+    OSError
+        If the store cannot be written; with ``download``, what `timl.data.download` raises.
     """
 
     def __init__(
@@ -85,13 +93,22 @@ class CropHarvest(Familiar):
         *,
         cache: str | Path | None = None,
         benchmarks: str | Path | None = None,
+        download: bool = False,
+        record: int = PAPER_RECORD,
+        salvage: bool = False,
     ) -> None:
         self.root = Path(root)
+        if download:
+            download_record(self.root, record)
         if not self.root.is_dir():
             raise FileNotFoundError(f"root {self.root} is not a folder")
-        labels = _read_labels(self.root / LABELS)
-        store = open_store(self.root, None if cache is None else Path(cache))
-        self._fill(labels, store)
+        if not (self.root / LABELS).is_file():
+            raise FileNotFoundError(
+                f"{self.root / LABELS} does not exist; give the folder of CropHarvest's files, or "
+                "download=True"
+            )
+        store = open_store(self.root, None if cache is None else Path(cache), salvage=salvage)
+        self._fill(store.labels(), store)
         path = self.root / BENCHMARKS if benchmarks is None else Path(benchmarks)
         if benchmarks is not None or path.is_file():
             self.benchmarks = [BenchmarkTask(self, *entry) for entry in read_benchmarks(path)]
@@ -151,7 +168,7 @@ class CropHarvest(Familiar):
         self = cls.__new__(cls)
         self.root = Path(root)
         self._fill(
-            labels,
+            _with_positions(labels, rows),
             Store(
                 folder=self.root,
                 series=series,
@@ -180,7 +197,7 @@ class CropHarvest(Familiar):
     def _fill(self, labels: pd.DataFrame, store: Store) -> None:
         self._store = store
         self.mean, self.std, self.ndvi = store.mean, store.std, store.ndvi
-        self.labels = _with_positions(labels, store.dataset, store.index)
+        self.labels = labels
 
     def _applicable(self, described: list[Benchmark]) -> list[BenchmarkTask]:
         """Make those of the record's benchmarks that this data set has anything of."""
@@ -330,38 +347,10 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
-def _read_labels(path: Path) -> pd.DataFrame:
-    """Read the properties of a GeoJSON file's features and check the columns that are used."""
+def _with_positions(labels: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Add to labels where each one's series is, given the rows of the series in their order."""
     import pandas as pd
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the folder of CropHarvest's files")
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        labels = pd.DataFrame.from_records([dict(f["properties"]) for f in content["features"]])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not a GeoJSON file of features: {error!r}") from error
-    missing = [column for column in _COLUMNS if column not in labels]
-    if missing:
-        raise ValueError(f"{path}: the features lack the properties {', '.join(missing)}")
-    for column in ("index", "lat", "lon"):
-        numbers = pd.to_numeric(labels[column], errors="coerce")
-        wrong = numbers.isna() | ((numbers % 1 != 0) if column == "index" else False)
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise ValueError(
-                f"{path}: {column!r} must be a number, got {labels[column].tolist()[row]!r} in "
-                f"feature {row} ({int(wrong.sum())} such features)"
-            )
-        labels[column] = numbers.astype(np.int64 if column == "index" else np.float64)
-    return labels
-
-
-def _with_positions(
-    labels: pd.DataFrame, dataset: NDArray[np.str_], index: NDArray[np.int64]
-) -> pd.DataFrame:
-    import pandas as pd
-
-    stored = pd.MultiIndex.from_arrays([dataset, index])
-    wanted = pd.MultiIndex.from_arrays([labels["dataset"], labels["index"]])
+    keys = ["dataset", "index"]
+    stored, wanted = (pd.MultiIndex.from_frame(table[keys]) for table in (rows, labels))
     return labels.assign(position=stored.get_indexer(wanted).astype(np.int64))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.layout import BANDS, SERIES_SHAPE
+from timl.data.templates import Template, make_template
 
 if TYPE_CHECKING:
     from h5py import h5f
@@ -15,17 +16,43 @@ if TYPE_CHECKING:
 _LARGEST_DATASET = 2**31
 """Bytes, as float64."""
 
+_MOST_TEMPLATES = 16
+"""Trying more on each file would cost what they save."""
 
-def decode_series(contents: bytes) -> NDArray[np.float32]:
-    """Decode one training file: dataset ``array``, [12, 18].
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged, has another shape, or holds NaN or infinite values.
-    """
-    with _opened(contents) as file:
-        return _finite_series(_read(file, "array", SERIES_SHAPE), "array")
+class SeriesDecoder:
+    """Decodes training files; learns from the first ones how to read the rest fast."""
+
+    def __init__(self) -> None:
+        self._templates: list[Template] = []
+        self._chances = _MOST_TEMPLATES
+
+    def decode(self, contents: bytes) -> NDArray[np.float32]:
+        """Decode one training file: dataset ``array``, [12, 18].
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, has another shape, or holds NaN or infinite values.
+        """
+        for template in self._templates:
+            values = template.read(contents)
+            if values is not None:
+                return _finite_series(values, "array")
+        with _opened(contents) as file:
+            values = _read(file, "array", SERIES_SHAPE)
+            if self._chances > 0:
+                self._learn(contents, values)
+        return _finite_series(values, "array")
+
+    def _learn(self, contents: bytes, values: NDArray[np.float64]) -> None:
+        self._chances -= 1
+        template = make_template(contents, "array")
+        # A template is used only where it reads, bit for bit, what the library has read.
+        if template is not None:
+            read = template.read(contents)
+            if read is not None and read.tobytes() == values.tobytes():
+                self._templates.append(template)
 
 
 def decode_test(contents: bytes) -> dict[str, NDArray[Any]]:
@@ -105,6 +132,8 @@ def _read(file: h5f.FileID, name: str, shape: tuple[int | None, ...]) -> NDArray
     layout = dataset.get_create_plist()
     if layout.get_layout() == h5d.VIRTUAL or layout.get_external_count() > 0:
         raise ValueError(f"{name} is stored outside the file")
+    if dataset.shape is None:
+        raise ValueError(f"{name} has no shape")
     fits = len(dataset.shape) == len(shape) and all(
         size > 0 if wanted is None else size == wanted
         for size, wanted in zip(dataset.shape, shape, strict=True)

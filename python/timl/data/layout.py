@@ -10,6 +10,8 @@ NORMALISING = f"{FEATURES}/normalizing_dict.h5"
 ARCHIVE_SUFFIX = ".tar.gz"
 BENCHMARKS = "benchmark.json"
 REGIONS = "regions.json"
+STORES = ".timl"
+"""The folder in a data set that holds what timl made of it."""
 
 STEPS = 12
 """Months of a series."""

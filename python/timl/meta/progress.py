@@ -17,6 +17,7 @@ Show = Callable[[TrainingHistory], None]
 @contextmanager
 def progress_bar(history: TrainingHistory) -> Iterator[Show]:
     """Show a bar with epochs, losses and AUC ROC, tasks left and the time that remains."""
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -25,7 +26,7 @@ def progress_bar(history: TrainingHistory) -> Iterator[Show]:
         TextColumn("{task.description}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, refresh_per_second=4) as bar:
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
         task = bar.add_task("", total=history.length, completed=history.epochs)
 
         def show(history: TrainingHistory) -> None:

@@ -48,14 +48,9 @@ def test_positions_out_of_range_are_refused(world: World) -> None:
     [
         ("{", "not a GeoJSON file"),
         ("[]", "not a GeoJSON file"),
-        (json.dumps({"features": [{}]}), "not a GeoJSON file"),
+        (json.dumps({"features": [{}]}), "lack the properties index"),
         (json.dumps({"features": [{"properties": {"index": 1}}]}), "lack the properties dataset"),
-        (
-            json.dumps({"features": [label(0), label(1, lat="north")]}),
-            "'lat'.*'north' in feature 1",
-        ),
-        (json.dumps({"features": [label(0), label(0.5)]}), "'index'.*0.5 in feature 1"),
-        (json.dumps({"features": [label(0, lon=None)]}), "'lon' must be a number, got None"),
+        (json.dumps({"features": [label(0, lat="north")]}), "not one of 1 features"),
     ],
 )
 def test_wrong_labels_are_refused_before_anything_is_written(

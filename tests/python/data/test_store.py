@@ -14,8 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from timl.data import packing
 from timl.data import store as store_module
-from timl.data.store import Store, measure_ndvi, open_store
+from timl.data.ndvi import NdviMeter
+from timl.data.store import Store, open_store
 from worlds import Files, hdf5, measured, tar, write_world
 
 World = Callable[..., Path]
@@ -25,11 +27,16 @@ def contents(store: Store) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in store.folder.iterdir()}
 
 
-def packed(root: Path) -> tuple[Store, dict[str, str]]:
+def stores(root: Path) -> list[str]:
+    """Names in the folder of stores, without the lock file."""
+    return [path.name for path in (root / ".timl").iterdir() if path.name != "lock"]
+
+
+def packed(root: Path, **options: bool) -> tuple[Store, dict[str, str]]:
     """Open a store and give the reasons of what was left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        store = open_store(root)
+        store = open_store(root, **options)
     return store, dict(store.skipped)
 
 
@@ -52,15 +59,16 @@ def test_a_store_holds_what_the_files_hold(world: World) -> None:
 
 
 def test_archives_and_folders_give_the_same_bytes_every_time(world: World) -> None:
-    stores = [
+    opened = [
         open_store(world(name="a")),
         open_store(world(name="b")),
         open_store(world(name="c", archived=False)),
     ]
-    first = contents(stores[0])
+    first = contents(opened[0])
     assert len(first) == 8
-    for store in stores[1:]:
-        assert contents(store) == first
+    assert contents(opened[1]) == first
+    # The manifest also describes the source, which is another one.
+    assert contents(opened[2]) | {"store.json": b""} == first | {"store.json": b""}
 
 
 def test_given_statistics_are_taken_and_wrong_ones_are_not(world: World) -> None:
@@ -80,6 +88,13 @@ def test_a_constant_band_has_deviation_one(tmp_path: Path) -> None:
     others = np.arange(18) != 10
     files = {f"features/arrays/{i}_a.h5": hdf5(array=series * (1 + i * others)) for i in range(3)}
     assert open_store(write_world(tmp_path, files)).std[10] == 1
+
+
+def measure_ndvi(series: np.ndarray) -> str:
+    meter = NdviMeter()
+    for block in np.array_split(series, 2):
+        meter.add(block)
+    return meter.result()
 
 
 def test_the_ndvi_is_measured() -> None:
@@ -124,7 +139,7 @@ def test_bad_files_are_reported_and_the_rest_is_packed(tmp_path: Path, world: Wo
         "features/notes.txt": (b"hello", "unexpected name"),
     }
     root = world({name: contents for name, (contents, _) in bad.items()})
-    with pytest.warns(UserWarning, match="12 files were left out"):
+    with pytest.warns(UserWarning, match="12 files or labels were left out"):
         store = open_store(root)
     assert store.index.tolist() == [0, 1, 2, 3, 4]
     reasons = dict(store.skipped)
@@ -178,15 +193,20 @@ def test_links_and_devices_in_an_archive_are_not_followed(tmp_path: Path, featur
     ],
     ids=["cut short", "wrong length", "wrong sum", "tar cut short", "broken header"],
 )
-def test_a_damaged_archive_is_reported_with_what_was_read(
+def test_a_damaged_archive_is_refused_or_salvaged_on_request(
     damage: Callable[[bytes, bytes], bytes], world: World
 ) -> None:
     root = world()
     archive = root / "features.tar.gz"
     blob = archive.read_bytes()
     archive.write_bytes(damage(blob, gzip.decompress(blob)))
-    store, reasons = packed(root)
+    with pytest.raises(ValueError, match=r"features\.tar\.gz.*damaged.*bytes read.*salvage=True"):
+        open_store(root)
+    assert stores(root) == []
+    store, reasons = packed(root, salvage=True)
     assert "damaged or cut short" in reasons["features.tar.gz"]
+    with pytest.warns(UserWarning, match="damaged or cut short"):
+        open_store(root)
     for position, index in enumerate(store.index):
         np.testing.assert_array_equal(store.series[position], measured(index).astype(np.float32))
 
@@ -238,7 +258,7 @@ def test_nothing_readable_is_an_error_and_leaves_nothing(tmp_path: Path) -> None
     root = write_world(tmp_path, {"features/arrays/0_a.h5": b"nonsense"})
     with pytest.raises(ValueError, match="not one series could be read"):
         open_store(root)
-    assert list((root / ".timl").iterdir()) == []
+    assert stores(root) == []
 
 
 def test_stopped_midway_leaves_nothing_and_can_be_repeated(
@@ -250,10 +270,10 @@ def test_stopped_midway_leaves_nothing_and_can_be_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "measure_ndvi", stop)
+        patch.setattr(packing, "_pack_tests", stop)
         with pytest.raises(KeyboardInterrupt):
             open_store(root)
-    assert list((root / ".timl").iterdir()) == []
+    assert stores(root) == []
     assert len(open_store(root).series) == 5
 
 
@@ -263,14 +283,14 @@ def test_a_store_is_used_again_until_the_source_changes(
     root = world()
     first = open_store(root)
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_pack", None)
+        patch.setattr(store_module, "pack", None)
         assert open_store(root).folder == first.folder
     status = (root / "features.tar.gz").stat()
     write_world(root, features | {"features/arrays/7_made.h5": hdf5(array=measured(7))})
     os.utime(root / "features.tar.gz", ns=(status.st_atime_ns, status.st_mtime_ns))
     second = open_store(root)
     assert second.index.tolist() == [0, 1, 2, 3, 4, 7]
-    assert [path.name for path in (root / ".timl").iterdir()] == [second.folder.name]
+    assert stores(root) == [second.folder.name]
     os.utime(root / "features.tar.gz")
     assert open_store(root).folder != second.folder
 
@@ -311,9 +331,9 @@ def test_a_read_only_source_is_packed_into_the_users_cache(
 
 def test_a_given_cache_keeps_data_sets_apart(world: World, tmp_path: Path) -> None:
     a, b = world(name="a"), world({"features/arrays/7_a.h5": hdf5(array=measured(7))}, name="b")
-    stores = [open_store(root, tmp_path / "cache") for root in (a, b, a)]
-    assert [len(store.series) for store in stores] == [5, 6, 5]
-    assert stores[0].folder == stores[2].folder
+    opened = [open_store(root, tmp_path / "cache") for root in (a, b, a)]
+    assert [len(store.series) for store in opened] == [5, 6, 5]
+    assert opened[0].folder == opened[2].folder
     assert not (a / ".timl").exists()
 
 
@@ -332,4 +352,4 @@ def test_two_processes_may_pack_at_once(world: World) -> None:
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert [path.name for path in (root / ".timl").iterdir()] == [open_store(root).folder.name]
+    assert stores(root) == [open_store(root).folder.name]

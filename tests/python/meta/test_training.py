@@ -236,7 +236,7 @@ def test_progress_and_tensorboard(tasks, tmp_path, monkeypatch, capsys):
     losses = [entry[1] for entry in logged if entry[0] == "validation loss"]
     assert losses == pytest.approx(history.validation_loss.mean(axis=1))
     assert logged[-2:] == [("tasks left", history.remaining.sum(), 5), "closed"]
-    assert "6/6" in capsys.readouterr().out
+    assert "6/6" in capsys.readouterr().err
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match=r"pip install 'timl\[tensorboard\]'"):

@@ -1,0 +1,90 @@
+"""The commands on the record: download, pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from timl.cli.application import Quiet, app
+from timl.data.download import PAPER_RECORD
+
+Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files.")]
+
+
+@app.command()
+def download(
+    root: Root,
+    record: Annotated[
+        int, typer.Option(min=1, help="Zenodo's number: 5828893 (the paper's), 7257688, 10251170.")
+    ] = PAPER_RECORD,
+    base_url: Annotated[
+        str | None, typer.Option(help="Address of a mirror; also TIML_ZENODO_URL.")
+    ] = None,
+    attempts: Annotated[int, typer.Option(min=1, help="How often to try each file.")] = 5,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for a byte.")] = 60.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are not the record's.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download CropHarvest's record, or what is missing of it, and pack it."""
+    from timl.data.download import download as download_record
+
+    files = download_record(
+        root,
+        record,
+        base_url=base_url,
+        attempts=attempts,
+        timeout=timeout,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    size = sum(file.stat().st_size for file in files)
+    typer.echo(f"record {record}: {len(files)} files, {size / 1e6:,.0f} MB, verified, in {root}")
+    _pack(root)
+
+
+@app.command()
+def pack(
+    root: Root,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for the store; by default ROOT/.timl.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Even if it is packed.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the store and compare its checksums.")
+    ] = False,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Pack what can be read of a damaged archive.")
+    ] = False,
+) -> None:
+    """Pack a record, archives or unpacked, into the arrays that are mapped into memory."""
+    _pack(root, cache, again=again, verify=verify, salvage=salvage)
+
+
+def _pack(
+    root: Path,
+    cache: Path | None = None,
+    *,
+    again: bool = False,
+    verify: bool = False,
+    salvage: bool = False,
+) -> None:
+    import warnings
+
+    from timl.data.store import open_store, verify_store
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # all that was left out is listed below
+        store = open_store(root, cache, again=again, salvage=salvage)
+    if verify:
+        verify_store(store, root)
+    for file, reason in store.skipped:
+        typer.echo(f"left out: {file}: {reason}", err=True)
+    typer.echo(
+        f"{len(store.series)} series, {len(store.tests)} test files, NDVI {store.ndvi}, "
+        f"{len(store.skipped)} left out{', verified' if verify else ''}; the store is "
+        f"{store.folder}"
+    )
