@@ -71,7 +71,7 @@ instruction-sets: test-wheel
 	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
 
 # --- the documentation's site, in build/site: a warning is an error -------------------------------
-$(VENV)/documentation: $(VENV)/installed
+$(VENV)/documentation: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[docs]"
 	touch $@
 
