@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
 DEMO_OUT ?= results/demo
 
-.PHONY: demo test lint cpp sanitize wheel test-wheel instruction-sets clean
+.PHONY: demo test lint cpp sanitize wheel test-wheel instruction-sets docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/timl demo --out $(DEMO_OUT)
@@ -69,6 +69,15 @@ instruction-sets: test-wheel
 	  echo "instruction set $$isa"; \
 	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q tests/python/nn/test_operators.py || exit 1; \
 	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
+
+# --- the documentation's site, in build/site: a warning is an error -------------------------------
+$(VENV)/documentation: $(VENV)/torch $(SOURCES)
+	$(BIN)/python -m pip install --quiet ".[docs]"
+	touch $@
+
+docs: $(VENV)/documentation
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the site is in build/site: open build/site/index.html"
 
 clean:
 	rm -rf build dist wheelhouse $(VENV)

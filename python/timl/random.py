@@ -116,7 +116,7 @@ def normal(
 ) -> npt.NDArray[np.float32]:
     """Draw standard normal numbers, by Box and Muller's transform of pairs of words.
 
-    Parameters and result as of :func:`uniform`. Computed in float64, rounded once.
+    Parameters and result as of `uniform`. Computed in float64, rounded once.
     """
     count = math.prod(shape)
     words = _words(count + count % 2, seed, task, epoch, step, purpose)
@@ -140,7 +140,7 @@ def dropout_mask(
 ) -> npt.NDArray[np.float32]:
     """Draw a dropout mask: 0 with probability `rate` in [0, 1), else 1 / (1 - rate).
 
-    Other parameters and the result's shape as of :func:`uniform`.
+    Other parameters and the result's shape as of `uniform`.
     """
     if not 0 <= rate < 1:
         raise ValueError(f"rate must be in [0, 1), but is {rate}")
@@ -161,7 +161,7 @@ def permutation(
 ) -> npt.NDArray[np.int64]:
     """Draw a random order of 0 .. n - 1: the stable order of n words.
 
-    Parameters as of :func:`uniform`.
+    Parameters as of `uniform`.
 
     Returns
     -------
@@ -194,7 +194,7 @@ def distinct(
     count
         How many to draw.
     seed, task, epoch, step, purpose
-        As of :func:`uniform`.
+        As of `uniform`.
 
     Returns
     -------

@@ -1,19 +1,74 @@
-"""The code in the documentation runs as it stands."""
+"""The code in the documentation runs as it stands, and its commands have the options they show."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from timl.cli import app
+from typer.testing import CliRunner
 
 DOCUMENTS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+PAGES = sorted(path.relative_to(DOCUMENTS).as_posix() for path in DOCUMENTS.rglob("*.md"))
+NEEDS_THE_RECORD = ["how-to/coming-from-cropharvest.md", "how-to/download-the-record.md"]
+RUN_WHOLE = [
+    page
+    for page in PAGES
+    if page not in NEEDS_THE_RECORD and BLOCK.search((DOCUMENTS / page).read_text("utf-8"))
+]
 
 
-@pytest.mark.parametrize("name", ["pytorch.md"])
-def test_the_blocks_of_a_page_run_one_after_the_other(name: str) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (DOCUMENTS / name).read_text(), re.DOTALL)
+@pytest.mark.parametrize("name", RUN_WHOLE)
+def test_the_blocks_of_a_page_run_one_after_the_other(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall((DOCUMENTS / name).read_text(encoding="utf-8"))
     assert blocks
     variables: dict[str, object] = {}
-    for block in blocks:
-        exec(block, variables)
+    for language, block in blocks:
+        if language == "python":
+            exec(block, variables)
+        else:
+            run(block)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "../README.md"])
+def test_commands_and_python_of_a_page_are_such(page: str) -> None:
+    text = (DOCUMENTS / page).read_text(encoding="utf-8")
+    for block in re.findall(r"^```(?:python|py)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        if ">>>" not in block:
+            compile(block, page, "exec")
+    known: Any = typer.main.get_command(app)
+    for line in re.findall(r"(?:^|`)timl ([a-z0-9]+(?: [^`\n]*)?)", text, re.MULTILINE):
+        name, *arguments = shlex.split(line, comments=True)
+        if name not in known.commands:
+            continue
+        options = {
+            text
+            for option in known.commands[name].params
+            for text in (*option.opts, *option.secondary_opts)
+        }
+        assert {text for text in arguments if text.startswith("--")} <= {*options, "--help"}, line
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_the_files_that_a_page_of_the_checkout_links_to_are_there(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (DOCUMENTS.parent / name).read_text("utf-8"))
+    assert links
+    assert [link for link in links if not (DOCUMENTS.parent / link).exists()] == []
+
+
+def run(block: str) -> None:
+    """Run the lines of a shell block, which must all be commands of timl."""
+    for line in block.replace("\\\n", " ").splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "timl"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output

@@ -1,7 +1,7 @@
 """What users of the cropharvest package know of its class ``CropHarvest``, for one task.
 
 Names, arguments and shapes are theirs; random draws are timl's and differ from theirs.
-docs/coming-from-cropharvest.md compares the two.
+docs/how-to/coming-from-cropharvest.md compares the two.
 """
 
 from __future__ import annotations

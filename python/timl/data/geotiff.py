@@ -41,7 +41,7 @@ STATIC_BANDS = ("elevation", "slope")
 """Bands of an export after those of its steps."""
 
 NDVI_BANDS = {"true": ("B8", "B4"), "record": ("B7", "B3")}
-"""The bands a and b of each NDVI = (a - b) / (a + b): see DESIGN.md on the record's."""
+"""The bands a and b of each NDVI = (a - b) / (a + b): "record" is what CropHarvest's holds."""
 
 Fill = Literal["pixel", "file"]
 

@@ -115,7 +115,7 @@ def meta_losses(
     """Adapt to each task and compute the query losses only, as for validation.
 
     The model is left alone: no gradient is added, no running statistics move. Everything else is
-    as of :func:`meta_gradient`.
+    as of `meta_gradient`.
     """
     with one_thread():
         batch = _prepare(model, episodes, inner_lr, inner_steps, key)

@@ -28,7 +28,7 @@ class Normalization(TypedDict):
 
 
 class Classifier(nn.Module):
-    """Crop classifier of one task (paper, section 4; DESIGN.md, "The network of one task").
+    """Crop classifier of one task (TIML, section 4).
 
     In training mode a pass normalises with its batch's statistics, draws a variational dropout
     mask from PyTorch's generator and moves the running statistics; in evaluation mode it uses the

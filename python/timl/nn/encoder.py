@@ -21,7 +21,7 @@ DrawKey = tuple[int, int, Index]
 
 
 class TaskEncoder(nn.Module):
-    """Task encoder (paper, section 4; DESIGN.md, "Task encoder").
+    """Task encoder (TIML, section 4).
 
     Blocks of a linear layer, GELU, group normalisation and dropout, then one linear layer that
     holds all pairs of FiLM values: gamma_0 = 1 + sigmoid, beta_0 = sigmoid, gamma_l and beta_l =

@@ -15,7 +15,7 @@ def load_pretrained(folder: str | Path) -> TIML | Classifier:
     Raises
     ------
     FileNotFoundError, ValueError
-        As :meth:`timl.TIML.from_pretrained`.
+        As `timl.TIML.from_pretrained`.
     """
     stored = checkpoint.read(folder)
     if stored.kind == "Classifier":

@@ -23,11 +23,11 @@ class TIML(nn.Module):
     Parameters
     ----------
     bands, steps, hidden, layers, dropout
-        Of the classifier, see :class:`timl.nn.Classifier`.
+        Of the classifier, see `timl.nn.Classifier`.
     encoder
         Whether there is a task encoder; without one this is the model of plain MAML.
     info_size, encoder_sizes, channels_per_group, encoder_dropout, noise
-        Of the encoder, see :class:`timl.nn.TaskEncoder`.
+        Of the encoder, see `timl.nn.TaskEncoder`.
 
     Attributes
     ----------

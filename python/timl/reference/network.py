@@ -1,4 +1,4 @@
-"""The network of one task, in plain PyTorch (DESIGN.md, "The network of one task")."""
+"""The network of one task, in plain PyTorch; docs/explanation/meta-step.md has its formulas."""
 
 from __future__ import annotations
 
