@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -16,22 +17,83 @@ namespace py = pybind11;
 
 namespace {
 
-using Words = py::array_t<uint32_t, py::array::c_style>;
+template <class T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
-// counters uint32 [n,4] -> random words uint32 [n,4]
-Words philox4x32(uint32_t key0, uint32_t key1, const Words& counters) {
-  if (counters.ndim() != 2 || counters.shape(1) != 4)
-    throw std::invalid_argument("philox4x32: counters must have shape [n, 4]");
-  const py::ssize_t count = counters.shape(0);
-  Words out({count, py::ssize_t{4}});
-  const uint32_t* from = counters.data();
+// keys uint32 [n,3], the last three words of each counter -> random words uint32 [n, 4 * groups]:
+// group g of row i is Philox of the counter (g, keys[i]).
+py::array_t<uint32_t> philox_words(uint32_t key0, uint32_t key1, const Array<uint32_t>& keys,
+                                   uint32_t groups) {
+  if (keys.ndim() != 2 || keys.shape(1) != 3)
+    throw std::invalid_argument("philox_words: keys must have shape [n, 3]");
+  const py::ssize_t rows = keys.shape(0);
+  py::array_t<uint32_t> out({rows, py::ssize_t{4} * groups});
+  const uint32_t* key = keys.data();
   uint32_t* to = out.mutable_data();
-  {
-    py::gil_scoped_release release;
-    for (py::ssize_t i = 0; i < count; ++i) {
-      for (int word = 0; word < 4; ++word) to[4 * i + word] = from[4 * i + word];
-      timl::philox4x32(key0, key1, to + 4 * i);
+  const py::gil_scoped_release release;
+  for (py::ssize_t row = 0; row < rows; ++row, key += 3)
+    for (uint32_t group = 0; group < groups; ++group, to += 4) {
+      uint32_t counter[4] = {group, key[0], key[1], key[2]};
+      timl::philox4x32(key0, key1, counter);
+      for (int word = 0; word < 4; ++word) to[word] = counter[word];
     }
+  return out;
+}
+
+// The first `count` places of Fisher and Yates's shuffle of 0 .. limit - 1, one row for each limit:
+// place p swaps with p + (words[p] * (limit - p) >> 32). Only the places touched are kept, in a
+// list that is searched: counts are small.
+py::array_t<int64_t> draw_distinct(const Array<int64_t>& limits, const Array<uint32_t>& words) {
+  if (limits.ndim() != 1 || words.ndim() != 2 || words.shape(0) != limits.shape(0))
+    throw std::invalid_argument("draw_distinct: limits must be [rows], words [rows, count]");
+  const py::ssize_t rows = words.shape(0), count = words.shape(1);
+  py::array_t<int64_t> out({rows, count});
+  const int64_t* limit = limits.data();
+  const uint32_t* word = words.data();
+  int64_t* drawn = out.mutable_data();
+  const py::gil_scoped_release release;
+  std::unordered_map<int64_t, int64_t> moved;  // place -> what stands there now, if not itself
+  for (py::ssize_t row = 0; row < rows; ++row, ++limit) {
+    moved.clear();
+    const auto standing = [&](int64_t place) {
+      const auto found = moved.find(place);
+      return found == moved.end() ? place : found->second;
+    };
+    for (py::ssize_t place = 0; place < count; ++place, ++word, ++drawn) {
+      const uint64_t left = static_cast<uint64_t>(*limit - place);
+      const int64_t target = place + static_cast<int64_t>(*word * left >> 32);
+      *drawn = standing(target);
+      moved[target] = standing(place);
+    }
+  }
+  return out;
+}
+
+// (series[positions] - mean) / deviation in double, rounded once: float32 [m, steps, bands].
+// series is mapped from disk.
+py::array_t<float> normalised_series(const py::array_t<float, py::array::c_style>& series,
+                                     const Array<int64_t>& positions, const Array<double>& mean,
+                                     const Array<double>& deviation) {
+  if (series.ndim() != 3 || positions.ndim() != 1 || mean.ndim() != 1 || deviation.ndim() != 1 ||
+      mean.shape(0) != series.shape(2) || deviation.shape(0) != series.shape(2))
+    throw std::invalid_argument(
+        "normalised_series: series must be [n, steps, bands], positions [m], mean and deviation "
+        "[bands]");
+  const py::ssize_t rows = positions.shape(0), steps = series.shape(1), bands = series.shape(2);
+  for (py::ssize_t row = 0; row < rows; ++row)
+    if (positions.data()[row] < 0 || positions.data()[row] >= series.shape(0))
+      throw std::out_of_range("normalised_series: a position is out of range");
+  py::array_t<float> out({rows, steps, bands});
+  const float* all = series.data();
+  const double *m = mean.data(), *d = deviation.data();
+  const int64_t* position = positions.data();
+  float* to = out.mutable_data();
+  const py::gil_scoped_release release;
+  for (py::ssize_t row = 0; row < rows; ++row) {
+    const float* from = all + position[row] * steps * bands;
+    for (py::ssize_t step = 0; step < steps; ++step, from += bands, to += bands)
+      for (py::ssize_t band = 0; band < bands; ++band)
+        to[band] = static_cast<float>((static_cast<double>(from[band]) - m[band]) / d[band]);
   }
   return out;
 }
@@ -50,8 +112,14 @@ std::pair<int64_t, int64_t> buffer_row(int64_t steps, int64_t bands, int64_t hid
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "timl's compiled core: torch operators under torch.ops.timl, Philox for NumPy.";
-  module.def("philox4x32", &philox4x32, py::arg("key0"), py::arg("key1"), py::arg("counters"),
-             "Philox4x32-10 words [n,4] of counters [n,4] (uint32).");
+  module.def("philox_words", &philox_words, py::arg("key0"), py::arg("key1"), py::arg("keys"),
+             py::arg("groups"),
+             "Philox4x32-10 words [n, 4 groups] of counters (group, keys[n,3]).");
+  module.def("draw_distinct", &draw_distinct, py::arg("limits"), py::arg("words"),
+             "Different numbers below each limit [rows, count], from random words [rows, count].");
+  module.def("normalised_series", &normalised_series, py::arg("series"), py::arg("positions"),
+             py::arg("mean"), py::arg("deviation"),
+             "(series[positions] - mean) / deviation, computed in float64: float32.");
   module.def(
       "instruction_set", [] { return timl::isa_in_use(); },
       "Name of the instruction set in use; None if TIML_FORCE_ISA names none usable.");

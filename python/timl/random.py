@@ -62,12 +62,11 @@ def _words(
         _checked("step", step, _MAX_STEP),
     )
     groups = -(-count // 4)
-    counter = np.empty((*tasks.shape, groups, 4), dtype=np.uint32)
-    counter[..., 0] = np.arange(groups, dtype=np.uint32)
-    counter[..., 1] = tasks[..., None]
-    counter[..., 2] = epochs[..., None]
-    counter[..., 3] = (int(Purpose(purpose)) + 256 * steps.astype(np.int64))[..., None]
-    words = _core.philox4x32(seed & 0xFFFFFFFF, seed >> 32, counter.reshape(-1, 4))
+    keys = np.empty((*tasks.shape, 3), dtype=np.uint32)
+    keys[..., 0] = tasks
+    keys[..., 1] = epochs
+    keys[..., 2] = int(Purpose(purpose)) + 256 * steps.astype(np.int64)
+    words = _core.philox_words(seed & 0xFFFFFFFF, seed >> 32, keys.reshape(-1, 3), groups)
     return words.reshape(*tasks.shape, 4 * groups)[..., :count]
 
 
@@ -224,13 +223,5 @@ def distinct(
             f"{list(limits.shape)}"
         )
     limits = np.broadcast_to(limits, shape)
-    places = np.arange(count)
-    left = (limits.reshape(-1, 1) - places).astype(np.uint64)
-    offsets = (words.reshape(-1, count) * left >> np.uint64(32)).astype(np.int64)
-    drawn = np.empty((limits.size, count), dtype=np.int64)
-    for row, targets in enumerate((places + offsets).tolist()):
-        moved: dict[int, int] = {}
-        for place, target in enumerate(targets):
-            drawn[row, place] = moved.get(target, target)
-            moved[target] = moved.get(place, place)
+    drawn = _core.draw_distinct(limits.reshape(-1), words.reshape(-1, count))
     return drawn.reshape(*limits.shape, count)

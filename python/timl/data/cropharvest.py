@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from timl import _core
 from timl.data.benchmarks import (
     SHIPPED_BENCHMARKS,
     Benchmark,
@@ -278,7 +279,12 @@ class CropHarvest(Familiar):
             raise IndexError(
                 f"positions must be in [0, {size}), got {index.min()} to {index.max()}"
             )
-        return self._normalized(self._store.series[index], normalize)
+        stored = self._store.series
+        if not normalize:
+            plain: NDArray[np.float32] = stored[index]
+            return plain
+        series = _core.normalised_series(stored, index.reshape(-1), self.mean, self.std)
+        return series.reshape(*index.shape, *stored.shape[1:])
 
     def tasks(self, regions: str | Path | Sequence[BBox] | None = None, **options: Any) -> TaskSet:
         """Make the tasks to meta-train on: `timl.meta_tasks` of this data set."""
