@@ -12,10 +12,11 @@ from rich.console import Console
 from timl.evaluation import Table1Result
 from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import duration
+from timl.evaluation.rows import DEFAULT_ROWS
 from timl.evaluation.statistics import estimate
 
 SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
-CELLS = 2 * (2 + 1 + 2 + 2 + 2)
+CELLS = 2 * (8 * 2 + 1)
 """Two benchmarks; two runs of every row but logistic regression."""
 
 
@@ -42,20 +43,24 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
 
 def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
-    names = {"cells.jsonl", "maml", "table1.csv", "table1.json", "table1.md", "timl"}
+    names = {"cells.jsonl", "table1.csv", "table1.json", "table1.md", *DEFAULT_ROWS[3:]}
     assert {path.name for path in out.iterdir()} == names
     header, *lines = (out / "table1.csv").read_text().splitlines()
-    assert header == "row,benchmark,run,seed,auc_roc,f1,iou,samples"
+    assert header == (
+        "row,benchmark,run,seed,auc_roc,f1,iou,samples,average_precision,accuracy,brier,"
+        "true_positives,false_positives,true_negatives,false_negatives,meta_seed,size"
+    )
     assert len(lines) == CELLS
-    assert lines[0].startswith("random-forest,world_0,0,0,") and lines[0].endswith(",16")
+    assert lines[0].startswith("random-forest,world_0,0,0,") and lines[0].endswith(",0,all")
     stored = json.loads((out / "table1.json").read_text())
-    assert list(stored["rows"]) == [
-        "random-forest", "logistic-regression", "no-pre-training", "maml", "timl"
-    ]  # fmt: skip
+    assert tuple(stored["rows"]) == DEFAULT_ROWS
     forest = stored["rows"]["random-forest"]["scores"]
     assert forest["world_0"]["auc_roc"]["mean"] > 0.9 and forest["mean"]["f1"]["runs"] == 2
     provenance = stored["provenance"]
-    assert provenance["settings"] == {"epochs": 2, "steps": 3, "seed": 0, "runs": 2}
+    assert provenance["settings"] == {
+        "epochs": 2, "steps": 3, "seed": 0, "as_published_code": False, "runs": 2,
+        "meta_seeds": 1, "sample_sizes": [None], "zero_shot": False,
+    }  # fmt: skip
     assert provenance["data"]["checksum"] == data.checksum
     assert {"timl", "torch", "numpy", "scikit-learn"} <= set(provenance["versions"])
     # the benchmarks' regions have but the one task, which is withheld
@@ -72,7 +77,7 @@ def test_a_finished_table_is_not_computed_again(
     for path, time in before.items():
         assert path.name.startswith("table1") or path.stat().st_mtime_ns == time
     timl.table1(data, out, **{**SMALL, "runs": 3})
-    assert len(computed) == 2 * 4 and {cell.run for cell in computed} == {2}
+    assert len(computed) == 2 * 8 and {cell.run for cell in computed} == {2}
 
 
 def test_an_interrupted_table_goes_on_to_the_same_bytes(
@@ -81,7 +86,7 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
     add, added = CellStore.add, []
 
     def interrupt(store: CellStore, cell: Cell) -> None:
-        if len(added) == 11:  # within the runs after the first meta-training
+        if len(added) == 15:  # within the runs after the first meta-training
             raise KeyboardInterrupt
         added.append(cell)
         add(store, cell)
@@ -156,7 +161,7 @@ def test_how_it_is_shown(data: timl.CropHarvest, out: Path) -> None:
         console.print(result)
     printed = capture.get()
     assert max(len(line) for line in printed.splitlines()) <= 80
-    for text in ("AUC ROC", "F1", "world_0", "world_1", "mean", "No pre-training", "TIML"):
+    for text in ("AUC ROC", "F1", "world", "mean", "No pre-training", "TIML"):
         assert text in printed
     assert f"{result.estimate('maml', 'world_1', 'auc_roc')}" in printed
     assert "<td>MAML</td>" in result._repr_html_()
@@ -164,7 +169,7 @@ def test_how_it_is_shown(data: timl.CropHarvest, out: Path) -> None:
     best = max(result.titles, key=lambda row: result.estimate(row, "mean", "f1").mean)
     text = str(result.estimate(best, "mean", "f1"))
     assert f"{text}*" in printed and f"**{text}**\\*" in str(result)
-    assert len(result.table()) == 5 * 3 * 3
+    assert len(result.table()) == 9 * 3 * 6
 
 
 def test_mean_and_standard_error() -> None:
