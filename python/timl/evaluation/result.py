@@ -13,7 +13,7 @@ import numpy as np
 
 from timl.evaluation.cells import Cell
 from timl.evaluation.scores import Scores
-from timl.evaluation.statistics import Estimate, PairedTest, estimate, estimate_groups, paired_tests
+from timl.evaluation.statistics import Estimate, PairedTest, estimate_groups, paired_tests
 from timl.files import atomic_write
 
 if TYPE_CHECKING:
@@ -72,10 +72,7 @@ class Table1Result:
         metric : str
             One of `METRICS`.
         """
-        groups: dict[int, list[float]] = {}
-        for (meta_seed, _), value in self._runs(row, benchmark, metric).items():
-            groups.setdefault(meta_seed, []).append(value)
-        return estimate_groups(list(groups.values()))
+        return _estimate(self._runs(row, benchmark, metric))
 
     def _runs(
         self, row: str, benchmark: str, metric: str, size: int | None = None
@@ -119,7 +116,7 @@ class Table1Result:
                         runs = self._runs(row, benchmark, metric, size)
                         if not runs:
                             break
-                        found = estimate(list(runs.values()))
+                        found = _estimate(runs)
                         line[metric] = found.mean
                         line[f"{metric}_standard_error"] = found.standard_error
                     else:
@@ -303,6 +300,14 @@ class Table1Result:
             file.write("\n")
         with atomic_write(folder / "table1.md", "w") as file:
             file.write(self.to_markdown())
+
+
+def _estimate(runs: dict[tuple[int, int], float]) -> Estimate:
+    """Estimate from the scores of `Table1Result._runs`."""
+    groups: dict[int, list[float]] = {}
+    for (meta_seed, _), value in runs.items():
+        groups.setdefault(meta_seed, []).append(value)
+    return estimate_groups(list(groups.values()))
 
 
 def duration(seconds: float) -> str:
