@@ -182,7 +182,7 @@ class Table1Result:
         values = ", ".join(f"{title} {test.p_corrected:.2g}" for title, test in found)
         return (
             f"Against {self.titles[best]}, the best mean {METRICS[metric]}, over {pairs} runs "
-            f"(p of Wilcoxon's signed ranks, Holm's correction over all pairs of rows): {values}."
+            f"(p of Wilcoxon's signed ranks, Holm's correction over all pairs of rows): {values}. "
         )
 
     def _caption(self) -> str:
@@ -195,7 +195,7 @@ class Table1Result:
             f"randomness); F1 at probability 0.5; * best and ° second best of the column. "
             f"Meta-training "
             f"{settings['epochs']} epochs, fine-tuning {settings['steps']} steps, seed "
-            f"{settings['seed']}. {self._against_the_best()} Time: {times}."
+            f"{settings['seed']}. {self._against_the_best()}Time: {times}."
         )
 
     def to_markdown(self) -> str:

@@ -20,6 +20,9 @@ _CHUNK = 4096
 def pooled_crops(tasks: TaskSet) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Pool the samples of all tasks as one problem, crop versus non-crop.
 
+    The training samples of the data set's benchmarks are left out: a task of another label in a
+    benchmark's region holds them too, and pooled they would give away the benchmark's labels.
+
     Returns
     -------
     x : ndarray of float32, shape [n, T, F]
@@ -28,6 +31,8 @@ def pooled_crops(tasks: TaskSet) -> tuple[NDArray[np.float32], NDArray[np.int8]]
         1 for crops, 0 for others.
     """
     positions = np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
+    for benchmark in tasks.data.benchmarks:
+        positions = np.setdiff1d(positions, [*benchmark.positives, *benchmark.negatives])
     labels = tasks.data.labels
     crops = labels.loc[labels["is_crop"] == 1, "position"].to_numpy()
     return tasks.data.series(positions), np.isin(positions, crops).astype(np.int8)

@@ -19,6 +19,7 @@ from timl.evaluation.rows import (
     read_row,
     row_names,
 )
+from timl.meta.pretraining import pooled_crops
 from timl.nn import Classifier
 
 SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
@@ -149,3 +150,13 @@ def test_cells_of_an_earlier_version_are_computed_again(
     (tmp_path / "cells.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in cells))
     store = CellStore(tmp_path / "cells.jsonl")
     assert store.get(cells[0]["configuration"], cells[0]["seed"]) is None
+
+
+def test_the_pool_holds_no_sample_of_a_benchmark(data: timl.CropHarvest) -> None:
+    every = timl.meta_tasks(data, withhold=False)
+    x, y = pooled_crops(every)
+    assert len(every) == 4 and x.shape == (80, 12, 18)  # of four regions two have a benchmark
+    kept = np.concatenate([*every.positives[2:], *every.negatives[2:]])
+    np.testing.assert_array_equal(x, data.series(np.sort(kept)))
+    crops = np.isin(np.sort(kept), np.concatenate(every.positives[2:]))
+    np.testing.assert_array_equal(y, crops)

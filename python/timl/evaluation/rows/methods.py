@@ -194,6 +194,11 @@ class CropPreTrainingRow(_TrainedRow):
     patience: int = 10
     """Epochs without a better validation loss before pre-training ends."""
 
+    def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
+        """Return the row, the settings, the tasks and what is withheld from the pool."""
+        assert tasks is not None
+        return {**super().configuration(settings, tasks), "withheld": _withheld(tasks)}
+
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
@@ -206,6 +211,7 @@ class CropPreTrainingRow(_TrainedRow):
             "epochs": settings.epochs,
             "seed": settings.seed,
             "data": checksum(tasks),
+            "withheld": _withheld(tasks),
         }
         record = folder / _PRE_TRAINING
         stored = json.loads(record.read_text("utf-8")) if record.is_file() else None
@@ -294,6 +300,11 @@ class MetaTrainedRow(_TrainedRow):
 
         seconds = float(np.nansum(history.seconds))
         return Prepared(adapt, seconds, lambda b: finetune(model, b, steps=0))
+
+
+def _withheld(tasks: TaskSet) -> list[dict[str, Any]]:
+    """Return the benchmarks' tasks, whose samples `pooled_crops` leaves out, as JSON takes."""
+    return [dataclasses.asdict(benchmark.task) for benchmark in tasks.data.benchmarks]
 
 
 METHODS: dict[str, type[Row]] = {
