@@ -1,5 +1,9 @@
 """Task-informed meta-learning (TIML) for few-shot crop mapping."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 # torch first: the compiled core finds PyTorch's libraries among those already loaded.
 import torch  # noqa: F401
 
@@ -8,11 +12,15 @@ from timl.evaluation import evaluate, table1
 from timl.meta import finetune, meta_gradient, meta_train
 from timl.nn import TIML
 
+if TYPE_CHECKING:
+    from timl.estimator import CropClassifier
+
 __version__ = "0.1.0"
 
 __all__ = [
     "TIML",
     "BBox",
+    "CropClassifier",
     "CropHarvest",
     "Episodes",
     "Task",
@@ -24,3 +32,12 @@ __all__ = [
     "meta_train",
     "table1",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the estimator where it is used: scikit-learn is heavy."""
+    if name == "CropClassifier":
+        from timl.estimator import CropClassifier
+
+        return CropClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ Model = Annotated[
     typer.Option(help="Folder of a model, or of the authors' pair of state dicts."),
 ]
 Benchmark = Annotated[str, typer.Option(help="Name of an evaluation task of the data.")]
+_QUICK_EPOCHS, _QUICK_RUNS = 40, 5
 FineTuningSteps = Annotated[int, typer.Option(min=0, help="Steps of fine-tuning.")]
 
 
@@ -114,16 +115,47 @@ def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = 
 
 @app.command()
 def table1(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for the table and all that it needs.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 1000,
-    runs: Annotated[int, typer.Option(min=1, help="Runs of every cell.")] = 10,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder in the layout of CropHarvest's record."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and all that it needs.")] = Path(
+        "results/table1"
+    ),
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of meta-training; by default 1000.")
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help="Runs of every cell; by default 10.")
+    ] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Some rows, with commas between them; by default all.")
+        str | None,
+        typer.Option(
+            help="Names of rows or paths of their TOML files, with commas between them; by "
+            "default the paper's."
+        ),
     ] = None,
     steps: FineTuningSteps = 250,
     regions: Regions = None,
     seed: Seed = 0,
+    meta_seeds: Annotated[int, typer.Option(min=1, help="Repetitions of meta-training.")] = 1,
+    sample_sizes: Annotated[
+        str | None,
+        typer.Option(help="Also adapt to so many labels: even numbers, with commas between them."),
+    ] = None,
+    zero_shot: Annotated[
+        bool, typer.Option("--zero-shot", help="Also score models before they are adapted.")
+    ] = False,
+    as_published_code: Annotated[
+        bool, typer.Option("--as-published-code", help="Follow the authors' code, not their text.")
+    ] = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="40 epochs and 5 runs, unless given; without --data on a simulated world.",
+        ),
+    ] = False,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
@@ -131,19 +163,35 @@ def table1(
     from rich.console import Console
 
     use_threads(threads)
+    if data is None:
+        if not quick:
+            raise ValueError("--data is missing: give a folder, or --quick for a simulated world")
+        data = out / "world"
+        timl.data.simulate(data, seed=seed)
+    sizes = [] if sample_sizes is None else [_size(text) for text in sample_sizes.split(",")]
     result = timl.table1(
         timl.CropHarvest(data),
         out,
-        epochs,
+        epochs if epochs is not None else (_QUICK_EPOCHS if quick else 1000),
         rows=None if rows is None else rows.split(","),
-        runs=runs,
+        runs=runs if runs is not None else (_QUICK_RUNS if quick else 10),
         steps=steps,
         seed=seed,
+        meta_seeds=meta_seeds,
+        sample_sizes=[*sizes, None],
+        zero_shot=zero_shot,
+        as_published_code=as_published_code,
         regions=regions,
         progress=not quiet,
     )
     Console().print(result)
     typer.echo(f"written to {out}: table1.csv, table1.json, table1.md")
+
+
+def _size(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise ValueError(f"--sample-sizes holds {text!r}: give even numbers")
+    return int(text)
 
 
 def _line(scores: timl.evaluation.Scores) -> str:

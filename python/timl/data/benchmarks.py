@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from dataclasses import dataclass
@@ -194,6 +195,37 @@ class BenchmarkTask:
             If the data set has no readable test file of this task.
         """
         return self.data.test_instance(str(self.task.test_identifier), self.task.normalize)
+
+    def subset(self, size: int, seed: int) -> BenchmarkTask:
+        """Draw a benchmark with fewer labels, half of them positive.
+
+        The draws of one seed are nested: those of a greater size hold those of a smaller.
+
+        Parameters
+        ----------
+        size : int
+            How many labels, even and at least 2.
+        seed : int
+            Of the draw.
+
+        Raises
+        ------
+        ValueError
+            If the size is odd or out of range, or there are too few positives or negatives.
+        """
+        sizes = [len(self.positives), len(self.negatives)]
+        if not 2 <= size <= 2 * min(sizes) or size % 2:
+            raise ValueError(
+                f"size is {size}; benchmark {self.name!r} has {sizes[0]} positives and {sizes[1]} "
+                f"negatives: give an even number from 2 to {2 * min(sizes)}"
+            )
+        part = copy.copy(self)
+        purpose = random.Purpose.INITIALISATION
+        part.positives, part.negatives = (
+            pool[random.distinct([len(pool)], size // 2, seed=seed, task=task, purpose=purpose)[0]]
+            for task, pool in enumerate((self.positives, self.negatives))
+        )
+        return part
 
     def train_arrays(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """Give all training samples, positives first.

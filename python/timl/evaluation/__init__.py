@@ -2,7 +2,17 @@
 
 from timl.evaluation.prediction import probabilities
 from timl.evaluation.result import Table1Result
+from timl.evaluation.rows import Row, find_rows, read_row
 from timl.evaluation.scores import Scores, evaluate
 from timl.evaluation.table1 import table1
 
-__all__ = ["Scores", "Table1Result", "evaluate", "probabilities", "table1"]
+__all__ = [
+    "Row",
+    "Scores",
+    "Table1Result",
+    "evaluate",
+    "find_rows",
+    "probabilities",
+    "read_row",
+    "table1",
+]

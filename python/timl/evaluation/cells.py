@@ -10,6 +10,8 @@ from pathlib import Path
 from timl.evaluation.scores import Scores
 from timl.files import atomic_write
 
+_EARLIER_SCORES = {"auc_roc", "f1", "iou", "samples"}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -27,12 +29,17 @@ class Cell:
     """For adapting and scoring."""
     training_seconds: float
     """For the meta-training that the row's cells share."""
+    meta_seed: int = 0
+    """Which repetition of the meta-training, from 0."""
+    size: int | None = None
+    """Labels that the row was adapted to, half of them positive; None: all, 0: zero-shot."""
 
 
 class CellStore:
     """The finished cells in a file of JSON lines, which is whole after every cell.
 
-    Cells of other configurations stay in it.
+    Cells of other configurations stay in it. Cells of an earlier version, which had fewer scores,
+    are not read: they are computed again.
 
     Parameters
     ----------
@@ -52,6 +59,8 @@ class CellStore:
         for number, line in enumerate(lines, start=1):
             try:
                 stored = json.loads(line)
+                if set(stored["scores"]) == _EARLIER_SCORES:
+                    continue
                 cell = Cell(**{**stored, "scores": Scores(**stored["scores"])})
             except (ValueError, TypeError, KeyError) as error:
                 raise ValueError(

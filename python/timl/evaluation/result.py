@@ -13,20 +13,30 @@ import numpy as np
 
 from timl.evaluation.cells import Cell
 from timl.evaluation.scores import Scores
-from timl.evaluation.statistics import Estimate, estimate
+from timl.evaluation.statistics import Estimate, PairedTest, estimate_groups, paired_tests
 from timl.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console, ConsoleOptions, RenderResult
 
-METRICS = {"auc_roc": "AUC ROC", "f1": "F1", "iou": "IoU"}
+METRICS = {
+    "auc_roc": "AUC ROC",
+    "f1": "F1",
+    "iou": "IoU",
+    "average_precision": "average precision",
+    "accuracy": "accuracy",
+    "brier": "Brier score",
+}
 """The scores that are averaged, and their titles."""
 
 MEAN = "mean"
 """The column of the mean over the benchmarks."""
 
 _SHOWN = ("auc_roc", "f1")
+
+_MARKS = ("", "*", "°")
+"""Of a column's cells by rank: 1 the best, 2 the second best, 0 any other."""
 
 _CELL_WIDTH = len(".812 ± .034*")
 
@@ -42,7 +52,7 @@ class Table1Result:
     benchmarks : tuple of str
         The columns.
     cells : tuple of Cell
-        In the order of rows, benchmarks and runs.
+        In the order of rows, repetitions of the meta-training, benchmarks, sample sizes and runs.
     provenance : dict
         What the numbers come from: settings, seeds, versions, data, time.
     """
@@ -53,25 +63,71 @@ class Table1Result:
     provenance: dict[str, Any]
 
     def estimate(self, row: str, benchmark: str, metric: str) -> Estimate:
-        """Average one score over the runs of a row.
+        """Average one score over the runs of a row that is adapted to all labels.
 
         Parameters
         ----------
         row, benchmark : str
             Their names; the benchmark "mean" stands for each run's mean over all benchmarks.
         metric : str
-            "auc_roc", "f1" or "iou".
+            One of `METRICS`.
         """
-        runs: dict[int, list[float]] = {}
+        return _estimate(self._runs(row, benchmark, metric))
+
+    def _runs(
+        self, row: str, benchmark: str, metric: str, size: int | None = None
+    ) -> dict[tuple[int, int], float]:
+        """Return a row's score in each run, by (repetition of the meta-training, run)."""
+        runs: dict[tuple[int, int], list[float]] = {}
         for cell in self.cells:
-            if cell.row == row and benchmark in (cell.benchmark, MEAN):
-                runs.setdefault(cell.run, []).append(getattr(cell.scores, metric))
-        return estimate([float(np.mean(values)) for values in runs.values()])
+            if cell.row == row and cell.size == size and benchmark in (cell.benchmark, MEAN):
+                score = getattr(cell.scores, metric)
+                runs.setdefault((cell.meta_seed, cell.run), []).append(score)
+        return {run: float(np.mean(values)) for run, values in runs.items()}
+
+    def tests(self, benchmark: str, metric: str) -> list[PairedTest]:
+        """Test every pair of rows over the runs, by Wilcoxon's signed ranks and Holm's method.
+
+        Parameters
+        ----------
+        benchmark, metric : str
+            As of `estimate`.
+        """
+        return paired_tests({row: self._runs(row, benchmark, metric) for row in self.titles})
+
+    def curves(self) -> pd.DataFrame:
+        """Show the scores by the number of labels.
+
+        Returns
+        -------
+        DataFrame
+            Columns row, benchmark, size (0: zero-shot, <NA>: all labels), and for each metric its
+            mean and, under the metric's name with "_standard_error", the error of it.
+        """
+        import pandas as pd
+
+        sizes = list(dict.fromkeys(cell.size for cell in self.cells))
+        lines = []
+        for row in self.titles:
+            for benchmark in self.benchmarks:
+                for size in sizes:
+                    line: dict[str, Any] = {"row": row, "benchmark": benchmark, "size": size}
+                    for metric in METRICS:
+                        runs = self._runs(row, benchmark, metric, size)
+                        if not runs:
+                            break
+                        found = _estimate(runs)
+                        line[metric] = found.mean
+                        line[f"{metric}_standard_error"] = found.standard_error
+                    else:
+                        lines.append(line)
+        return pd.DataFrame(lines).astype({"size": "Int64"})
 
     def seconds(self, row: str) -> float:
         """Return what a row took, meta-training included, whenever it was computed."""
         cells = [cell for cell in self.cells if cell.row == row]
-        return sum(cell.seconds for cell in cells) + max(cell.training_seconds for cell in cells)
+        trained = {cell.meta_seed: cell.training_seconds for cell in cells}
+        return sum(cell.seconds for cell in cells) + sum(trained.values())
 
     def table(self) -> pd.DataFrame:
         """Show every estimate.
@@ -79,7 +135,7 @@ class Table1Result:
         Returns
         -------
         DataFrame
-            Columns row, benchmark, metric, mean, standard_error, runs.
+            Columns row, benchmark, metric, and the fields of `Estimate`.
         """
         import pandas as pd
 
@@ -93,16 +149,41 @@ class Table1Result:
             ]
         )
 
-    def _grid(self, metric: str) -> tuple[list[str], list[list[tuple[str, bool]]]]:
-        """Return the header, and of each row the texts with whether they are a column's best."""
+    def _grid(self, metric: str) -> tuple[list[str], list[list[tuple[str, int]]]]:
+        """Return the header, and of each row the texts with their rank in `_MARKS`."""
         columns = (*self.benchmarks, MEAN)
         estimates = [[self.estimate(row, c, metric) for c in columns] for row in self.titles]
-        best = [max(row[i].mean for row in estimates) for i in range(len(columns))]
+        # ranks of the different means of a column, the greatest first
+        tops = [sorted({row[i].mean for row in estimates})[:-3:-1] for i in range(len(columns))]
         body = [
-            [(title, False), *((str(e), e.mean == top) for e, top in zip(row, best, strict=True))]
+            [
+                (title, 0),
+                *(
+                    (str(e), top.index(e.mean) + 1 if e.mean in top else 0)
+                    for e, top in zip(row, tops, strict=True)
+                ),
+            ]
             for title, row in zip(self.titles.values(), estimates, strict=True)
         ]
         return [METRICS[metric], *columns], body
+
+    def _against_the_best(self) -> str:
+        """Say how each row's mean AUC ROC stands to the best one's, or nothing without runs."""
+        metric = _SHOWN[0]
+        best = max(self.titles, key=lambda row: self.estimate(row, MEAN, metric).mean)
+        found = [
+            (self.titles[test.other if test.row == best else test.row], test)
+            for test in self.tests(MEAN, metric)
+            if best in (test.row, test.other)
+        ]
+        pairs = max((test.pairs for _, test in found), default=0)
+        if pairs < 2:
+            return ""
+        values = ", ".join(f"{title} {test.p_corrected:.2g}" for title, test in found)
+        return (
+            f"Against {self.titles[best]}, the best mean {METRICS[metric]}, over {pairs} runs "
+            f"(p of Wilcoxon's signed ranks, Holm's correction over all pairs of rows): {values}. "
+        )
 
     def _caption(self) -> str:
         settings = self.provenance["settings"]
@@ -111,9 +192,10 @@ class Table1Result:
         )
         return (
             f"Mean ± standard error of {settings['runs']} runs (a row without ± has no "
-            f"randomness); F1 at probability 0.5; * best of the column. Meta-training "
+            f"randomness); F1 at probability 0.5; * best and ° second best of the column. "
+            f"Meta-training "
             f"{settings['epochs']} epochs, fine-tuning {settings['steps']} steps, seed "
-            f"{settings['seed']}. Time: {times}."
+            f"{settings['seed']}. {self._against_the_best()}Time: {times}."
         )
 
     def to_markdown(self) -> str:
@@ -123,7 +205,7 @@ class Table1Result:
             header, body = self._grid(metric)
             lines += [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
             for row in body:
-                texts = [f"**{text}**\\*" if best else text for text, best in row]
+                texts = [("{}", "**{}**\\*", "{}°")[rank].format(text) for text, rank in row]
                 lines.append(f"| {' | '.join(texts)} |")
             lines.append("")
         return "\n".join([*lines, self._caption().replace("*", "\\*"), ""])
@@ -146,9 +228,9 @@ class Table1Result:
                 "<tr>"
                 + "".join(
                     f"<td><b>{html.escape(text)}*</b></td>"
-                    if best
-                    else f"<td>{html.escape(text)}</td>"
-                    for text, best in row
+                    if rank == 1
+                    else f"<td>{html.escape(text)}{_MARKS[rank]}</td>"
+                    for text, rank in row
                 )
                 + "</tr>"
                 for row in body
@@ -172,8 +254,8 @@ class Table1Result:
             for row in body:
                 table.add_row(
                     *(
-                        Text(f"{text}*" if best else text, style="bold" if best else "")
-                        for text, best in row
+                        Text(f"{text}{_MARKS[rank]}", style="bold" if rank == 1 else "")
+                        for text, rank in row
                     )
                 )
             yield table
@@ -185,10 +267,12 @@ class Table1Result:
         scores = [field.name for field in fields(Scores)]
         with atomic_write(folder / "table1.csv", "w") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["row", "benchmark", "run", "seed", *scores])
+            writer.writerow(["row", "benchmark", "run", "seed", *scores, "meta_seed", "size"])
             for cell in self.cells:
                 values = [getattr(cell.scores, name) for name in scores]
-                writer.writerow([cell.row, cell.benchmark, cell.run, cell.seed, *values])
+                size = "all" if cell.size is None else cell.size
+                run = [cell.row, cell.benchmark, cell.run, cell.seed]
+                writer.writerow([*run, *values, cell.meta_seed, size])
         summary = {
             row: {
                 "title": title,
@@ -202,11 +286,28 @@ class Table1Result:
             }
             for row, title in self.titles.items()
         }
+        tests = {
+            column: {
+                metric: [asdict(test) for test in self.tests(column, metric)] for metric in METRICS
+            }
+            for column in (*self.benchmarks, MEAN)
+        }
+        document = {"rows": summary, "tests": tests, "provenance": self.provenance}
+        if any(cell.size is not None for cell in self.cells):
+            document["sample_sizes"] = json.loads(self.curves().to_json(orient="records"))
         with atomic_write(folder / "table1.json", "w") as file:
-            json.dump({"rows": summary, "provenance": self.provenance}, file, indent=2)
+            json.dump(document, file, indent=2)
             file.write("\n")
         with atomic_write(folder / "table1.md", "w") as file:
             file.write(self.to_markdown())
+
+
+def _estimate(runs: dict[tuple[int, int], float]) -> Estimate:
+    """Estimate from the scores of `Table1Result._runs`."""
+    groups: dict[int, list[float]] = {}
+    for (meta_seed, _), value in runs.items():
+        groups.setdefault(meta_seed, []).append(value)
+    return estimate_groups(list(groups.values()))
 
 
 def duration(seconds: float) -> str:

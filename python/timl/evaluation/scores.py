@@ -1,4 +1,4 @@
-"""Scores of predictions on a test set: AUC ROC, F1 and IoU."""
+"""Scores of predictions on a test set, from the order, the values and the decisions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one test set; F1 and IoU count a probability above 0.5 as positive.
+    """Scores of one test set; where decisions count, a probability above 0.5 is positive.
 
     Parameters
     ----------
@@ -34,12 +34,28 @@ class Scores:
         Intersection over union of predicted and true positives, as in CropHarvest's benchmark.
     samples : int
         Labelled samples that were scored.
+    average_precision : float
+        Precision at each positive in the order of the predictions, averaged: the area under the
+        curve of precision and recall as a step function.
+    accuracy : float
+        Share of right decisions.
+    brier : float
+        Brier score, the mean squared difference of probability and label; less is better.
+    true_positives, false_positives, true_negatives, false_negatives : int
+        The confusion matrix.
     """
 
     auc_roc: float
     f1: float
     iou: float
     samples: int
+    average_precision: float
+    accuracy: float
+    brier: float
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
 
     def _repr_html_(self) -> str:
         import pandas as pd
@@ -137,12 +153,29 @@ def _predictions(predictor: Classifier | ArrayLike, test: TestInstance) -> NDArr
 
 
 def _scores(y: NDArray[np.int8], probability: NDArray[np.float64]) -> Scores:
-    from sklearn.metrics import f1_score, jaccard_score, roc_auc_score
+    from sklearn.metrics import (
+        average_precision_score,
+        brier_score_loss,
+        confusion_matrix,
+        f1_score,
+        jaccard_score,
+        roc_auc_score,
+    )
 
     predicted = (probability > _THRESHOLD).astype(np.int8)
+    (true_negatives, false_positives), (false_negatives, true_positives) = confusion_matrix(
+        y, predicted
+    ).tolist()
     return Scores(
         auc_roc=float(roc_auc_score(y, probability)),
         f1=float(f1_score(y, predicted)),
         iou=float(jaccard_score(y, predicted)),
         samples=len(y),
+        average_precision=float(average_precision_score(y, probability)),
+        accuracy=(true_positives + true_negatives) / len(y),
+        brier=float(brier_score_loss(y, probability)),
+        true_positives=true_positives,
+        false_positives=false_positives,
+        true_negatives=true_negatives,
+        false_negatives=false_negatives,
     )

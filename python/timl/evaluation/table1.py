@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from timl.data import BBox, BenchmarkTask, CropHarvest, TaskSet, meta_tasks
 from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import Table1Result
-from timl.evaluation.rows import Adapt, Row, Settings, find_rows
+from timl.evaluation.rows import Prepared, Row, Settings, find_rows
 from timl.evaluation.scores import evaluate
 from timl.meta.configuration import versions
 
@@ -27,20 +27,24 @@ def table1(
     out: str | Path = "results",
     epochs: int = 1000,
     *,
-    rows: list[str] | None = None,
+    rows: Sequence[str | Path | Row] | None = None,
     runs: int = 10,
     steps: int = 250,
     seed: int = 0,
+    meta_seeds: int = 1,
+    sample_sizes: Sequence[int | None] = (None,),
+    zero_shot: bool = False,
+    as_published_code: bool = False,
     regions: str | Path | Sequence[BBox] | None = None,
     progress: bool = True,
 ) -> Table1Result:
     """Train, fine-tune and score every row on every benchmark (TIML, section 5 and table 1).
 
-    MAML and TIML are meta-trained once, on the tasks of `meta_tasks` without the benchmarks';
-    then every row is adapted to every benchmark in each of the runs and scored on its test set.
-    Finished cells, and meta-training as far as it got, are kept in `out`: the same call goes on
-    where it was stopped, and computes again only what depends on something that has changed.
-    The same seed gives the same table.
+    MAML, TIML and its ablations are meta-trained once, on the tasks of `meta_tasks` without the
+    benchmarks'; then every row is adapted to every benchmark in each of the runs and scored on
+    its test set. Finished cells, and meta-training as far as it got, are kept in `out`: the same
+    call goes on where it was stopped, and computes again only what depends on something that has
+    changed. The same seed gives the same table.
 
     Parameters
     ----------
@@ -51,15 +55,28 @@ def table1(
         meta-training.
     epochs : int
         Epochs of meta-training.
-    rows : list of str, optional
-        Some of "random-forest", "logistic-regression", "no-pre-training", "maml" and "timl"; by
-        default all.
+    rows : list, optional
+        Names of the package's rows (see `timl.evaluation.rows.row_names`), paths of TOML files
+        (see `timl.evaluation.rows.read_row`), or `Row` objects of your own; by default the
+        paper's rows and logistic regression.
     runs : int
         Runs, 1 to 1000. Rows without randomness have one.
     steps : int
         Steps of fine-tuning.
     seed : int
         Of the meta-training, 0 or more; run r is seeded with ``1000 * seed + r``.
+    meta_seeds : int
+        Repetitions of the meta-training, with seed, seed + 1 and so on; each has its runs. The
+        standard error is then that over the repetitions, and both sources of variance are told.
+    sample_sizes : sequence of int or None
+        Numbers of labels to adapt to, drawn anew in every run, half of them positive; None: all,
+        which the table shows. Sizes that a benchmark does not have are left out of its curve.
+    zero_shot : bool
+        Also score the rows that are trained on the tasks before they are adapted.
+    as_published_code : bool
+        Follow the authors' published code where it differs from the paper: Togo stays among the
+        training tasks and negatives are balanced by cutting, both as of `meta_tasks`; the first
+        meta-batch of an epoch holds one task. (Its split of the tasks is unseeded: ours is not.)
     regions
         As of `meta_tasks`.
     progress : bool
@@ -80,25 +97,50 @@ def table1(
         raise ValueError(f"runs is {runs}: give 1 to {_RUNS_PER_SEED}")
     if not data.benchmarks:
         raise ValueError(f"{data!r} has no benchmarks: give CropHarvest a benchmark file")
+    if not 1 <= meta_seeds <= _RUNS_PER_SEED:
+        raise ValueError(f"meta_seeds is {meta_seeds}: give 1 to {_RUNS_PER_SEED}")
+    sizes = sorted({size for size in sample_sizes if size is not None})
+    if None not in sample_sizes or any(size < 2 or size % 2 for size in sizes):
+        raise ValueError(
+            f"sample_sizes is {list(sample_sizes)}: give even numbers of at least 2, and None"
+        )
     chosen = find_rows(rows)
-    settings = Settings(epochs=epochs, steps=steps, seed=seed)
-    meta_trained = any(row.meta_trained for row in chosen)
-    tasks = meta_tasks(data, regions) if meta_trained else None
+    all_settings = [
+        Settings(epochs, steps, seed + repetition, as_published_code)
+        for repetition in range(meta_seeds)
+    ]
+    protocol = {
+        "runs": runs,
+        "meta_seeds": meta_seeds,
+        "sample_sizes": [*sizes, None],
+        "zero_shot": zero_shot,
+    }
+    tasks = None
+    if any(row.meta_trained for row in chosen):
+        tasks = meta_tasks(data, regions)
+        if as_published_code:
+            tasks = meta_tasks(data, regions, withhold="as_published", balance_negative_crops="cut")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     store = CellStore(folder / "cells.jsonl")
-    provenance = _provenance(data, settings, runs, tasks)
+    provenance = _provenance(data, all_settings[0], protocol, tasks)
 
     start = time.perf_counter()
     cells: list[Cell] = []
+    wanted: list[int | None] = [*([0] if zero_shot else []), *sizes, None]
     for row in chosen:
-        plans = _plans(row, data, settings, tasks, runs)
-        missing = [plan for plan in plans if store.get(*plan.key) is None]
-        if missing:
-            adapt, training_seconds = row.prepare(settings, tasks, folder, progress)
-            for plan in _bar(missing, row.title, progress):
-                store.add(_compute(plan, adapt, training_seconds))
-        cells += [cell for plan in plans if (cell := store.get(*plan.key)) is not None]
+        for repetition, settings in enumerate(
+            all_settings if row.meta_trained else all_settings[:1]
+        ):
+            plans = _plans(row, data, settings, repetition, tasks, runs, wanted)
+            missing = [plan for plan in plans if store.get(*plan.key) is None]
+            if missing:
+                own = folder / (f"{row.name}-{repetition}" if repetition else row.name)
+                prepared = row.prepare(settings, tasks, own, progress)
+                for plan in _bar(missing, row.title, progress):
+                    store.add(_compute(plan, prepared))
+            kept = [(plan, store.get(*plan.key)) for plan in plans]
+            cells += [_as_planned(plan, cell) for plan, cell in kept if cell is not None]
     provenance["seconds"] = round(time.perf_counter() - start, 3)
     result = Table1Result(
         titles={row.name: row.title for row in chosen},
@@ -118,6 +160,8 @@ class _Plan(NamedTuple):
     run: int
     seed: int
     configuration: str
+    repetition: int
+    size: int | None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -125,9 +169,15 @@ class _Plan(NamedTuple):
 
 
 def _plans(
-    row: Row, data: CropHarvest, settings: Settings, tasks: TaskSet | None, runs: int
+    row: Row,
+    data: CropHarvest,
+    settings: Settings,
+    repetition: int,
+    tasks: TaskSet | None,
+    runs: int,
+    sizes: Sequence[int | None],
 ) -> list[_Plan]:
-    """Return a row's cells by benchmark and run."""
+    """Return a row's cells of one meta-training by benchmark, sample size and run."""
     common = {
         **row.configuration(settings, tasks),
         "data": data.checksum,
@@ -135,16 +185,36 @@ def _plans(
     }
     plans = []
     for benchmark in data.benchmarks:
-        digest = _digest({**common, "benchmark": dataclasses.asdict(benchmark.task)})
-        for run in range(1 if row.deterministic else runs):
-            seed = _RUNS_PER_SEED * settings.seed + run
-            plans.append(_Plan(row.name, benchmark, run, seed, digest))
+        rarer = min(len(benchmark.positives), len(benchmark.negatives))
+        for size in sizes:
+            if (size == 0 and not row.meta_trained) or (size is not None and size > 2 * rarer):
+                continue
+            described = {**common, "benchmark": dataclasses.asdict(benchmark.task), "size": size}
+            digest = _digest(described)
+            once = size == 0 or (size is None and row.deterministic)
+            for run in range(1 if once else runs):
+                seed = _RUNS_PER_SEED * settings.seed + run
+                plans.append(_Plan(row.name, benchmark, run, seed, digest, repetition, size))
     return plans
 
 
-def _compute(plan: _Plan, adapt: Adapt, training_seconds: float) -> Cell:
+def _as_planned(plan: _Plan, cell: Cell) -> Cell:
+    """Return a kept cell under the plan's numbers: they differ where another seed came first."""
+    return dataclasses.replace(cell, run=plan.run, meta_seed=plan.repetition)
+
+
+def _compute(plan: _Plan, prepared: Prepared) -> Cell:
     start = time.perf_counter()
-    scores = evaluate(adapt(plan.benchmark, plan.seed), plan.benchmark)
+    if plan.size == 0:
+        if prepared.zero_shot is None:
+            raise ValueError(f"row {plan.row!r} is meta_trained, but prepares no zero_shot")
+        predictor: Any = prepared.zero_shot(plan.benchmark)
+    else:
+        task = plan.benchmark
+        if plan.size is not None:
+            task = task.subset(plan.size, plan.seed)
+        predictor = prepared.adapt(task, plan.seed)
+    scores = evaluate(predictor, plan.benchmark)
     return Cell(
         row=plan.row,
         benchmark=plan.benchmark.name,
@@ -153,7 +223,9 @@ def _compute(plan: _Plan, adapt: Adapt, training_seconds: float) -> Cell:
         configuration=plan.configuration,
         scores=scores,
         seconds=round(time.perf_counter() - start, 4),
-        training_seconds=round(training_seconds, 3),
+        training_seconds=round(prepared.seconds, 3),
+        meta_seed=plan.repetition,
+        size=plan.size,
     )
 
 
@@ -177,11 +249,11 @@ def _versions() -> dict[str, str]:
 
 
 def _provenance(
-    data: CropHarvest, settings: Settings, runs: int, tasks: TaskSet | None
+    data: CropHarvest, settings: Settings, protocol: dict[str, Any], tasks: TaskSet | None
 ) -> dict[str, Any]:
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "settings": {**dataclasses.asdict(settings), "runs": runs},
+        "settings": {**dataclasses.asdict(settings), **protocol},
         "versions": _versions(),
         "platform": platform.platform(),
         "data": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def require_count(name: str, value: int, least: int = 1) -> None:
@@ -17,3 +18,24 @@ def require_positive(name: str, value: float) -> None:
     """Raise ValueError unless the value is a finite number above 0."""
     if not 0 < value < math.inf:
         raise ValueError(f"{name} is {value}: give a finite number above 0")
+
+
+def require_rates(name: str, value: float | Sequence[float], count: int | None = None) -> None:
+    """Raise ValueError unless the value is a positive number, or a list of numbers of at least 0.
+
+    Parameters
+    ----------
+    name, value
+        Of the argument.
+    count
+        How many numbers a list must have; None: any number.
+    """
+    if not isinstance(value, Sequence):
+        require_positive(name, value)
+        return
+    if count not in (None, len(value)) or not all(0 <= rate < math.inf for rate in value):
+        wanted = "" if count is None else f"{count} "
+        raise ValueError(
+            f"{name} is {list(value)}: give one positive number, or {wanted}finite numbers of at "
+            f"least 0, one for each parameter tensor"
+        )

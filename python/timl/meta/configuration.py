@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from timl.data import TaskSet
-from timl.meta.checks import require_count, require_positive
+from timl.meta.checks import require_count, require_positive, require_rates
 from timl.nn import TIML
 
 
@@ -24,7 +24,7 @@ class Options:
     meta_batch: int
     k: int
     query: int
-    inner_lr: float
+    inner_lr: float | tuple[float, ...]
     inner_steps: int
     first_order: bool
     meta_lr: float
@@ -34,14 +34,15 @@ class Options:
     forgetting_window: int
     best_window: int
     seed: int
+    first_batch_of_one: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "meta_batch", "k", "query", "inner_steps"):
             require_count(name, getattr(self, name))
         for name in ("forgetting_window", "best_window"):
             require_count(name, getattr(self, name))
-        for name in ("inner_lr", "meta_lr"):
-            require_positive(name, getattr(self, name))
+        require_rates("inner_lr", self.inner_lr)
+        require_positive("meta_lr", self.meta_lr)
         if not 0 <= self.min_meta_lr <= self.meta_lr:
             raise ValueError(
                 f"min_meta_lr is {self.min_meta_lr}: give a number from 0 to meta_lr = "
@@ -70,6 +71,8 @@ class Options:
 def describe_run(model: TIML, tasks: TaskSet, options: Options) -> dict[str, Any]:
     """Return all that must agree for a run to be resumed; its values are plain JSON."""
     described: dict[str, Any] = asdict(options)
+    if not options.first_batch_of_one:  # as before there was the option
+        del described["first_batch_of_one"]
     described |= {f"model.{name}": value for name, value in model.configuration().items()}
     described["model.dtype"] = str(model.classifier.input_weight.dtype).removeprefix("torch.")
     described["model.trainable"] = [n for n, p in model.named_parameters() if p.requires_grad]

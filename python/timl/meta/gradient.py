@@ -185,6 +185,12 @@ def _prepare(
             f"tasks of the episodes, [{tasks}]"
         )
     film = classifier.film.expand(tasks, -1) if encoder is None else encoder(info, key)
+    if classifier.appended:
+        require_tensor("episodes.info", info, ("N", classifier.appended), like)
+        if classifier.training and key is not None:
+            info = info + model.noise * _noise(info, key)
+        support_x = classifier.append(support_x, info[:, None, None])
+        query_x = classifier.append(query_x, info[:, None])
     return _Batch(
         support_x,
         support_y,
@@ -195,6 +201,15 @@ def _prepare(
         *_masks(classifier, support_x, query_x, key),
         _step_sizes(inner_lr, (steps, classifier.layers + 4), like),
     )
+
+
+def _noise(info: Tensor, key: DrawKey) -> Tensor:
+    """Draw the noise of appended numbers, [N, info_size]: that of an encoder's information."""
+    seed, epoch, numbers = key
+    noise = random.normal(
+        (info.shape[1],), seed=seed, epoch=epoch, task=numbers, purpose=Purpose.TASK_NOISE
+    )
+    return torch.from_numpy(noise).to(info)
 
 
 def _masks(

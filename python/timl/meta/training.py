@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from timl.data import Episodes, EpisodeSampler, TaskSet
 from timl.files import atomic_write
@@ -23,7 +25,7 @@ from timl.meta.checkpoints import (
     take_snapshot,
     write_checkpoint,
 )
-from timl.meta.checks import require_count
+from timl.meta.checks import require_count, require_rates
 from timl.meta.configuration import Options, describe_run, versions
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
@@ -44,7 +46,7 @@ def meta_train(
     meta_batch: int = 32,
     k: int = 10,
     query: int = 8,
-    inner_lr: float = 1e-3,
+    inner_lr: float | Sequence[float] = 1e-3,
     inner_steps: int = 1,
     first_order: bool = False,
     meta_lr: float = 1e-3,
@@ -54,6 +56,7 @@ def meta_train(
     forgetting_window: int = 20,
     best_window: int = 20,
     seed: int = 0,
+    first_batch_of_one: bool = False,
     out: str | Path | None = None,
     resume: bool = True,
     checkpoint_every: int = 20,
@@ -82,7 +85,9 @@ def meta_train(
     k, query
         Positives, and negatives, of a support set; samples of a query set.
     inner_lr, inner_steps, first_order
-        As of `timl.meta_gradient`; every inner step has a support set of its own.
+        As of `timl.meta_gradient`; every inner step has a support set of its own. A list of
+        `inner_lr` has one step size for each parameter tensor of the classifier, in the order of
+        `timl.layout.weight_shapes`. A model that learns its step sizes uses its own instead.
     meta_lr, min_meta_lr
         The outer learning rate goes from the one to the other along a cosine, once an epoch.
     validation
@@ -98,6 +103,8 @@ def meta_train(
     seed
         Of the split into training and validation tasks, and of every draw. The initial weights
         are the model's own.
+    first_batch_of_one
+        Let the first meta-batch of an epoch hold one task, as in the authors' published code.
     out
         Folder for the checkpoint, and in the end the best model (for `TIML.from_pretrained`);
         `run.json` has the configuration and versions, `history.json` the losses and AUC ROC of
@@ -134,7 +141,7 @@ def meta_train(
         meta_batch=meta_batch,
         k=k,
         query=query,
-        inner_lr=inner_lr,
+        inner_lr=tuple(inner_lr) if isinstance(inner_lr, Sequence) else inner_lr,
         inner_steps=inner_steps,
         first_order=first_order,
         meta_lr=meta_lr,
@@ -144,6 +151,7 @@ def meta_train(
         forgetting_window=forgetting_window,
         best_window=best_window,
         seed=seed,
+        first_batch_of_one=first_batch_of_one,
     )
     require_count("checkpoint_every", checkpoint_every)
     if tensorboard and out is None:
@@ -204,6 +212,13 @@ class _Run:
 
     def __init__(self, model: TIML, tasks: TaskSet, options: Options) -> None:
         _check(model, tasks)
+        require_rates("inner_lr", options.inner_lr, model.classifier.layers + 4)
+        learned = model.log_step_sizes
+        if learned is not None and len(learned) != options.inner_steps:
+            raise ValueError(
+                f"the model learns the sizes of {len(learned)} inner steps, inner_steps is "
+                f"{options.inner_steps}: give the same"
+            )
         parts = (tasks, tasks.subset([]))
         if options.validation > 0:
             parts = tasks.split(options.validation, options.seed)
@@ -244,7 +259,12 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = options.learning_rate(epoch)
         order = self.training.sampler.order(epoch)
-        for chosen in _batches(order[history.remaining[order]], options.meta_batch):
+        visited = order[history.remaining[order]]
+        alone = 1 if options.first_batch_of_one else 0
+        for chosen in [
+            *_batches(visited[:alone], 1),
+            *_batches(visited[alone:], options.meta_batch),
+        ]:
             self._train(chosen, epoch)
         for chosen in _batches(np.arange(len(self.validation.tasks)), options.meta_batch):
             self._validate(chosen, epoch)
@@ -277,7 +297,7 @@ class _Run:
         losses = meta_gradient(
             self.model,
             episodes,
-            options.inner_lr,
+            self._step_sizes(),
             first_order=options.first_order,
             key=self._key(self.training, chosen, epoch),
         )
@@ -290,11 +310,17 @@ class _Run:
         history = self.history
         episodes = self.validation.sampler.batch(chosen, epoch)
         key = self._key(self.validation, chosen, epoch)
-        losses = meta_losses(self.model, episodes, self.options.inner_lr, key=key)
+        losses = meta_losses(self.model, episodes, self._step_sizes(), key=key)
         history.validation_loss[epoch, chosen] = _finite(
             losses, self.validation.tasks, chosen, epoch
         )
         history.validation_auc[epoch, chosen] = _auc(losses, episodes)
+
+    def _step_sizes(self) -> float | Tensor:
+        given, learned = self.options.inner_lr, self.model.log_step_sizes
+        if learned is not None:
+            return learned.exp()
+        return torch.tensor(given) if isinstance(given, tuple) else given
 
     def _key(self, part: _Part, chosen: NDArray[np.int64], epoch: int) -> DrawKey:
         return self.options.seed, epoch, part.tasks.numbers[chosen]
@@ -327,10 +353,10 @@ def _check(model: TIML, tasks: TaskSet) -> None:
             f"the tasks' series have shape {list(series)}, the model takes {list(sizes)}: give "
             f"TIML(steps={series[0]}, bands={series[1]})"
         )
-    if model.encoder is not None and model.encoder.info_size != tasks.info.shape[1]:
+    taken = model.classifier.appended if model.encoder is None else model.encoder.info_size
+    if taken not in (0, tasks.info.shape[1]):
         raise ValueError(
-            f"the tasks have {tasks.info.shape[1]} numbers, the model's encoder takes "
-            f"{model.encoder.info_size}"
+            f"the tasks have {tasks.info.shape[1]} numbers, the model's encoder takes {taken}"
         )
 
 

@@ -44,6 +44,9 @@ class Classifier(nn.Module):
         Dense layers L, at least 1; the last has one output.
     dropout
         Variational dropout rate, in [0, 1); a plain attribute that may be changed at any time.
+    appended
+        How many numbers of the task, the buffer `information`, are appended to the bands of each
+        step: the network then has F = bands + appended inputs.
 
     Attributes
     ----------
@@ -54,6 +57,8 @@ class Classifier(nn.Module):
     film : torch.Tensor
         FiLM values used where none are passed, [Phi] in the order of `timl.layout.film_shapes`;
         at first those that change nothing.
+    information : torch.Tensor
+        The appended numbers, [appended]; only where there are any.
     running_mean, running_var : torch.Tensor
         [L, H]: after the LSTM and after each dense layer but the last.
     num_batches_tracked : torch.Tensor
@@ -68,6 +73,7 @@ class Classifier(nn.Module):
     """
 
     film: Tensor
+    information: Tensor
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -79,21 +85,29 @@ class Classifier(nn.Module):
         hidden: int = 128,
         layers: int = 2,
         dropout: float = 0.2,
+        *,
+        appended: int = 0,
     ) -> None:
         super().__init__()
         require_sizes(bands=bands, steps=steps, hidden=hidden, layers=layers)
         require_rate("dropout", dropout)
+        if not isinstance(appended, int) or appended < 0:
+            raise ValueError(f"appended must be an integer of at least 0, but is {appended!r}")
+        self.appended = appended
+        inputs = bands + appended
         self.bands, self.steps, self.hidden, self.layers = bands, steps, hidden, layers
         self.dropout = dropout
         self.normalization: Normalization | None = None
 
-        self.input_weight = nn.Parameter(torch.empty(4 * hidden, bands))
+        self.input_weight = nn.Parameter(torch.empty(4 * hidden, inputs))
         self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden))
         self.gate_bias = nn.Parameter(torch.empty(4 * hidden))
         self.dense = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(layers - 1))
         self.dense.append(nn.Linear(hidden, 1))
 
-        self.register_buffer("film", identity_film(steps, bands, hidden, layers))
+        self.register_buffer("film", identity_film(steps, inputs, hidden, layers))
+        if appended:
+            self.register_buffer("information", torch.zeros(appended))
         self.register_buffer("running_mean", torch.zeros(layers, hidden))
         self.register_buffer("running_var", torch.ones(layers, hidden))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
@@ -111,7 +125,31 @@ class Classifier(nn.Module):
         lstm: list[Tensor] = [self.input_weight, self.hidden_weight, self.gate_bias]
         return flatten([*lstm, *(layer.weight for layer in dense), dense[-1].bias])
 
-    def forward(self, x: Tensor, film: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def append(self, x: Tensor, information: Tensor) -> Tensor:
+        """Append numbers of tasks to the bands of each step.
+
+        Parameters
+        ----------
+        x
+            Series, [..., T, bands].
+        information
+            Their tasks' numbers, [..., appended]; the leading sizes broadcast to those of `x`.
+
+        Returns
+        -------
+        torch.Tensor
+            [..., T, bands + appended].
+        """
+        numbers = information[..., None, :].expand(*x.shape[:-1], self.appended)
+        return torch.cat([x, numbers], dim=-1)
+
+    def forward(
+        self,
+        x: Tensor,
+        film: Tensor | None = None,
+        mask: Tensor | None = None,
+        information: Tensor | None = None,
+    ) -> Tensor:
         """Compute the logits of a batch.
 
         Parameters
@@ -124,6 +162,8 @@ class Classifier(nn.Module):
         mask
             Variational dropout mask, [B, H], of 0 and 1 / (1 - rate). If not given, drawn in
             training mode and absent in evaluation mode.
+        information
+            Numbers to append, [appended]; the buffer `information` if not given.
 
         Returns
         -------
@@ -148,6 +188,11 @@ class Classifier(nn.Module):
                 f"give at least two in training mode, or call eval()"
             )
         require_finite("x", x)
+        if self.appended:
+            if information is None:
+                information = self.information
+            require_tensor("information", information, (self.appended,), like=self.input_weight)
+            x = self.append(x, information)
         if film is None:
             film = self.film
         else:
@@ -198,13 +243,14 @@ class Classifier(nn.Module):
 
     def configuration(self) -> dict[str, Any]:
         """Return the arguments that build a classifier like this one, with its present rate."""
-        return {
+        arguments = {
             "bands": self.bands,
             "steps": self.steps,
             "hidden": self.hidden,
             "layers": self.layers,
             "dropout": self.dropout,
         }
+        return arguments | ({"appended": self.appended} if self.appended else {})
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json` into a folder, made where needed.

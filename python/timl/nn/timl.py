@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from timl.nn import authors, checkpoint
+from timl.nn.checks import require_sizes, require_tensor
 from timl.nn.classifier import Classifier, Normalization
 from timl.nn.encoder import TaskEncoder
 from timl.nn.threads import one_thread
+
+_FIRST_STEP_SIZE = 1e-3
 
 
 class TIML(nn.Module):
@@ -26,6 +30,12 @@ class TIML(nn.Module):
         Of the classifier, see `timl.nn.Classifier`.
     encoder
         Whether there is a task encoder; without one this is the model of plain MAML.
+    append_information
+        Append the task information to the bands of each step, the paper's ablation without
+        encoder; it excludes an encoder. In training the information has the encoder's noise.
+    learned_steps
+        Inner steps S whose sizes are learned too, one for each step and parameter tensor; 0: the
+        sizes are those that the meta-gradient is given.
     info_size, encoder_sizes, channels_per_group, encoder_dropout, noise
         Of the encoder, see `timl.nn.TaskEncoder`.
 
@@ -33,6 +43,8 @@ class TIML(nn.Module):
     ----------
     classifier : Classifier
     encoder : TaskEncoder or None
+    log_step_sizes : torch.nn.Parameter or None
+        Natural logarithms of the learned step sizes, [S, L + 4]; at first of 1e-3.
     """
 
     classifier: Classifier
@@ -52,9 +64,23 @@ class TIML(nn.Module):
         channels_per_group: int = 16,
         encoder_dropout: float = 0.2,
         noise: float = 0.1,
+        append_information: bool = False,
+        learned_steps: int = 0,
     ) -> None:
         super().__init__()
-        self.classifier = Classifier(bands, steps, hidden, layers, dropout)
+        if encoder and append_information:
+            raise ValueError(
+                "append_information=True is for a model without encoder: give encoder=False"
+            )
+        appended = info_size if append_information else 0
+        self.classifier = Classifier(bands, steps, hidden, layers, dropout, appended=appended)
+        self.noise = noise
+        self.log_step_sizes: nn.Parameter | None = None
+        if learned_steps:
+            require_sizes(learned_steps=learned_steps)
+            self.log_step_sizes = nn.Parameter(
+                torch.full((learned_steps, layers + 4), math.log(_FIRST_STEP_SIZE))
+            )
         self.encoder = None
         if encoder:
             self.encoder = TaskEncoder(
@@ -98,7 +124,7 @@ class TIML(nn.Module):
         TypeError, ValueError
             As the classifier's and the encoder's `forward`.
         """
-        logits: Tensor = self.classifier(x, self._film(info))
+        logits: Tensor = self.classifier(x, self._film(info), information=self._appended(info))
         return logits
 
     def for_task(self, info: Tensor | npt.ArrayLike | None = None) -> Classifier:
@@ -123,7 +149,21 @@ class TIML(nn.Module):
             finally:
                 self.encoder.train(training)
             classifier.film.copy_(film)
+        appended = self._appended(info)
+        if appended is not None:
+            classifier.information.copy_(appended)
         return classifier
+
+    def _appended(self, info: Tensor | npt.ArrayLike | None) -> Tensor | None:
+        """Return the numbers to append, [info_size], or None where none are."""
+        size, like = self.classifier.appended, self.classifier.input_weight
+        if size == 0:
+            return None
+        if info is None:
+            raise ValueError(f"info is missing: this model appends the task's {size} numbers")
+        return require_tensor(
+            "info", torch.as_tensor(info, dtype=like.dtype, device=like.device), (size,), like
+        )
 
     def _film(self, info: Tensor | npt.ArrayLike | None) -> Tensor:
         """Return the FiLM values of one task, [Phi]."""
@@ -146,6 +186,11 @@ class TIML(nn.Module):
         """Return the arguments that build a model like this one, with its present rates."""
         classifier, encoder = self.classifier, self.encoder
         arguments = {**classifier.configuration(), "encoder": encoder is not None}
+        appended = arguments.pop("appended", 0)
+        if appended:
+            arguments |= {"append_information": True, "info_size": appended, "noise": self.noise}
+        if self.log_step_sizes is not None:
+            arguments["learned_steps"] = len(self.log_step_sizes)
         if encoder is not None:
             arguments |= {
                 "info_size": encoder.info_size,
@@ -194,4 +239,7 @@ class TIML(nn.Module):
 
         The second is empty for a model without an encoder. The tensors are copies.
         """
+        if self.classifier.appended:  # theirs takes the appended numbers as bands
+            bands = self.classifier.bands + self.classifier.appended
+            return authors.to_authors(self.state_dict(), {**self.configuration(), "bands": bands})
         return authors.to_authors(self.state_dict(), self.configuration())

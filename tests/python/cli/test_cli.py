@@ -70,11 +70,12 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
     result = run(
         "table1", "--data", benchmarked_world, "--out", tmp_path, "--runs", 2, "--steps", 2,
         "--rows", "logistic-regression,no-pre-training", "--threads", 1, "--quiet",
+        "--sample-sizes", "20",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "No pre-training" in result.stdout and "TIML" not in result.stdout
     assert result.stderr == ""
-    assert len((tmp_path / "table1.csv").read_text().splitlines()) == 1 + 2 + 4
+    assert len((tmp_path / "table1.csv").read_text().splitlines()) == 1 + 2 * (2 + 1 + 2 + 2)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,13 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
         ("train --data {world} --out {tmp}/x --k 30", "no task has 34 positives"),
         ("train --data {world} --out {tmp}/x --regions {tmp}/none.json", "none.json"),
         ("table1 --data {world} --out {tmp}/x --rows svm", "no row svm"),
+        ("table1 --data {world} --out {tmp}/x --rows {tmp}/my.toml", "my.toml does not exist"),
+        ("table1 --data {world} --out {tmp}/x --sample-sizes 7", "sample_sizes is [7, None]"),
+        (
+            "table1 --data {world} --out {tmp}/x --sample-sizes ten",
+            "holds 'ten': give even numbers",
+        ),
+        ("table1 --out {tmp}/x", "--data is missing: give a folder, or --quick"),
     ],
 )
 def test_errors_of_users_are_one_line(

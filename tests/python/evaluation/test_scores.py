@@ -23,17 +23,32 @@ def test_scores_by_hand() -> None:
     """Pairs in order: .9>.6, .9>.2, .4<.6, .4>.2, .6=.6 (half), .6>.2: 4.5 of 6."""
     scores = timl.evaluate([0.9, 0.4, 0.6, 0.6, 0.2], instance([1, 1, 1, 0, 0]))
     # predicted positives: 3, of which 2 are; 3 true: precision = recall = 2/3, union 4
-    assert scores == Scores(auc_roc=4.5 / 6, f1=pytest.approx(2 / 3), iou=0.5, samples=5)
+    assert scores == Scores(
+        auc_roc=4.5 / 6,
+        f1=pytest.approx(2 / 3),
+        iou=0.5,
+        samples=5,
+        # recall 1/3 at precision 1, 2/3 at 2/3 (the tie is one step), 1 at 3/4
+        average_precision=pytest.approx((1 + 2 / 3 + 3 / 4) / 3),
+        accuracy=3 / 5,
+        brier=pytest.approx((0.01 + 0.36 + 0.16 + 0.36 + 0.04) / 5),
+        true_positives=2,
+        false_positives=1,
+        true_negatives=1,
+        false_negatives=1,
+    )
 
 
 def test_equal_predictions_tell_nothing_and_one_half_is_negative() -> None:
     scores = timl.evaluate([0.5] * 4, instance([1, 0, 1, 0]))
-    assert scores == Scores(auc_roc=0.5, f1=0.0, iou=0.0, samples=4)
+    assert (scores.auc_roc, scores.f1, scores.iou, scores.samples) == (0.5, 0.0, 0.0, 4)
+    assert (scores.true_negatives, scores.false_negatives) == (2, 2)
 
 
 def test_samples_without_a_label_do_not_count() -> None:
     some = timl.evaluate([0.9, 0.1, 0.3, 0.8], instance([1, 0, -1, -1]))
-    assert some == Scores(auc_roc=1.0, f1=1.0, iou=1.0, samples=2)
+    assert some == timl.evaluate([0.9, 0.1], instance([1, 0]))
+    assert (some.auc_roc, some.samples) == (1.0, 2)
 
 
 def test_a_classifier_is_scored_in_evaluation_mode_and_keeps_its_mode() -> None:

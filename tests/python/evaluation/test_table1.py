@@ -6,16 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timl
 from rich.console import Console
 from timl.evaluation import Table1Result
 from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import duration
-from timl.evaluation.statistics import estimate
+from timl.evaluation.rows import DEFAULT_ROWS
+from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests
 
 SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
-CELLS = 2 * (2 + 1 + 2 + 2 + 2)
+CELLS = 2 * (8 * 2 + 1)
 """Two benchmarks; two runs of every row but logistic regression."""
 
 
@@ -42,20 +44,24 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
 
 def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
-    names = {"cells.jsonl", "maml", "table1.csv", "table1.json", "table1.md", "timl"}
+    names = {"cells.jsonl", "table1.csv", "table1.json", "table1.md", *DEFAULT_ROWS[3:]}
     assert {path.name for path in out.iterdir()} == names
     header, *lines = (out / "table1.csv").read_text().splitlines()
-    assert header == "row,benchmark,run,seed,auc_roc,f1,iou,samples"
+    assert header == (
+        "row,benchmark,run,seed,auc_roc,f1,iou,samples,average_precision,accuracy,brier,"
+        "true_positives,false_positives,true_negatives,false_negatives,meta_seed,size"
+    )
     assert len(lines) == CELLS
-    assert lines[0].startswith("random-forest,world_0,0,0,") and lines[0].endswith(",16")
+    assert lines[0].startswith("random-forest,world_0,0,0,") and lines[0].endswith(",0,all")
     stored = json.loads((out / "table1.json").read_text())
-    assert list(stored["rows"]) == [
-        "random-forest", "logistic-regression", "no-pre-training", "maml", "timl"
-    ]  # fmt: skip
+    assert tuple(stored["rows"]) == DEFAULT_ROWS
     forest = stored["rows"]["random-forest"]["scores"]
     assert forest["world_0"]["auc_roc"]["mean"] > 0.9 and forest["mean"]["f1"]["runs"] == 2
     provenance = stored["provenance"]
-    assert provenance["settings"] == {"epochs": 2, "steps": 3, "seed": 0, "runs": 2}
+    assert provenance["settings"] == {
+        "epochs": 2, "steps": 3, "seed": 0, "as_published_code": False, "runs": 2,
+        "meta_seeds": 1, "sample_sizes": [None], "zero_shot": False,
+    }  # fmt: skip
     assert provenance["data"]["checksum"] == data.checksum
     assert {"timl", "torch", "numpy", "scikit-learn"} <= set(provenance["versions"])
     # the benchmarks' regions have but the one task, which is withheld
@@ -72,7 +78,7 @@ def test_a_finished_table_is_not_computed_again(
     for path, time in before.items():
         assert path.name.startswith("table1") or path.stat().st_mtime_ns == time
     timl.table1(data, out, **{**SMALL, "runs": 3})
-    assert len(computed) == 2 * 4 and {cell.run for cell in computed} == {2}
+    assert len(computed) == 2 * 8 and {cell.run for cell in computed} == {2}
 
 
 def test_an_interrupted_table_goes_on_to_the_same_bytes(
@@ -81,7 +87,7 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
     add, added = CellStore.add, []
 
     def interrupt(store: CellStore, cell: Cell) -> None:
-        if len(added) == 11:  # within the runs after the first meta-training
+        if len(added) == 15:  # within the runs after the first meta-training
             raise KeyboardInterrupt
         added.append(cell)
         add(store, cell)
@@ -164,7 +170,7 @@ def test_how_it_is_shown(data: timl.CropHarvest, out: Path) -> None:
     best = max(result.titles, key=lambda row: result.estimate(row, "mean", "f1").mean)
     text = str(result.estimate(best, "mean", "f1"))
     assert f"{text}*" in printed and f"**{text}**\\*" in str(result)
-    assert len(result.table()) == 5 * 3 * 3
+    assert len(result.table()) == 9 * 3 * 6
 
 
 def test_mean_and_standard_error() -> None:
@@ -186,3 +192,105 @@ def test_times_for_people() -> None:
     assert [duration(s) for s in (4.24, 59.94, 192.4, 7500)] == [
         "4.2 s", "59.9 s", "3 min 12 s", "2 h 5 min"
     ]  # fmt: skip
+
+
+def test_sample_sizes_zero_shot_and_repeated_meta_training(
+    data: timl.CropHarvest, tmp_path: Path, computed: list[Cell]
+) -> None:
+    options = {**SMALL, "rows": ["logistic-regression", "maml"]}
+    alone = timl.table1(data, tmp_path, **options)
+    computed.clear()
+    result = timl.table1(
+        data, tmp_path, **options, meta_seeds=2, sample_sizes=[8, 20, 100, None], zero_shot=True
+    )
+    # benchmarks x (sizes x runs of logistic regression + maml twice: zero-shot, sizes x runs, all)
+    assert len(computed) == 2 * (2 * 2 + 2 * (1 + 2 * 2) + 2)
+    assert (tmp_path / "maml-1").is_dir()
+    row = "logistic-regression"
+    assert result.estimate(row, "mean", "f1") == alone.estimate(row, "mean", "f1")
+    repeated = result.estimate("maml", "world_0", "brier")
+    means = [
+        np.mean(
+            [
+                c.scores.brier
+                for c in result.cells
+                if (c.row, c.benchmark, c.size, c.meta_seed) == ("maml", "world_0", None, seed)
+            ]
+        )
+        for seed in range(2)
+    ]
+    assert (repeated.runs, repeated.meta_seeds) == (4, 2)
+    assert repeated.mean == pytest.approx(np.mean(means))
+    assert repeated.standard_error == pytest.approx(np.std(means, ddof=1) / 2**0.5)
+    assert {c.seed for c in result.cells if c.row == "maml"} == {0, 1, 1000, 1001}
+    curves = result.curves()
+    assert set(curves.query("row == 'maml'")["size"].dropna()) == {0, 8, 20}
+    assert set(curves.query("row == 'logistic-regression'")["size"].dropna()) == {8, 20}
+    assert curves["auc_roc"].notna().all()
+    stored = json.loads((tmp_path / "table1.json").read_text())
+    assert len(stored["sample_sizes"]) == len(curves)
+    lines = (tmp_path / "table1.csv").read_text().splitlines()
+    assert sum(line.endswith(",1,20") for line in lines) == 4
+    with pytest.raises(ValueError, match=r"sample_sizes is \[7, None\]"):
+        timl.table1(data, tmp_path, **options, sample_sizes=[7, None])
+
+
+def test_smaller_samples_are_balanced_and_nested(data: timl.CropHarvest) -> None:
+    benchmark = data.benchmarks[0]
+    small, large = benchmark.subset(8, seed=5), benchmark.subset(20, seed=5)
+    for part in ("positives", "negatives"):
+        few, many = getattr(small, part), getattr(large, part)
+        assert (len(few), len(many)) == (4, 10)
+        assert set(few) <= set(many) <= set(getattr(benchmark, part))
+    assert list(benchmark.subset(8, seed=6).positives) != list(small.positives)
+    with pytest.raises(ValueError, match="size is 42; benchmark 'world_0' has 20 positives"):
+        benchmark.subset(42, seed=0)
+
+
+def test_as_published_code_is_another_meta_training(
+    data: timl.CropHarvest, out: Path, tmp_path: Path
+) -> None:
+    timl.table1(data, tmp_path, **SMALL, rows=["maml"], as_published_code=True)
+    run = json.loads((tmp_path / "maml" / "run.json").read_text())["run"]
+    assert run["first_batch_of_one"] is True
+    assert "first_batch_of_one" not in json.loads((out / "maml" / "run.json").read_text())["run"]
+
+
+def test_paired_tests_between_rows() -> None:
+    runs = {(0, run): run / 10 for run in range(8)}
+    better = {key: value + 0.01 * (1 + key[1]) for key, value in runs.items()}
+    once = {(0, 0): 2.0}
+    found = paired_tests({"a": runs, "b": better, "c": once, "d": dict(runs)})
+    by_pair = {(test.row, test.other): test for test in found}
+    assert len(by_pair) == 6 and by_pair["a", "d"].p == by_pair["a", "d"].p_corrected == 1
+    # all eight differences have one sign: 2 of 2**8 orders are as extreme
+    assert by_pair["a", "b"].p == pytest.approx(2 / 2**8)
+    assert by_pair["a", "b"].difference == pytest.approx(-0.045)
+    assert by_pair["a", "c"].pairs == 8 and by_pair["a", "c"].difference < -1
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def test_two_sources_of_variance() -> None:
+    """Means 1 and 3: variance 2 between, of which 1 / 2 is that of two runs each."""
+    both = estimate_groups([[0.5**0.5 + 1, 1 - 0.5**0.5], [0.5**0.5 + 3, 3 - 0.5**0.5]])
+    assert both.mean == pytest.approx(2) and both.standard_error == pytest.approx(1)
+    assert both.run_deviation == pytest.approx(1)
+    assert both.meta_deviation == pytest.approx(1.5**0.5)
+
+
+def test_best_and_second_best_are_marked_and_compared(data: timl.CropHarvest, out: Path) -> None:
+    result = timl.table1(data, out, **SMALL)
+    order = sorted(
+        {result.estimate(row, "mean", "auc_roc").mean for row in result.titles}, reverse=True
+    )
+    first, second = (
+        next(r for r in result.titles if result.estimate(r, "mean", "auc_roc").mean == value)
+        for value in order[:2]
+    )
+    text = str(result)
+    assert f"**{result.estimate(first, 'mean', 'auc_roc')}**\\*" in text
+    assert f"{result.estimate(second, 'mean', 'auc_roc')}°" in text
+    assert f"Against {result.titles[first]}, the best mean AUC ROC, over 2 runs" in text
+    stored = json.loads((out / "table1.json").read_text())["tests"]
+    assert len(stored["mean"]["auc_roc"]) == 9 * 8 // 2

@@ -94,3 +94,35 @@ def test_bad_arguments(benchmark_task):
         model.classifier.dense[1].weight.fill_(torch.inf)
     with pytest.raises(ValueError, match="the loss is nan in fine-tuning step 0"):
         finetune(model, benchmark_task)
+
+
+def test_the_bits_are_those_of_the_first_version(benchmark_task):
+    """Draws at positions of positives then negatives, and one fused update of all parameters."""
+    adapted = finetune(small_model(), benchmark_task, steps=6, k=4, learning_rate=0.1, seed=3)
+    expected = small_model().for_task(benchmark_task.info).train()
+    sizes = [len(benchmark_task.positives), len(benchmark_task.negatives)]
+    drawn = random.distinct(
+        sizes, 4, seed=3, step=np.arange(6), purpose=Purpose.FINE_TUNING_SAMPLES
+    )
+    drawn[:, 1] += sizes[0]
+    series, labels = benchmark_task.train_arrays()
+    x, y = torch.as_tensor(series), torch.as_tensor(labels, dtype=torch.float32)
+    parameters = list(expected.parameters())
+    for step, rows in enumerate(torch.from_numpy(drawn.reshape(6, 8))):
+        purpose = Purpose.FINE_TUNING_DROPOUT
+        mask = random.dropout_mask((8, 16), 0.2, seed=3, step=step, purpose=purpose)
+        loss = cross_entropy(expected(x[rows], mask=torch.from_numpy(mask)), y[rows])
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            torch._foreach_add_(parameters, gradients, alpha=-0.1)
+    assert same_bits(state_of(adapted), state_of(expected))
+
+
+def test_a_rate_for_each_tensor(benchmark_task):
+    options = {"steps": 3, "seed": 1}
+    one = finetune(small_model(), benchmark_task, learning_rate=0.1, **options)
+    six = finetune(small_model(), benchmark_task, learning_rate=[0.1] * 6, **options)
+    for (name, tensor), other in zip(six.named_parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(tensor, other, msg=name)
+    with pytest.raises(ValueError, match=r"learning_rate is \[0.1, 0.1\]: .* or 6 finite numbers"):
+        finetune(small_model(), benchmark_task, learning_rate=[0.1, 0.1])

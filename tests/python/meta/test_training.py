@@ -273,3 +273,34 @@ def test_a_history_counts_only_full_windows_for_forgetting():
     assert history.forget(0.95, window=2).size == 0
     history.epochs = 2
     assert history.forget(0.95, window=2).tolist() == [0, 1]
+
+
+def test_appended_numbers_learned_steps_and_a_first_batch_of_one_resume_to_the_same_bits(
+    tasks, tmp_path
+):
+    def train(epochs_before_stop=None):
+        model = small_model(encoder=False, append_information=True, learned_steps=1)
+        options = {"epochs": 4, "first_batch_of_one": True, "progress": False}
+        folder = tmp_path / f"stop-{epochs_before_stop}"
+        if epochs_before_stop:
+            with pytest.MonkeyPatch.context() as patch:
+                validate = training._Run._validate
+
+                def stop(run, chosen, epoch):
+                    if epoch == epochs_before_stop:
+                        raise KeyboardInterrupt
+                    validate(run, chosen, epoch)
+
+                patch.setattr(training._Run, "_validate", stop)
+                with pytest.raises(KeyboardInterrupt):
+                    meta_train(model, tasks, out=folder, **options)
+        meta_train(model, tasks, out=folder, **options)
+        return model
+
+    whole, resumed = train(), train(epochs_before_stop=2)
+    assert same_bits(state_of(whole), state_of(resumed))
+    fresh = small_model(encoder=False, append_information=True, learned_steps=1)
+    for name in ("log_step_sizes", "classifier.input_weight"):
+        assert not torch.equal(whole.get_parameter(name), fresh.get_parameter(name))
+    read = type(whole).from_pretrained(tmp_path / "stop-None")
+    assert read.configuration() == whole.configuration()

@@ -85,3 +85,24 @@ def test_wrong_info():
     with pytest.raises(ValueError, match="NaN"):
         model.for_task(torch.full((5,), torch.nan))
     assert model.encoder.training
+
+
+def test_appended_numbers_are_bands_of_every_step():
+    model = small(encoder=False, append_information=True).eval()
+    x, info = torch.randn(6, 3, 4), torch.randn(5)
+    assert model.classifier.input_weight.shape == (32, 9)
+    by_hand = TIML(**{**SIZES, "bands": 9}, encoder=False)
+    by_hand.classifier.load_state_dict(
+        {k: v for k, v in model.classifier.state_dict().items() if k != "information"}
+    )
+    expected = by_hand.eval()(torch.cat([x, info.expand(6, 3, 5)], dim=2))
+    torch.testing.assert_close(model(x, info), expected)
+    torch.testing.assert_close(model.for_task(info)(x), expected)
+    assert TIML(**model.configuration()).configuration() == model.configuration()
+    classifier, encoder = model.authors_state_dicts()
+    assert encoder == {}
+    assert {t.shape[1] for t in classifier.values() if t.shape[:1] == (8,) and t.ndim == 2} >= {17}
+    with pytest.raises(ValueError, match="this model appends the task's 5 numbers"):
+        model(x)
+    with pytest.raises(ValueError, match="give encoder=False"):
+        small(append_information=True)

@@ -1,0 +1,219 @@
+"""A scikit-learn estimator: timl's classifier, from new weights or from a pre-trained model."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from timl.data import BBox, task_information
+from timl.data.classes import CROP, INFO_SIZE
+from timl.meta.finetuning import descend
+from timl.nn import TIML, Classifier, load_pretrained, one_thread, seeded
+from timl.nn.classifier import Normalization
+
+_CHUNK = 4096
+
+
+class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Few-shot crop classifier with scikit-learn's interface.
+
+    `fit` is timl's fine-tuning: plain gradient descent on balanced draws. The model's weights are
+    new, or those of a meta-trained model whose task encoder is told where the place is and which
+    crop is asked for. Series are given as measured: they are normalised by the model's own
+    statistics, or, for new weights and models that keep none, by those of the training series.
+
+    Parameters
+    ----------
+    pretrained : None, str, Path, TIML or Classifier
+        A model, or its folder (see `timl.nn.load_pretrained`). None: new weights.
+    lat, lon : float, optional
+        Degrees of the place, or of the centre of the region. Needed by a TIML model that takes
+        task information; of no matter otherwise.
+    crop : str, optional
+        The FAO class of the positives, one of `timl.data.CLASSES`; None: crop versus non-crop.
+    time_steps : int
+        Steps T of a series; X of shape [n, T * F] is cut into them. A pre-trained model must
+        have as many.
+    steps, k, learning_rate
+        As of `timl.finetune`. Where a class has fewer than k samples, as many are drawn.
+    random_state : int, RandomState or None
+        Of new weights, draws and dropout; the same int gives the same bits.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape [2]
+        The labels, sorted; the second is the positive class.
+    classifier_ : Classifier
+        The fitted network.
+    n_features_in_ : int
+        Numbers of a series: steps times bands.
+
+    Notes
+    -----
+    X has shape [n, T, F] or, row-major, [n, T * F]: the record's [n, 12, 18] or [n, 216].
+    """
+
+    def __init__(
+        self,
+        pretrained: str | Path | TIML | Classifier | None = None,
+        lat: float | None = None,
+        lon: float | None = None,
+        crop: str | None = None,
+        *,
+        time_steps: int = 12,
+        steps: int = 250,
+        k: int = 10,
+        learning_rate: float = 1e-3,
+        random_state: Any = None,
+    ) -> None:
+        self.pretrained = pretrained
+        self.lat = lat
+        self.lon = lon
+        self.crop = crop
+        self.time_steps = time_steps
+        self.steps = steps
+        self.k = k
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> CropClassifier:
+        """Fine-tune on labelled series.
+
+        Parameters
+        ----------
+        X : array, shape [n, T, F] or [n, T * F]
+            Series as measured.
+        y : array, shape [n]
+            Labels of two kinds; the greater is the positive class.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An argument is of another kind, shape or range.
+        """
+        series, labels = self._validated(X, y, reset=True)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) != 2:
+            raise ValueError(
+                f"Only binary classification is supported. y must hold two classes, but holds "
+                f"{len(self.classes_)} class" + ("es" if len(self.classes_) != 1 else "")
+            )
+        given = self.random_state
+        drawn = check_random_state(given).randint(2**31 - 1)
+        seed = int(given) if isinstance(given, int | np.integer) else int(drawn)
+        classifier = self._start(series, seed)
+        if classifier.normalization is None:
+            classifier.normalization = _statistics(series)
+        self.classifier_ = classifier
+        descend(
+            classifier,
+            self._normalized(series),
+            codes,
+            steps=self.steps,
+            k=min(self.k, int(np.bincount(codes).min())),
+            learning_rate=self.learning_rate,
+            seed=seed,
+        )
+        return self
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Give the probability of each class, float64 [n, 2], for series as measured."""
+        check_is_fitted(self)
+        series = torch.from_numpy(self._normalized(self._validated(X, reset=False)[0]))
+        with torch.no_grad(), one_thread():
+            logits = [self.classifier_(chunk) for chunk in torch.split(series, _CHUNK)]
+        positive = torch.sigmoid(torch.cat(logits).double()).numpy()
+        return np.stack([1 - positive, positive], axis=1)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Give the class of each series; a probability above 0.5 is the positive class."""
+        positive = self.predict_proba(X)[:, 1] > 0.5
+        found: NDArray[Any] = self.classes_[positive.astype(np.int64)]
+        return found
+
+    def _start(self, series: NDArray[np.float64], seed: int) -> Classifier:
+        """Return a new classifier to fine-tune, float32 on the CPU, that fits the series."""
+        model = self.pretrained
+        steps, bands = series.shape[1:]
+        if model is None:
+            with seeded(seed):
+                return Classifier(bands=bands, steps=steps)
+        if isinstance(model, str | Path):
+            model = load_pretrained(model)
+        if isinstance(model, TIML):
+            informed = model.encoder is not None or model.classifier.appended
+            classifier = model.for_task(self._information() if informed else None)
+        elif isinstance(model, Classifier):
+            classifier = copy.deepcopy(model)
+        else:
+            raise TypeError(
+                f"pretrained is a {type(model).__name__}: give a folder, a TIML or a Classifier"
+            )
+        if (classifier.steps, classifier.bands) != (steps, bands):
+            raise ValueError(
+                f"X has series of shape {[steps, bands]}, the pre-trained model takes "
+                f"{[classifier.steps, classifier.bands]}"
+            )
+        return classifier.float().cpu()
+
+    def _information(self) -> NDArray[np.float32]:
+        """Return the 13 numbers of the task."""
+        if self.lat is None or self.lon is None:
+            raise ValueError(
+                f"lat is {self.lat}, lon is {self.lon}: the pre-trained model takes the task's "
+                f"{INFO_SIZE} numbers, give both in degrees"
+            )
+        here = BBox(self.lat, self.lat, self.lon, self.lon)
+        return task_information(here, CROP if self.crop is None else self.crop)
+
+    def _validated(
+        self, X: ArrayLike, y: Any = "no_validation", *, reset: bool
+    ) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """Return checked series, float64 [n, T, F], and labels [n] (none without y)."""
+        flat: Any = X
+        if isinstance(flat, list | tuple):
+            flat = np.asarray(flat)
+        if getattr(flat, "ndim", None) == 3:
+            flat = np.asarray(flat)
+            if flat.shape[1] != self.time_steps:
+                raise ValueError(
+                    f"X has shape {list(flat.shape)}: give [n, {self.time_steps}, bands], or set "
+                    f"time_steps"
+                )
+            flat = flat.reshape(len(flat), -1)
+        checked = validate_data(self, flat, y, reset=reset, dtype=np.float64)
+        flat, labels = (checked, np.empty(0)) if isinstance(y, str) else checked
+        if flat.shape[1] % self.time_steps:
+            raise ValueError(
+                f"X has {flat.shape[1]} numbers a series, which time_steps = {self.time_steps} "
+                f"does not divide: give [n, T, F] or [n, T * F]"
+            )
+        return flat.reshape(len(flat), self.time_steps, -1), labels
+
+    def _normalized(self, series: NDArray[np.float64]) -> NDArray[np.float32]:
+        normalization = self.classifier_.normalization
+        assert normalization is not None
+        scaled = (series - normalization["mean"]) / normalization["std"]
+        result: NDArray[np.float32] = scaled.astype(np.float32)
+        return result
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+def _statistics(series: NDArray[np.float64]) -> Normalization:
+    """Return the mean and standard deviation of each band, 1 for a constant one."""
+    mean, std = series.mean(axis=(0, 1)), series.std(axis=(0, 1))
+    return Normalization(mean=mean, std=np.where(std > 0, std, 1.0), ndvi="as given")

@@ -1,0 +1,131 @@
+"""Rows by their names, from TOML files or as Python objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from timl.evaluation.rows.methods import METHODS, Row
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_ROWS = (
+    "random-forest",
+    "logistic-regression",
+    "no-pre-training",
+    "crop-pre-training",
+    "maml",
+    "timl",
+    "timl-without-forgetting",
+    "timl-without-encoder",
+    "timl-without-task-information",
+)
+"""The paper's rows and logistic regression, in the table's order."""
+
+OPTIONAL_ROWS = ("temporal-cnn", "maml-first-order", "anil", "maml-learned-step-sizes")
+"""Further rows of the package, only by name."""
+
+_FOLDER = Path(__file__).parent
+_SUFFIX = ".toml"
+
+
+def row_names() -> list[str]:
+    """Return the names of the package's rows, in the table's order."""
+    return [*DEFAULT_ROWS, *OPTIONAL_ROWS]
+
+
+def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
+    """Return rows in the table's order: the package's, then the user's as given.
+
+    Parameters
+    ----------
+    rows
+        Names of the package's rows, paths of TOML files, or rows; None: the default ones.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    TypeError
+        An entry is of another kind.
+    ValueError
+        There is no row of a name, none is given, two have one name, or a file is malformed.
+    """
+    names, known = [], row_names()
+    own: list[Row] = []
+    for row in DEFAULT_ROWS if rows is None else rows:
+        if isinstance(row, Row):
+            own.append(row)
+        elif not isinstance(row, str | Path):
+            raise TypeError(
+                f"rows holds a {type(row).__name__}: give names, paths of {_SUFFIX} files, or Rows"
+            )
+        elif Path(row).suffix == _SUFFIX:
+            own.append(read_row(row))
+        else:
+            names.append(str(row))
+    unknown = [name for name in names if name not in known]
+    if unknown or not (names or own):
+        raise ValueError(
+            f"no row {', '.join(unknown) or 'is given'}: choose of {', '.join(known)}, or give the "
+            f"path of a {_SUFFIX} file"
+        )
+    found = [read_row(_FOLDER / f"{name}{_SUFFIX}") for name in known if name in names] + own
+    all_names = [row.name for row in found]
+    twice = sorted({name for name in all_names if all_names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several rows are called {', '.join(twice)}: give them other names")
+    return found
+
+
+def read_row(path: str | Path) -> Row:
+    """Read a row from a TOML file; its name is the file's.
+
+    The file holds ``title``, ``method`` ("baseline", "no-pre-training", "crop-pre-training" or
+    "meta-training") and the method's options, which are the fields of its class in
+    `timl.evaluation.rows`.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is no TOML, or its keys or values do not fit the method.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: give the path of a row's TOML file")
+    try:
+        given: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from error
+    name, method = path.stem, given.pop("method", None)
+    if method not in METHODS:
+        raise ValueError(f"{path}: method is {method!r}, choose of {', '.join(METHODS)}")
+    kind = METHODS[method]
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.name != "name"}
+    unknown = [key for key in given if key not in fields]
+    missing = [
+        key
+        for key, field in fields.items()
+        if key not in given and field.default is dataclasses.MISSING
+    ]
+    if unknown or missing:
+        raise ValueError(
+            f"{path}: unknown keys {unknown}, missing keys {missing}; method {method} takes "
+            f"{', '.join(fields)}"
+        )
+    for key, value in given.items():
+        wanted = str(fields[key].type)
+        kinds = (
+            (int, float) if wanted == "float" else {"str": str, "bool": bool, "int": int}[wanted]
+        )
+        if not isinstance(value, kinds) or (isinstance(value, bool) and wanted != "bool"):
+            raise ValueError(f"{path}: {key} must be a {wanted}, but is {value!r}")
+    return kind(name=name, **given)

@@ -1,0 +1,104 @@
+"""`timl.CropClassifier`: scikit-learn's own checks, and timl's fine-tuning behind them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timl
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator
+from timl.evaluation import probabilities
+
+SKIPPED = {"check_array_api_input": "needs SCIPY_ARRAY_API, an experimental mode of SciPy"}
+"""Scikit-learn's checks that do not run, and why."""
+
+
+def toy(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 2
+    x = rng.normal(1000, 300, size=(n, 12, 18))
+    x[:, :, 5] += 900 * y[:, None]
+    return x, np.where(y == 1, "maize", "else")
+
+
+@pytest.fixture
+def quick() -> timl.CropClassifier:
+    return timl.CropClassifier(steps=40, learning_rate=0.1, random_state=0)
+
+
+def test_scikit_learns_checks() -> None:
+    """Their series are [n, any number]: one time step of so many bands."""
+    estimator = timl.CropClassifier(time_steps=1, steps=60, learning_rate=0.3, random_state=0)
+    results = check_estimator(estimator, on_fail=None, on_skip=None)
+    assert len(results) > 40
+    others = {r["check_name"]: r["exception"] for r in results if r["status"] != "passed"}
+    assert set(others) <= set(SKIPPED), others
+
+
+def test_series_flat_or_not_and_a_model_that_learns(quick: timl.CropClassifier) -> None:
+    x, y = toy()
+    probability = quick.fit(x, y).predict_proba(x)
+    assert probability.shape == (60, 2) and list(quick.classes_) == ["else", "maize"]
+    np.testing.assert_allclose(probability.sum(axis=1), 1)
+    assert quick.score(x, y) > 0.9 and set(quick.predict(x)) == {"else", "maize"}
+    flat = clone(quick).fit(x.reshape(60, 216), y).predict_proba(x.reshape(60, 216).tolist())
+    np.testing.assert_array_equal(flat, probability)
+    again = pickle.loads(pickle.dumps(quick))
+    np.testing.assert_array_equal(again.predict_proba(x), probability)
+
+
+def test_in_cross_validation(quick: timl.CropClassifier) -> None:
+    x, y = toy()
+    assert cross_val_score(quick, x, y, cv=3, scoring="roc_auc").mean() > 0.9
+    piped = make_pipeline(FunctionTransformer(lambda x: x), quick)
+    assert cross_val_score(piped, x.reshape(60, -1), y, cv=3).mean() > 0.8
+
+
+def test_a_pretrained_model_is_fine_tuned_as_timl_does(
+    benchmarked_world: Path, tmp_path: Path
+) -> None:
+    data = timl.CropHarvest(benchmarked_world)
+    with timl.nn.seeded(0):
+        model = timl.TIML(hidden=16)
+    timl.meta_train(model, timl.meta_tasks(data), epochs=1, out=tmp_path, progress=False)
+    benchmark = data.benchmarks[0]
+    expected = timl.finetune(model, benchmark, steps=5, seed=3)
+    lat, lon = benchmark.task.bounding_box.centre
+    positions = np.concatenate([benchmark.positives, benchmark.negatives])
+    raw, y = data.series(positions, normalize=False), benchmark.train_arrays()[1]
+    for pretrained in (model, tmp_path, str(tmp_path)):
+        adapted = timl.CropClassifier(pretrained, lat, lon, steps=5, random_state=3).fit(raw, y)
+        found = adapted.predict_proba(raw)[:, 1]
+        np.testing.assert_array_equal(found, probabilities(expected, data.series(positions)))
+    alone = timl.CropClassifier(model.for_task(benchmark.info), steps=5, random_state=3)
+    np.testing.assert_array_equal(clone(alone).fit(raw, y).predict_proba(raw)[:, 1], found)
+    cereals = timl.CropClassifier(model, lat, lon, "cereals", steps=5, random_state=3).fit(raw, y)
+    assert not np.array_equal(cereals.predict_proba(raw)[:, 1], found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pretrained": timl.TIML(hidden=8)}, "lat is None, lon is None: the pre-trained model"),
+        ({"pretrained": timl.TIML(bands=4, encoder=False)}, r"takes \[12, 4\]"),
+        ({"pretrained": timl.TIML(hidden=8), "lat": 91, "lon": 0}, r"min_lat is 91"),
+        ({"k": 0}, "k is 0"),
+        ({"steps": -1}, "steps is -1"),
+        ({"time_steps": 6}, r"X has shape \[60, 12, 18\]: give \[n, 6, bands\]"),
+    ],
+)
+def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
+    x, y = toy()
+    with pytest.raises(ValueError, match=message):
+        timl.CropClassifier(**arguments).fit(x, y)
+    with pytest.raises(ValueError, match="215 numbers a series, which time_steps = 12"):
+        timl.CropClassifier().fit(x.reshape(60, 216)[:, :215], y)
+    with pytest.raises(TypeError, match="pretrained is a int"):
+        timl.CropClassifier(3).fit(x, y)
