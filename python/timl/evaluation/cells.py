@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from timl.evaluation.scores import Scores
+from timl.evaluation.scores import Reliability, Scores
 from timl.files import atomic_write
 
 _EARLIER_SCORES = {"auc_roc", "f1", "iou", "samples"}
@@ -33,6 +35,8 @@ class Cell:
     """Which repetition of the meta-training, from 0."""
     size: int | None = None
     """Labels that the row was adapted to, half of them positive; None: all, 0: zero-shot."""
+    reliability: Reliability | None = None
+    """For the calibration curve; None: of an earlier version, which did not count."""
 
 
 class CellStore:
@@ -61,13 +65,16 @@ class CellStore:
                 stored = json.loads(line)
                 if set(stored["scores"]) == _EARLIER_SCORES:
                     continue
-                cell = Cell(**{**stored, "scores": Scores(**stored["scores"])})
+                cell = _read(stored)
             except (ValueError, TypeError, KeyError) as error:
                 raise ValueError(
                     f"{path}, line {number} is no finished cell ({error!r}): remove the line or "
                     f"the file"
                 ) from error
             self._cells[cell.configuration, cell.seed] = cell
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._cells.values())
 
     def get(self, configuration: str, seed: int) -> Cell | None:
         """Return the cell, or None if it is not finished."""
@@ -79,3 +86,14 @@ class CellStore:
         with atomic_write(self.path, "w") as file:
             for kept in self._cells.values():
                 file.write(json.dumps(dataclasses.asdict(kept)) + "\n")
+
+
+def _read(stored: dict[str, Any]) -> Cell:
+    bins = stored.get("reliability")
+    return Cell(
+        **{
+            **stored,
+            "scores": Scores(**stored["scores"]),
+            "reliability": None if bins is None else tuple((n, k, p) for n, k, p in bins),
+        }
+    )

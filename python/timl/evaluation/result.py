@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import html
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from timl.evaluation.cells import Cell
+from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.scores import Scores
 from timl.evaluation.statistics import Estimate, PairedTest, estimate_groups, paired_tests
 from timl.files import atomic_write
@@ -261,6 +261,49 @@ class Table1Result:
             yield table
         yield Text(self._caption())
 
+    @classmethod
+    def load(cls, folder: str | Path) -> Table1Result:
+        """Read a finished table from its folder: table1.json, table1.csv and cells.jsonl.
+
+        Raises
+        ------
+        FileNotFoundError
+            A file is missing: the table is not finished.
+        ValueError
+            The files do not belong together, or are of an earlier version.
+        """
+        folder = Path(folder)
+        for name in ("table1.json", "table1.csv", "cells.jsonl"):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder} holds no finished table, {name} is missing: run timl table1"
+                )
+        document = json.loads((folder / "table1.json").read_text("utf-8"))
+        # the store also holds cells of other settings, and numbers runs as they were computed
+        kept = {
+            tuple(map(str, (*_key(cell), *vars(cell.scores).values()))): cell
+            for cell in CellStore(folder / "cells.jsonl")
+        }
+        scores = [field.name for field in fields(Scores)]
+        cells = []
+        with (folder / "table1.csv").open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                names = ("row", "benchmark", "seed", "size", *scores)
+                cell = kept.get(tuple(line.get(name, "") for name in names))
+                if cell is None:
+                    raise ValueError(
+                        f"{folder}: a line of table1.csv ({line['row']}, {line['benchmark']}, seed "
+                        f"{line['seed']}) is not in cells.jsonl: run timl table1 again"
+                    )
+                cells.append(replace(cell, run=int(line["run"]), meta_seed=int(line["meta_seed"])))
+        provenance = document["provenance"]
+        return cls(
+            titles={row: entry["title"] for row, entry in document["rows"].items()},
+            benchmarks=tuple(provenance["data"]["benchmarks"]),
+            cells=tuple(cells),
+            provenance=provenance,
+        )
+
     def save(self, folder: str | Path) -> None:
         """Write table1.csv (one line per cell), table1.json (summary, provenance), table1.md."""
         folder = Path(folder)
@@ -270,9 +313,8 @@ class Table1Result:
             writer.writerow(["row", "benchmark", "run", "seed", *scores, "meta_seed", "size"])
             for cell in self.cells:
                 values = [getattr(cell.scores, name) for name in scores]
-                size = "all" if cell.size is None else cell.size
-                run = [cell.row, cell.benchmark, cell.run, cell.seed]
-                writer.writerow([*run, *values, cell.meta_seed, size])
+                row, benchmark, seed, size = _key(cell)
+                writer.writerow([row, benchmark, cell.run, seed, *values, cell.meta_seed, size])
         summary = {
             row: {
                 "title": title,
@@ -300,6 +342,11 @@ class Table1Result:
             file.write("\n")
         with atomic_write(folder / "table1.md", "w") as file:
             file.write(self.to_markdown())
+
+
+def _key(cell: Cell) -> tuple[str, str, int, int | str]:
+    """Return row, benchmark, seed and sample size of a cell, as table1.csv has them."""
+    return cell.row, cell.benchmark, cell.seed, "all" if cell.size is None else cell.size
 
 
 def _estimate(runs: dict[tuple[int, int], float]) -> Estimate:

@@ -14,7 +14,10 @@ from timl.meta.normalization import normalization_of
 from timl.nn import Classifier
 
 TestSet: TypeAlias = BenchmarkTask | TestInstance
+Reliability: TypeAlias = tuple[tuple[int, int, float], ...]
+"""Of each of ten equal bins of probability: samples, positives, sum of the probabilities."""
 
+_BINS = 10
 _THRESHOLD = 0.5
 _UNLABELLED = -1
 
@@ -87,6 +90,13 @@ def evaluate(predictor: Classifier | ArrayLike, test: TestSet) -> Scores:
     UserWarning
         If the classifier was trained on series that were prepared otherwise than the benchmark's.
     """
+    return evaluate_with_reliability(predictor, test)[0]
+
+
+def evaluate_with_reliability(
+    predictor: Classifier | ArrayLike, test: TestSet
+) -> tuple[Scores, Reliability]:
+    """Score as `evaluate` does, and count for the calibration curve."""
     instance = test
     if isinstance(test, BenchmarkTask):
         instance = test.test
@@ -104,7 +114,8 @@ def evaluate(predictor: Classifier | ArrayLike, test: TestSet) -> Scores:
             f"test has {positives} positives and {len(y) - positives} negatives among its "
             f"{len(instance)} samples: AUC ROC needs both classes"
         )
-    return _scores(y, _predictions(predictor, instance)[labelled])
+    probability = _predictions(predictor, instance)[labelled]
+    return _scores(y, probability), _reliability(y, probability)
 
 
 def _warn_of_other_inputs(classifier: Classifier, benchmark: BenchmarkTask) -> None:
@@ -120,7 +131,7 @@ def _warn_of_other_inputs(classifier: Classifier, benchmark: BenchmarkTask) -> N
             f"the classifier was trained on series with other normalising statistics or another "
             f"NDVI ({trained['ndvi']}) than those of benchmark {benchmark.name!r} "
             f"({given['ndvi']}): fine-tune it on them first",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -179,3 +190,12 @@ def _scores(y: NDArray[np.int8], probability: NDArray[np.float64]) -> Scores:
         true_negatives=true_negatives,
         false_negatives=false_negatives,
     )
+
+
+def _reliability(y: NDArray[np.int8], probability: NDArray[np.float64]) -> Reliability:
+    """Count in bins [i / 10, (i + 1) / 10), the last one closed."""
+    bins = np.minimum((probability * _BINS).astype(np.int64), _BINS - 1)
+    samples = np.bincount(bins, minlength=_BINS).tolist()
+    positives = np.bincount(bins[y == 1], minlength=_BINS).tolist()
+    sums = np.bincount(bins, weights=probability, minlength=_BINS).round(6).tolist()
+    return tuple(zip(samples, positives, sums, strict=True))

@@ -16,7 +16,7 @@ from timl.data import BBox, BenchmarkTask, CropHarvest, TaskSet, meta_tasks
 from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import Table1Result
 from timl.evaluation.rows import Prepared, Row, Settings, find_rows
-from timl.evaluation.scores import evaluate
+from timl.evaluation.scores import evaluate_with_reliability
 from timl.meta.configuration import versions
 
 _RUNS_PER_SEED = 1000
@@ -117,9 +117,7 @@ def table1(
     }
     tasks = None
     if any(row.meta_trained for row in chosen):
-        tasks = meta_tasks(data, regions)
-        if as_published_code:
-            tasks = meta_tasks(data, regions, withhold="as_published", balance_negative_crops="cut")
+        tasks = training_tasks(data, regions, as_published_code)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     store = CellStore(folder / "cells.jsonl")
@@ -150,6 +148,17 @@ def table1(
     )
     result.save(folder)
     return result
+
+
+def training_tasks(
+    data: CropHarvest,
+    regions: str | Path | Sequence[BBox] | None = None,
+    as_published_code: bool = False,
+) -> TaskSet:
+    """Return the tasks that `table1` meta-trains on; the arguments are as there."""
+    if as_published_code:
+        return meta_tasks(data, regions, withhold="as_published", balance_negative_crops="cut")
+    return meta_tasks(data, regions)
 
 
 class _Plan(NamedTuple):
@@ -214,7 +223,7 @@ def _compute(plan: _Plan, prepared: Prepared) -> Cell:
         if plan.size is not None:
             task = task.subset(plan.size, plan.seed)
         predictor = prepared.adapt(task, plan.seed)
-    scores = evaluate(predictor, plan.benchmark)
+    scores, reliability = evaluate_with_reliability(predictor, plan.benchmark)
     return Cell(
         row=plan.row,
         benchmark=plan.benchmark.name,
@@ -226,6 +235,7 @@ def _compute(plan: _Plan, prepared: Prepared) -> Cell:
         training_seconds=round(prepared.seconds, 3),
         meta_seed=plan.repetition,
         size=plan.size,
+        reliability=reliability,
     )
 
 
