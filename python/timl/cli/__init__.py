@@ -1,7 +1,7 @@
 """The command line, `timl`."""
 
 from timl.cli.application import app
-from timl.cli.commands import evaluate, finetune, table1, train
+from timl.cli.commands import evaluate, finetune, report, table1, train
 from timl.cli.demonstration import demo, simulate
 from timl.cli.record import download, pack
 
@@ -12,6 +12,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "pack",
+    "report",
     "simulate",
     "table1",
     "train",

@@ -1,4 +1,4 @@
-"""The commands: train, finetune, evaluate, table1."""
+"""The commands: train, finetune, evaluate, table1, report."""
 
 from __future__ import annotations
 
@@ -169,8 +169,9 @@ def table1(
         data = out / "world"
         timl.data.simulate(data, seed=seed)
     sizes = [] if sample_sizes is None else [_size(text) for text in sample_sizes.split(",")]
+    harvest = timl.CropHarvest(data)
     result = timl.table1(
-        timl.CropHarvest(data),
+        harvest,
         out,
         epochs if epochs is not None else (_QUICK_EPOCHS if quick else 1000),
         rows=None if rows is None else rows.split(","),
@@ -186,6 +187,43 @@ def table1(
     )
     Console().print(result)
     typer.echo(f"written to {out}: table1.csv, table1.json, table1.md")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        typer.echo(
+            f'no report: it needs matplotlib, pip install "timl[plot]"; then timl report '
+            f"--out {out} --data {data}"
+        )
+    else:
+        typer.echo(f"report: {_report(result, harvest, regions, out)}")
+
+
+@app.command()
+def report(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of a finished table.")] = Path("results/table1"),
+    regions: Regions = None,
+) -> None:
+    """Write the report of a finished table again, as HTML and Markdown; compute no scores."""
+    result = timl.evaluation.Table1Result.load(out)
+    typer.echo(f"report: {_report(result, timl.CropHarvest(data), regions, out)}")
+
+
+def _report(
+    result: timl.evaluation.Table1Result,
+    data: timl.CropHarvest,
+    regions: Path | None,
+    out: Path,
+) -> Path:
+    """Write the report of a table with the tasks that it was trained on."""
+    from timl.evaluation.report import write_report
+    from timl.evaluation.table1 import training_tasks
+
+    tasks = None
+    if result.provenance["data"]["meta_training_tasks"] is not None:
+        published = result.provenance["settings"]["as_published_code"]
+        tasks = training_tasks(data, regions, published)
+    return write_report(result, data, tasks, out)
 
 
 def _size(text: str) -> int:

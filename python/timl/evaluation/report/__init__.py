@@ -1,0 +1,118 @@
+"""The report of a finished Table 1: one HTML file, and the same as Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timl.data import CropHarvest, TaskSet
+from timl.evaluation.report.document import Document
+from timl.evaluation.report.material import Material
+from timl.evaluation.report.scored import (
+    calibration,
+    confusion,
+    ranking,
+    sample_sizes,
+    statistics,
+    table,
+)
+from timl.evaluation.report.settings import provenance, run_times
+from timl.evaluation.report.training import embedding, forgetting, hardest_tasks, learning
+from timl.evaluation.result import Table1Result
+from timl.files import atomic_write
+
+_SECTIONS = (
+    table,
+    statistics,
+    ranking,
+    sample_sizes,
+    confusion,
+    calibration,
+    learning,
+    forgetting,
+    embedding,
+    hardest_tasks,
+    run_times,
+    provenance,
+)
+
+
+def write_report(
+    result: Table1Result, data: CropHarvest, tasks: TaskSet | None, folder: str | Path
+) -> Path:
+    """Write report.html, which needs no other file, and report.md with its figures beside it.
+
+    Parameters
+    ----------
+    result : Table1Result
+        The table, of `timl.table1` or of `Table1Result.load`.
+    data : CropHarvest
+        The data set of the table.
+    tasks : TaskSet or None
+        The tasks that its rows were meta-trained on; None where there are none.
+    folder : str or Path
+        The table's folder: models and histories are read from it, the report is written to it.
+
+    Returns
+    -------
+    Path
+        Of report.html.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If data or tasks are not those of the table, or a history is damaged.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError('the report needs matplotlib: pip install "timl[plot]"') from error
+    _require_same(result, data, tasks)
+    material = Material(result, data, tasks, Path(folder))
+    document = Document(
+        title="Table 1: few-shot crop mapping",
+        summary=_summary(result),
+        sections=[section(material) for section in _SECTIONS],
+    )
+    path = material.folder / "report.html"
+    for picture in document.pictures:
+        with atomic_write(material.folder / f"{picture.name}.svg") as file:
+            file.write(picture.svg)
+    with atomic_write(path.with_suffix(".md"), "w") as file:
+        file.write(document.to_markdown())
+    with atomic_write(path, "w") as file:
+        file.write(document.to_html())
+    return path
+
+
+def _require_same(result: Table1Result, data: CropHarvest, tasks: TaskSet | None) -> None:
+    described = result.provenance["data"]
+    if described["checksum"] != data.checksum:
+        raise ValueError(
+            f"data has checksum {data.checksum}, but the table is of {described['checksum']}: give "
+            f"the data set that it was computed on"
+        )
+    names = None if tasks is None else [task.id for task in tasks]
+    if described["meta_training_tasks"] != names:
+        wanted = described["meta_training_tasks"]
+        raise ValueError(
+            f"tasks are {0 if names is None else len(names)}, but not the "
+            f"{0 if wanted is None else len(wanted)} that the table was trained on: give the same "
+            f"regions as to table1"
+        )
+
+
+def _summary(result: Table1Result) -> str:
+    best = {
+        metric: max(result.titles, key=lambda row: result.estimate(row, "mean", metric).mean)
+        for metric in ("auc_roc", "f1")
+    }
+    settings = result.provenance["settings"]
+    count = len(result.benchmarks)
+    return (
+        f"{len(result.titles)} methods on {count} evaluation task{'s' if count > 1 else ''}, "
+        f"{settings['runs']} runs each. Best mean AUC ROC: {result.titles[best['auc_roc']]} "
+        f"({result.estimate(best['auc_roc'], 'mean', 'auc_roc')}). Best mean F1: "
+        f"{result.titles[best['f1']]} ({result.estimate(best['f1'], 'mean', 'f1')})."
+    )

@@ -1,0 +1,256 @@
+"""The report's figures, as SVG: small enough for a phone, with markers beside the colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Floats = NDArray[np.float64]
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; yellow is too pale for lines.
+_COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#999999",
+)  # fmt: skip
+_MARKERS = "osD^vPX*<>hd"
+_DASHES = ("-", "--", "-.", ":")
+_WIDTH = 4.8
+"""Inches: on a phone the letters are then still legible."""
+_MARKED = 8
+"""Markers along a line."""
+
+
+class Point(NamedTuple):
+    """A task in a plane."""
+
+    x: float
+    y: float
+    kind: str
+    """Its class of crops."""
+    value: float | None = None
+    """What its colour tells, where not the class; None: nothing, it is hollow."""
+
+
+class Line(NamedTuple):
+    """A named line; errors are half the height of bars."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    errors: Sequence[float] | None = None
+
+
+def lines(
+    series: Mapping[str, Line],
+    x_label: str,
+    y_label: str,
+    *,
+    diagonal: bool = False,
+    ticks: Mapping[float, str] | None = None,
+    limits: tuple[float, float] | None = None,
+    steps: bool = False,
+) -> bytes:
+    """Draw lines, each with its colour, marker and dashes.
+
+    Parameters
+    ----------
+    series
+        By title.
+    x_label, y_label
+        Of the axes.
+    diagonal
+        Whether to draw where y equals x, from 0 to 1.
+    ticks
+        Texts of places on the x axis.
+    limits
+        Of the y axis.
+    steps
+        Whether values stay until the next one.
+    """
+    with _figure(3.3 + 0.18 * ((len(series) + 1) // 2)) as (axes, out):
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color="0.6", lw=1, label="perfect")
+        for i, (title, line) in enumerate(series.items()):
+            style: dict[str, Any] = {
+                "color": _COLOURS[i % len(_COLOURS)],
+                "marker": _MARKERS[i % len(_MARKERS)],
+                "ls": _DASHES[i % len(_DASHES)],
+                "markevery": max(1, len(line.x) // _MARKED),
+                "ms": 4.5,
+                "lw": 1.4,
+                "label": title,
+            }
+            if steps:
+                style["drawstyle"] = "steps-post"
+            if line.errors is None:
+                axes.plot(line.x, line.y, **style)
+            else:
+                axes.errorbar(line.x, line.y, yerr=line.errors, capsize=2, **style)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        if ticks is not None:
+            axes.set_xticks(list(ticks), list(ticks.values()))
+        if limits is not None:
+            axes.set_ylim(*limits)
+        _finish(axes, columns=2)
+    return _clean(out)
+
+
+def scores(
+    rows: Sequence[str], columns: Mapping[str, Sequence[tuple[float, float]]], x_label: str
+) -> bytes:
+    """Draw a score of every row (down) on every benchmark (markers), with standard errors."""
+    with _figure(1.6 + 0.3 * len(rows) + 0.1 * len(columns)) as (axes, out):
+        places = np.arange(len(rows))
+        for i, (name, values) in enumerate(columns.items()):
+            shift = 0.5 * ((i + 0.5) / len(columns) - 0.5)
+            axes.errorbar(
+                [mean for mean, _ in values],
+                places + shift,
+                xerr=[error for _, error in values],
+                fmt=_MARKERS[i % len(_MARKERS)],
+                color=_COLOURS[i % len(_COLOURS)],
+                ms=5.5,
+                capsize=2,
+                lw=1.2,
+                label=name,
+            )
+        axes.axvline(0.5, color="0.6", lw=1, ls=":")
+        axes.set_yticks(places, list(rows))
+        axes.set(xlabel=x_label, ylim=(len(rows) - 0.5, -0.5))
+        _finish(axes, columns=2)
+    return _clean(out)
+
+
+def classes(
+    points: Iterable[Point],
+    stars: Sequence[tuple[float, float]],
+    x_label: str,
+    y_label: str,
+    background: Floats | None = None,
+) -> bytes:
+    """Draw tasks by class, and the evaluation tasks as stars.
+
+    Parameters
+    ----------
+    points
+        The tasks.
+    stars
+        Places of the evaluation tasks.
+    x_label, y_label
+        Of the axes.
+    background : ndarray, shape [n, 2], optional
+        Faint dots, the labelled samples.
+    """
+    with _figure(4.1) as (axes, out):
+        _dots(axes, background)
+        found = list(points)
+        for i, kind in enumerate(sorted({point.kind for point in found})):
+            chosen = [(point.x, point.y) for point in found if point.kind == kind]
+            axes.plot(
+                *zip(*chosen, strict=True),
+                _MARKERS[i % len(_MARKERS)],
+                color=_COLOURS[i % len(_COLOURS)],
+                mec="white",
+                mew=0.4,
+                ms=6,
+                label=kind.replace("_", " "),
+            )
+        for i, place in enumerate(stars):
+            axes.plot(*place, "*", color="#F0E442", mec="black", ms=14, zorder=4,
+                      label="evaluation task" if i == 0 else None)  # fmt: skip
+        axes.set(xlabel=x_label, ylabel=y_label)
+        _finish(axes, columns=3)
+    return _clean(out)
+
+
+def values(
+    points: Iterable[Point], x_label: str, y_label: str, scale: str, background: Floats | None
+) -> bytes:
+    """Draw tasks by a value; those without one are hollow squares."""
+    with _figure(3.6) as (axes, out):
+        _dots(axes, background)
+        found = list(points)
+        hollow = [(point.x, point.y) for point in found if point.value is None]
+        if hollow:
+            axes.plot(*zip(*hollow, strict=True), "s", mfc="none", mec="0.35", ms=6, label="kept")
+        full = [point for point in found if point.value is not None]
+        shades = [point.value for point in found if point.value is not None]
+        if full:
+            dots = axes.scatter(
+                [point.x for point in full],
+                [point.y for point in full],
+                c=shades,
+                cmap="cividis",
+                s=34,
+                edgecolors="white",
+                linewidths=0.4,
+                label="forgotten",
+                zorder=3,
+            )
+            axes.figure.colorbar(dots, ax=axes, label=scale, shrink=0.8)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        _finish(axes, columns=2)
+    return _clean(out)
+
+
+def events(groups: Mapping[str, Sequence[float]], x_label: str, end: float) -> bytes:
+    """Draw when things happened, one line of dots for each group."""
+    with _figure(1.1 + 0.28 * len(groups)) as (axes, out):
+        for i, times in enumerate(groups.values()):
+            spread = i + 0.5 * (np.arange(len(times)) % 5 / 5 - 0.4)
+            colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+            axes.plot(times, spread, marker, color=colour, ms=5, mec="white", mew=0.4)
+        axes.set_yticks(np.arange(len(groups)), [name.replace("_", " ") for name in groups])
+        axes.set(xlabel=x_label, xlim=(0, end), ylim=(len(groups) - 0.5, -0.5))
+        _finish(axes, columns=0)
+    return _clean(out)
+
+
+@contextmanager
+def _figure(height: float) -> Iterator[tuple[Axes, io.BytesIO]]:
+    """Give axes to draw on; the SVG is in the buffer afterwards."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    settings: Any = {
+        "svg.hashsalt": "timl",
+        "text.parse_math": False,  # names hold dollar signs
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    out = io.BytesIO()
+    with rc_context(settings):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained", dpi=150)
+        yield figure.add_subplot(), out
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(out, format="svg", metadata=nothing)
+
+
+def _finish(axes: Axes, columns: int) -> None:
+    axes.grid(color="0.92", lw=0.6)
+    axes.set_axisbelow(True)
+    handles, texts = axes.get_legend_handles_labels()
+    if handles and columns:
+        axes.figure.legend(
+            handles, texts, loc="outside lower center", ncols=columns, fontsize=8, frameon=False
+        )
+
+
+def _dots(axes: Axes, background: Floats | None) -> None:
+    if background is not None:
+        axes.plot(background[:, 0], background[:, 1], ",", color="0.75", zorder=1, rasterized=True)
+
+
+def _clean(out: io.BytesIO) -> bytes:
+    """Drop what names other documents: the document type and the metadata."""
+    text = out.getvalue().decode("utf-8")
+    text = re.sub(r"<!DOCTYPE.*?>", "", text, count=1, flags=re.DOTALL)
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL).encode()

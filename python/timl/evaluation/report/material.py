@@ -1,0 +1,127 @@
+"""What a report is made of: the table, its tasks, and the histories of its meta-trainings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data import BBox, CropHarvest, Task, TaskSet
+from timl.evaluation.result import Table1Result
+
+_LAST = 20
+"""Epochs over which a final AUC ROC is averaged, as for forgetting."""
+
+
+@dataclass(frozen=True)
+class TaskCourse:
+    """One task in one meta-training."""
+
+    id: str
+    validates: bool
+    forgotten: int | None
+    """The epoch after which it was forgotten, from 0."""
+    loss: NDArray[np.float64]
+    """Of each epoch; NaN once forgotten."""
+    auc: NDArray[np.float64]
+
+    @property
+    def final_auc(self) -> float:
+        """AUC ROC, averaged over the last 20 epochs that the task had; NaN if it had none."""
+        known = self.auc[np.isfinite(self.auc)][-_LAST:]
+        return float(known.mean()) if len(known) else float("nan")
+
+
+@dataclass(frozen=True)
+class Course:
+    """One row's first meta-training."""
+
+    title: str
+    epochs: int
+    best_epoch: int
+    tasks: tuple[TaskCourse, ...]
+    """Those trained on, then those that validate."""
+
+    @property
+    def trained(self) -> list[TaskCourse]:
+        """The tasks that were trained on."""
+        return [task for task in self.tasks if not task.validates]
+
+    @property
+    def forgotten(self) -> list[TaskCourse]:
+        """The forgotten tasks, in time."""
+        found = [task for task in self.tasks if task.forgotten is not None]
+        return sorted(found, key=lambda task: (task.forgotten, task.id))
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the sections read."""
+
+    result: Table1Result
+    data: CropHarvest
+    tasks: TaskSet | None
+    """None where no row is trained on tasks."""
+    folder: Path
+
+    @cached_property
+    def courses(self) -> dict[str, Course]:
+        """The meta-trainings by row, read from history.json in each row's folder."""
+        return {
+            row: _read(file, title)
+            for row, title in self.result.titles.items()
+            if (file := self.folder / row / "history.json").is_file()
+        }
+
+    @cached_property
+    def tasks_by_id(self) -> dict[str, Task]:
+        """The tasks that were trained on or validated."""
+        return {task.id: task for task in self.tasks or ()}
+
+    @cached_property
+    def places(self) -> NDArray[np.float64]:
+        """Longitude and latitude of all labelled samples, [n, 2]."""
+        places: NDArray[np.float64] = self.data.labels[["lon", "lat"]].to_numpy(np.float64)
+        return places
+
+    def kind(self, name: str) -> str:
+        """Return a task's class of crops."""
+        task = self.tasks_by_id.get(name)
+        return "unknown" if task is None else str(task.classification_label)
+
+    def box(self, name: str) -> BBox | None:
+        """Return a task's region."""
+        task = self.tasks_by_id.get(name)
+        return None if task is None else task.bounding_box
+
+
+def place(box: BBox | None) -> str:
+    """Return the centre of a box for people: "12.3° N, 4.5° W"."""
+    if box is None:
+        return "unknown"
+    lat, lon = box.centre
+    return f"{abs(lat):.1f}° {'NS'[lat < 0]}, {abs(lon):.1f}° {'EW'[lon < 0]}"
+
+
+def _read(file: Path, title: str) -> Course:
+    stored: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    try:
+        tasks = tuple(
+            TaskCourse(
+                id=task["id"],
+                validates=kind == "validation_tasks",
+                forgotten=task.get("forgotten"),
+                loss=np.array(task["loss"], np.float64),
+                auc=np.array(task["auc"], np.float64),
+            )
+            for kind in ("tasks", "validation_tasks")
+            for task in stored[kind]
+        )
+        return Course(title, stored["epochs"], stored["best_epoch"], tasks)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no history of a meta-training ({error!r})") from error

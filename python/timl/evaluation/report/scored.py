@@ -1,0 +1,326 @@
+"""Sections of the report on scores: table, statistics, ranks, sizes, decisions, calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.evaluation.cells import Cell
+from timl.evaluation.report import drawings
+from timl.evaluation.report.document import Picture, Section, Table, Text
+from timl.evaluation.report.material import Material
+from timl.evaluation.result import MEAN, METRICS, Table1Result
+from timl.evaluation.statistics import Estimate
+
+_LESS_IS_BETTER = ("brier",)
+_TIE = 1e-12
+
+
+def table(material: Material) -> Section:
+    """Show AUC ROC and F1 of every row on every benchmark, and the other scores' means."""
+    result = material.result
+    columns = (*result.benchmarks, MEAN)
+    section = Section("table", "Scores")
+    for metric in ("auc_roc", "f1"):
+        found = [[result.estimate(row, c, metric) for c in columns] for row in result.titles]
+        section.blocks.append(
+            _estimates(result, f"{METRICS[metric]}, mean ± standard error", columns, found, [])
+        )
+    found = [[result.estimate(row, MEAN, metric) for metric in METRICS] for row in result.titles]
+    reverse = [i for i, metric in enumerate(METRICS) if metric in _LESS_IS_BETTER]
+    caption = "All scores, means over the evaluation tasks (of the Brier score less is better)"
+    section.blocks.append(_estimates(result, caption, list(METRICS.values()), found, reverse))
+    section.blocks.append(
+        Text(
+            f"Means over {result.provenance['settings']['runs']} runs; a row without ± has no "
+            f"randomness. F1, IoU and accuracy are at probability 0.5. * best and ° second best of "
+            f"the column; whether a difference is more than chance is in the next section."
+        )
+    )
+    return section
+
+
+def statistics(material: Material) -> Section:
+    """Show the paired tests between rows, and the two sources of variance."""
+    result = material.result
+    tests = result.tests(MEAN, "auc_roc")
+    section = Section("statistics", "Differences between methods")
+    pairs = max((test.pairs for test in tests), default=0)
+    section.blocks.append(
+        Text(
+            f"Wilcoxon's signed-rank test of the mean AUC ROC over {pairs} paired runs, for every "
+            f"pair of methods, two-sided; the last column is corrected by Holm's method. "
+            + ("Fewer than six runs cannot give p < 0.05. " if pairs < 6 else "")
+            + "Runs share one meta-training and one test set: the test says nothing about other "
+            "meta-trainings or places."
+        )
+    )
+    if tests:
+        section.blocks.append(
+            Table(
+                "Differences of the mean AUC ROC, first minus second",
+                ["methods", "difference", "p", "p corrected"],
+                [
+                    [
+                        f"{result.titles[test.row]} / {result.titles[test.other]}",
+                        f"{test.difference:+.3f}",
+                        f"{test.p:.2g}",
+                        f"{test.p_corrected:.2g}",
+                    ]
+                    for test in sorted(tests, key=lambda test: -abs(test.difference))
+                ],
+            )
+        )
+    found = {row: result.estimate(row, MEAN, "auc_roc") for row in result.titles}
+    repeated = {row: one for row, one in found.items() if one.meta_seeds > 1}
+    if repeated:
+        section.blocks.append(
+            Table(
+                "Standard deviations of the mean AUC ROC by source",
+                ["method", "meta-trainings", "between runs", "between meta-trainings"],
+                [
+                    [
+                        result.titles[row],
+                        str(one.meta_seeds),
+                        _number(one.run_deviation),
+                        _number(one.meta_deviation),
+                    ]
+                    for row, one in repeated.items()
+                ],
+            )
+        )
+    return section
+
+
+def ranking(material: Material) -> Section:
+    """Show each row's rank on every benchmark, and the scores as a figure."""
+    result = material.result
+    section = Section("ranking", "Ranking over the evaluation tasks")
+    means = np.array(
+        [
+            [result.estimate(row, name, "auc_roc").mean for name in result.benchmarks]
+            for row in result.titles
+        ]
+    )
+    # the mean rank of those that tie
+    greater = (means[None] > means[:, None] + _TIE).sum(axis=1)
+    equal = (np.abs(means[None] - means[:, None]) <= _TIE).sum(axis=1)
+    ranks = greater + (equal + 1) / 2
+    order = np.argsort(ranks.mean(axis=1), kind="stable")
+    titles = list(result.titles.values())
+    rows = [
+        [titles[i], *(f"{rank:g}" for rank in ranks[i]), f"{ranks[i].mean():.2f}"] for i in order
+    ]
+    caption = "Rank by mean AUC ROC, 1 is best"
+    section.blocks.append(Table(caption, ["method", *result.benchmarks, "mean rank"], rows))
+    keys = list(result.titles)
+    columns = {
+        name: [
+            (one.mean, one.standard_error or 0.0)
+            for one in (result.estimate(keys[i], name, "auc_roc") for i in order)
+        ]
+        for name in result.benchmarks
+    }
+    best = ", ".join(
+        f"{name}: {titles[int(means[:, i].argmax())]}" for i, name in enumerate(result.benchmarks)
+    )
+    section.blocks.append(
+        Picture(
+            "report-scores",
+            drawings.scores([titles[i] for i in order], columns, "AUC ROC on the test set"),
+            f"AUC ROC of every method on every evaluation task. Best by task: {best}.",
+            "AUC ROC with standard errors over runs; methods in the order of their mean rank. "
+            "The dotted line is chance.",
+        )
+    )
+    return section
+
+
+def sample_sizes(material: Material) -> Section:
+    """Draw AUC ROC by the number of labels, where it was asked for."""
+    result = material.result
+    section = Section("sample-sizes", "Scores by number of labels")
+    if all(cell.size is None for cell in result.cells):
+        section.blocks.append(
+            Text(
+                "Not computed: give timl table1 the option --sample-sizes 20,32,64, and "
+                "--zero-shot for the scores before adaptation."
+            )
+        )
+        return section
+    curves = result.curves()
+    sizes = sorted(int(size) for size in curves["size"].dropna().unique())
+    # places of equal distance: zero has no logarithm, and "all" is another number in each task
+    places = {size: float(i) for i, size in enumerate(sizes)}
+    ticks = {at: "zero-shot" if size == 0 else str(size) for size, at in places.items()}
+    ticks[float(len(sizes))] = "all"
+    for number, name in enumerate(result.benchmarks):
+        series = {}
+        for row, title in result.titles.items():
+            chosen = curves[(curves["row"] == row) & (curves["benchmark"] == name)]
+            points = sorted(
+                (
+                    float(len(sizes)) if size is None else places[size],
+                    float(mean),
+                    0.0 if error is None or math.isnan(error) else float(error),
+                )
+                for size, mean, error in zip(
+                    [None if size != size else int(size) for size in chosen["size"].astype(float)],
+                    chosen["auc_roc"],
+                    chosen["auc_roc_standard_error"],
+                    strict=True,
+                )
+            )
+            series[title] = drawings.Line(*([*part] for part in zip(*points, strict=True)))
+        at = min(series, key=lambda title: -series[title].y[0])
+        section.blocks.append(
+            Picture(
+                f"report-sizes-{number}",
+                drawings.lines(series, "labels", "AUC ROC", ticks=ticks),
+                f"AUC ROC on {name} by number of labels. With the fewest labels that each has, "
+                f"{at} is best ({series[at].y[0]:.3f}).",
+                f"{name}: AUC ROC by number of labels, half of them positive; standard errors "
+                f"over runs.",
+            )
+        )
+    shown = [
+        [
+            result.titles[line["row"]],
+            line["benchmark"],
+            *[f"{line[metric]:.3f}" for metric in METRICS],
+        ]
+        for size in sizes[:1]
+        for line in curves[(curves["size"] == size).fillna(False)].to_dict("records")
+    ]
+    label = "before adaptation (zero-shot)" if sizes[0] == 0 else f"with {sizes[0]} labels"
+    header = ["method", "evaluation task", *METRICS.values()]
+    section.blocks.append(Table(f"Scores {label}", header, shown))
+    return section
+
+
+def confusion(material: Material) -> Section:
+    """Show the four counts of decisions, as means over the runs."""
+    result = material.result
+    section = Section("confusion", "Confusion matrices")
+    section.blocks.append(
+        Text("Samples of the test set by label and decision at probability 0.5, means over runs.")
+    )
+    names = ("true_positives", "false_negatives", "false_positives", "true_negatives")
+    for benchmark in result.benchmarks:
+        rows = []
+        for row, title in result.titles.items():
+            cells = _cells(result, row, benchmark)
+            counts = [float(np.mean([getattr(c.scores, name) for c in cells])) for name in names]
+            hit, missed, false, rejected = counts
+            rows.append(
+                [
+                    title,
+                    *(f"{count:.1f}".removesuffix(".0") for count in counts),
+                    _share(hit, hit + missed),
+                    _share(hit, hit + false),
+                    _share(rejected, rejected + false),
+                ]
+            )
+        header = [
+            "method", "positive, found", "positive, missed", "negative, taken for positive",
+            "negative, rejected", "recall", "precision", "specificity",
+        ]  # fmt: skip
+        section.blocks.append(Table(benchmark, header, rows))
+    return section
+
+
+def calibration(material: Material) -> Section:
+    """Draw how often samples are positive by the probability that they were given."""
+    result = material.result
+    section = Section("calibration", "Calibration")
+    rows = []
+    for number, benchmark in enumerate(result.benchmarks):
+        series = {}
+        for row, title in result.titles.items():
+            bins = _bins(_cells(result, row, benchmark))
+            if bins is None:
+                continue
+            samples, positives, sums = bins[bins[:, 0] > 0].T
+            series[title] = drawings.Line(list(sums / samples), list(positives / samples))
+            error = float(np.abs(positives - sums).sum() / samples.sum())
+            brier = result.estimate(row, benchmark, "brier").mean
+            rows.append([title, benchmark, f"{error:.3f}", f"{brier:.3f}"])
+        if not series:
+            continue
+        own = {line[0]: float(line[2]) for line in rows if line[1] == benchmark}
+        best = min(own, key=lambda title: own[title])
+        section.blocks.append(
+            Picture(
+                f"report-calibration-{number}",
+                drawings.lines(
+                    series,
+                    "mean predicted probability",
+                    "share of positives",
+                    diagonal=True,
+                    limits=(-0.03, 1.03),
+                ),
+                f"Calibration curves on {benchmark}. Closest to the diagonal is {best}, with an "
+                f"expected calibration error of {own[best]:.3f}.",
+                f"{benchmark}: share of positives by predicted probability, ten bins, all runs "
+                f"together.",
+            )
+        )
+    if not rows:
+        section.blocks.append(
+            Text(
+                "Not known: the cells were computed by a version that did not count. Remove "
+                "cells.jsonl and run timl table1 again."
+            )
+        )
+        return section
+    header = ["method", "evaluation task", "expected calibration error", "Brier score"]
+    section.blocks.append(Table("Errors of the probabilities, less is better", header, rows))
+    return section
+
+
+def _estimates(
+    result: Table1Result,
+    caption: str,
+    columns: Sequence[str],
+    found: Sequence[Sequence[Estimate]],
+    reverse: Sequence[int],
+) -> Table:
+    """Mark best and second best; of the columns in `reverse` the least are best."""
+    tops = [
+        sorted({line[i].mean for line in found}, reverse=i not in reverse)[:2]
+        for i in range(len(columns))
+    ]
+    ranks = [
+        [0, *(tops[i].index(one.mean) + 1 if one.mean in tops[i] else 0 for i, one in enumerate(r))]
+        for r in found
+    ]
+    rows = [
+        [title, *map(str, line)] for title, line in zip(result.titles.values(), found, strict=True)
+    ]
+    return Table(caption, ["method", *columns], rows, ranks)
+
+
+def _cells(result: Table1Result, row: str, benchmark: str) -> list[Cell]:
+    """Return a row's cells with all labels."""
+    return [
+        cell
+        for cell in result.cells
+        if (cell.row, cell.benchmark, cell.size) == (row, benchmark, None)
+    ]
+
+
+def _bins(cells: Sequence[Cell]) -> NDArray[np.float64] | None:
+    """Return samples, positives and sums of probabilities of all cells, [10, 3]."""
+    counted = [cell.reliability for cell in cells if cell.reliability is not None]
+    return np.array(counted, np.float64).sum(axis=0) if counted else None
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.3f}" if whole else "none"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
