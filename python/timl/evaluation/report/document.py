@@ -161,8 +161,8 @@ def _html_table(block: Table) -> str:
     # the scrolled box can be reached by keyboard
     label = _escape(block.caption)
     return (
-        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table{kind}>'
-        f"<caption>{label}</caption><thead><tr>{head}</tr></thead>"
+        f'<p class="caption">{label}</p>\n<div class="scroll" role="region" aria-label="{label}" '
+        f'tabindex="0"><table{kind} aria-label="{label}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -204,16 +204,16 @@ a:focus-visible, .scroll:focus-visible { outline: 3px solid #d55e00; outline-off
 nav ul { list-style: none; padding: 0; margin: 1rem 0; display: flex; flex-wrap: wrap;
   gap: .2rem 1.1rem; }
 nav a { display: inline-block; padding: .25rem 0; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+.scroll { overflow-x: auto; margin: 0 0 1.2rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: #444; padding-bottom: .35rem; }
+.caption { color: #444; font-size: .9rem; margin: 1rem 0 .2rem; break-after: avoid; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right;
   vertical-align: bottom; }
 td { white-space: nowrap; }
 thead th { border-bottom: 2px solid #666; }
 th:first-child { text-align: left; position: sticky; left: 0; background: #fff;
   min-width: 7.5rem; font-weight: 600; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; white-space: nowrap; }
 .wide th, .wide td { text-align: left; white-space: normal; vertical-align: top;
   overflow-wrap: anywhere; min-width: 6rem; }
 .figures { display: grid; gap: 1rem 1.5rem; margin: 1rem 0;
@@ -224,6 +224,7 @@ figcaption { color: #444; font-size: .88rem; margin-top: .2rem; overflow-wrap: a
 @media (max-width: 40rem) {
   body { padding: .75rem; }
   th, td { padding: .3rem .45rem; }
+  tbody th { white-space: normal; }
 }
 @media print {
   @page { margin: 1.5cm; }
@@ -232,10 +233,12 @@ figcaption { color: #444; font-size: .88rem; margin-top: .2rem; overflow-wrap: a
   h2 { break-after: avoid; margin-top: 1.2rem; }
   .scroll { overflow: visible; }
   table { font-size: 8pt; }
-  th, td { padding: .15rem .35rem; }
+  th, td { padding: .15rem .3rem; }
+  td { white-space: normal; }
   tr { break-inside: avoid; }
   thead { display: table-header-group; }
   th:first-child { position: static; }
+  tbody th { white-space: normal; }
   .figures { display: block; columns: 2; }
   .figures figure { margin-bottom: .8rem; }
   a { color: inherit; text-decoration: none; }

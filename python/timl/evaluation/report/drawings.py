@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 _COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#999999",
 )  # fmt: skip
-_MARKERS = "osD^vPX*<>hd"
+_MARKERS = "osD^vPXp<>hd"
 _DASHES = ("-", "--", "-.", ":")
 _WIDTH = 4.8
 """Inches: on a phone the letters are then still legible."""
@@ -81,7 +81,7 @@ def lines(
             style: dict[str, Any] = {
                 "color": _COLOURS[i % len(_COLOURS)],
                 "marker": _MARKERS[i % len(_MARKERS)],
-                "ls": _DASHES[i % len(_DASHES)],
+                "ls": _DASHES[(i + i // len(_COLOURS)) % len(_DASHES)],
                 "markevery": max(1, len(line.x) // _MARKED),
                 "ms": 4.5,
                 "lw": 1.4,
@@ -179,7 +179,7 @@ def values(
         found = list(points)
         hollow = [(point.x, point.y) for point in found if point.value is None]
         if hollow:
-            axes.plot(*zip(*hollow, strict=True), "s", mfc="none", mec="0.35", ms=6, label="kept")
+            axes.plot(*zip(*hollow, strict=True), "s", mfc="none", mec="0.35", ms=4, label="kept")
         full = [point for point in found if point.value is not None]
         shades = [point.value for point in found if point.value is not None]
         if full:
@@ -188,7 +188,7 @@ def values(
                 [point.y for point in full],
                 c=shades,
                 cmap="cividis",
-                s=34,
+                s=26,
                 edgecolors="white",
                 linewidths=0.4,
                 label="forgotten",

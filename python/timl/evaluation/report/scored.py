@@ -13,7 +13,7 @@ from timl.evaluation.report import drawings
 from timl.evaluation.report.document import Picture, Section, Table, Text
 from timl.evaluation.report.material import Material
 from timl.evaluation.result import MEAN, METRICS, Table1Result
-from timl.evaluation.statistics import Estimate
+from timl.evaluation.statistics import Estimate, PairedTest
 
 _LESS_IS_BETTER = ("brier",)
 _TIE = 1e-12
@@ -52,25 +52,29 @@ def statistics(material: Material) -> Section:
     section.blocks.append(
         Text(
             f"Wilcoxon's signed-rank test of the mean AUC ROC over {pairs} paired runs, for every "
-            f"pair of methods, two-sided; the last column is corrected by Holm's method. "
+            f"pair of methods, two-sided, with p corrected by Holm's method (uncorrected ones are "
+            f"in table1.json). "
             + ("Fewer than six runs cannot give p < 0.05. " if pairs < 6 else "")
             + "Runs share one meta-training and one test set: the test says nothing about other "
             "meta-trainings or places."
         )
     )
     if tests:
+        signs = {(test.row, test.other): (test, 1) for test in tests}
+        signs |= {(test.other, test.row): (test, -1) for test in tests}
         section.blocks.append(
             Table(
-                "Differences of the mean AUC ROC, first minus second",
-                ["methods", "difference", "p", "p corrected"],
+                "Mean AUC ROC of the row's method minus that of the column's (corrected p)",
+                ["method", *result.titles.values()],
                 [
                     [
-                        f"{result.titles[test.row]} / {result.titles[test.other]}",
-                        f"{test.difference:+.3f}",
-                        f"{test.p:.2g}",
-                        f"{test.p_corrected:.2g}",
+                        title,
+                        *(
+                            "" if row == other else _difference(*signs[row, other])
+                            for other in result.titles
+                        ),
                     ]
-                    for test in sorted(tests, key=lambda test: -abs(test.difference))
+                    for row, title in result.titles.items()
                 ],
             )
         )
@@ -157,8 +161,10 @@ def sample_sizes(material: Material) -> Section:
     places = {size: float(i) for i, size in enumerate(sizes)}
     ticks = {at: "zero-shot" if size == 0 else str(size) for size, at in places.items()}
     ticks[float(len(sizes))] = "all"
+    tables = []
     for number, name in enumerate(result.benchmarks):
-        series = {}
+        series: dict[str, drawings.Line] = {}
+        rows: list[list[str]] = []
         for row, title in result.titles.items():
             chosen = curves[(curves["row"] == row) & (curves["benchmark"] == name)]
             points = sorted(
@@ -175,6 +181,10 @@ def sample_sizes(material: Material) -> Section:
                 )
             )
             series[title] = drawings.Line(*([*part] for part in zip(*points, strict=True)))
+            texts = {x: f"{mean:.3f}" + (f" ± {error:.3f}" if error else "")
+                     for x, mean, error in points}  # fmt: skip
+            rows.append([title, *(texts.get(x, "") for x in ticks)])
+        tables.append(Table(f"{name}: AUC ROC", ["method", *ticks.values()], rows))
         at = min(series, key=lambda title: -series[title].y[0])
         section.blocks.append(
             Picture(
@@ -186,18 +196,7 @@ def sample_sizes(material: Material) -> Section:
                 f"over runs.",
             )
         )
-    shown = [
-        [
-            result.titles[line["row"]],
-            line["benchmark"],
-            *[f"{line[metric]:.3f}" for metric in METRICS],
-        ]
-        for size in sizes[:1]
-        for line in curves[(curves["size"] == size).fillna(False)].to_dict("records")
-    ]
-    label = "before adaptation (zero-shot)" if sizes[0] == 0 else f"with {sizes[0]} labels"
-    header = ["method", "evaluation task", *METRICS.values()]
-    section.blocks.append(Table(f"Scores {label}", header, shown))
+    section.blocks += tables
     return section
 
 
@@ -225,8 +224,8 @@ def confusion(material: Material) -> Section:
                 ]
             )
         header = [
-            "method", "positive, found", "positive, missed", "negative, taken for positive",
-            "negative, rejected", "recall", "precision", "specificity",
+            "method", *(name.replace("_", " ") for name in names), "recall", "precision",
+            "specificity",
         ]  # fmt: skip
         section.blocks.append(Table(benchmark, header, rows))
     return section
@@ -236,21 +235,18 @@ def calibration(material: Material) -> Section:
     """Draw how often samples are positive by the probability that they were given."""
     result = material.result
     section = Section("calibration", "Calibration")
-    rows = []
+    errors: dict[str, dict[str, float]] = {}
     for number, benchmark in enumerate(result.benchmarks):
-        series = {}
+        series, own = {}, errors.setdefault(benchmark, {})
         for row, title in result.titles.items():
             bins = _bins(_cells(result, row, benchmark))
             if bins is None:
                 continue
             samples, positives, sums = bins[bins[:, 0] > 0].T
             series[title] = drawings.Line(list(sums / samples), list(positives / samples))
-            error = float(np.abs(positives - sums).sum() / samples.sum())
-            brier = result.estimate(row, benchmark, "brier").mean
-            rows.append([title, benchmark, f"{error:.3f}", f"{brier:.3f}"])
+            own[title] = float(np.abs(positives - sums).sum() / samples.sum())
         if not series:
             continue
-        own = {line[0]: float(line[2]) for line in rows if line[1] == benchmark}
         best = min(own, key=lambda title: own[title])
         section.blocks.append(
             Picture(
@@ -268,7 +264,7 @@ def calibration(material: Material) -> Section:
                 f"together.",
             )
         )
-    if not rows:
+    if not any(errors.values()):
         section.blocks.append(
             Text(
                 "Not known: the cells were computed by a version that did not count. Remove "
@@ -276,8 +272,18 @@ def calibration(material: Material) -> Section:
             )
         )
         return section
-    header = ["method", "evaluation task", "expected calibration error", "Brier score"]
-    section.blocks.append(Table("Errors of the probabilities, less is better", header, rows))
+    texts = [
+        [title, *(f"{own[title]:.3f}" if title in own else "" for own in errors.values())]
+        for title in result.titles.values()
+    ]
+    caption = "Expected calibration error over the ten bins, less is better"
+    section.blocks.append(Table(caption, ["method", *errors], texts))
+    found = [
+        [result.estimate(row, name, "brier") for name in result.benchmarks] for row in result.titles
+    ]
+    every = range(len(result.benchmarks))
+    caption = "Brier score, mean ± standard error, less is better"
+    section.blocks.append(_estimates(result, caption, result.benchmarks, found, every))
     return section
 
 
@@ -316,6 +322,10 @@ def _bins(cells: Sequence[Cell]) -> NDArray[np.float64] | None:
     """Return samples, positives and sums of probabilities of all cells, [10, 3]."""
     counted = [cell.reliability for cell in cells if cell.reliability is not None]
     return np.array(counted, np.float64).sum(axis=0) if counted else None
+
+
+def _difference(test: PairedTest, sign: int) -> str:
+    return f"{sign * test.difference:+.3f} ({test.p_corrected:.2g})"
 
 
 def _share(part: float, whole: float) -> str:

@@ -37,14 +37,14 @@ def learning(material: Material) -> Section:
             }
             if not series:
                 continue
+            subject = f"{label[0].upper()}{label[1:]} of the {kind} tasks"
             last = "; ".join(f"{title} {line.y[-1]:.3f}" for title, line in series.items())
             section.blocks.append(
                 Picture(
                     f"report-{kind}-{name}",
                     drawings.lines(series, "epoch", label),
-                    f"{label} of the {kind} tasks by epoch. At the end: {last}.",
-                    f"{label} of the {kind} tasks after adaptation, mean over tasks and "
-                    f"{_WINDOW} epochs."
+                    f"{subject} by epoch. At the end: {last}.",
+                    f"{subject} after adaptation, mean over tasks and {_WINDOW} epochs."
                     + (
                         " Forgotten tasks no longer count: what remains is harder."
                         if not validates
