@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from timl.data import BBox, CropHarvest, Task, TaskSet
 from timl.evaluation.result import Table1Result
 
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _LAST = 20
 """Epochs over which a final AUC ROC is averaged, as for forgetting."""
 
@@ -105,7 +106,8 @@ def place(box: BBox | None) -> str:
     if box is None:
         return "unknown"
     lat, lon = box.centre
-    return f"{abs(lat):.1f}° {'NS'[lat < 0]}, {abs(lon):.1f}° {'EW'[lon < 0]}"
+    north, east = f"{abs(lat):.1f}° {'NS'[lat < 0]}", f"{abs(lon):.1f}° {'EW'[lon < 0]}"
+    return ", ".join(part.replace(" ", _NO_BREAK) for part in (north, east))
 
 
 def _read(file: Path, title: str) -> Course:
