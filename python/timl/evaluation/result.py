@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import html
+import importlib
+import importlib.util
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -305,8 +307,14 @@ class Table1Result:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write table1.csv (one line per cell), table1.json (summary, provenance), table1.md."""
+        """Write table1.csv (one line per cell), table1.json (summary, provenance), table1.md.
+
+        Where pyarrow is installed (the extra ``timl[parquet]``), also table1.parquet: the lines of
+        table1.csv with their types, the times of the cells, and the provenance as metadata.
+        """
         folder = Path(folder)
+        if importlib.util.find_spec("pyarrow") is not None:
+            self._save_parquet(folder / "table1.parquet")
         scores = [field.name for field in fields(Scores)]
         with atomic_write(folder / "table1.csv", "w") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -342,6 +350,32 @@ class Table1Result:
             file.write("\n")
         with atomic_write(folder / "table1.md", "w") as file:
             file.write(self.to_markdown())
+
+    def _save_parquet(self, path: Path) -> None:
+        # by name: whether its types are known depends on whether it is installed
+        pyarrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+        lines = [
+            {
+                "row": cell.row,
+                "benchmark": cell.benchmark,
+                "run": cell.run,
+                "seed": cell.seed,
+                **asdict(cell.scores),
+                "meta_seed": cell.meta_seed,
+                "size": cell.size,
+                "seconds": cell.seconds,
+                "training_seconds": cell.training_seconds,
+            }
+            for cell in self.cells
+        ]
+        size = pyarrow.array([cell.size for cell in self.cells], pyarrow.int64())
+        table = pyarrow.Table.from_pylist(lines)
+        # a column of nulls alone would have no type
+        table = table.set_column(table.column_names.index("size"), "size", size)
+        table = table.replace_schema_metadata({"provenance": json.dumps(self.provenance)})
+        with atomic_write(path) as file:
+            parquet.write_table(table, file)
 
 
 def _key(cell: Cell) -> tuple[str, str, int, int | str]:

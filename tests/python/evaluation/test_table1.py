@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
 def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
     names = {"cells.jsonl", "table1.csv", "table1.json", "table1.md", *DEFAULT_ROWS[3:]}
+    if importlib.util.find_spec("pyarrow") is not None:
+        names.add("table1.parquet")
     assert {path.name for path in out.iterdir()} == names
     header, *lines = (out / "table1.csv").read_text().splitlines()
     assert header == (
@@ -66,6 +69,18 @@ def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
     assert {"timl", "torch", "numpy", "scikit-learn"} <= set(provenance["versions"])
     # the benchmarks' regions have but the one task, which is withheld
     assert provenance["data"]["meta_training_tasks"] == ["R2_crop", "R3_crop"]
+
+
+def test_the_cells_as_parquet(data: timl.CropHarvest, out: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(out / "table1.parquet")
+    first = table.to_pylist()[0]
+    header, line = (out / "table1.csv").read_text().splitlines()[:2]
+    written = dict(zip(header.split(","), line.split(","), strict=True)) | {"size": "None"}
+    assert {name: str(first[name]) for name in written} == written
+    assert table.num_rows == CELLS and str(table.schema.field("size").type) == "int64"
+    provenance = json.loads(table.schema.metadata[b"provenance"])
+    assert provenance["data"]["checksum"] == data.checksum
 
 
 def test_a_finished_table_is_not_computed_again(
