@@ -45,7 +45,8 @@ def zipped(plain: bytes) -> bytes:
         (lambda plain: gzip.compress(plain)[:20], "damaged or cut short"),
         (lambda plain: gzip.compress(plain) + b"garbage", "Not a gzipped file"),
         (lambda plain: gzip.compress(plain + b"garbage" * 100), "a header is broken"),
-        (lambda plain: gzip.compress(bytes(10240)), "not one series"),
+        # Python 3.10's tarfile stumbles over it; later ones find no member.
+        (lambda plain: gzip.compress(bytes(10240)), "not one series|damaged or cut short"),
     ],
     ids=[
         "plain tar", "bzip2", "xz", "zip", "no bytes", "a web page", "nothing inside",
@@ -103,7 +104,7 @@ NAME = "features/arrays/40_made.h5"
         (member("features/arrays/40_m\udce4de.h5"), "unexpected name"),
         (member("features/arrays/" + "4" * 400 + "_made.h5"), "unexpected name"),
         (member("features/normalizing_dict.h5.bak"), "unexpected name"),
-        (extended(b"30 path=../../../../etc/passwd\n") + member(NAME), "unexpected name"),
+        (extended(b"31 path=../../../../etc/passwd\n") + member(NAME), "unexpected name"),
         (member(NAME, b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "not a regular file"),
         (member(NAME, b"", type=tarfile.LNKTYPE, linkname="../secret"), "not a regular file"),
         (member(NAME, b"", type=tarfile.CHRTYPE), "not a regular file"),
@@ -111,7 +112,7 @@ NAME = "features/arrays/40_made.h5"
         (member(NAME, b"", type=tarfile.FIFOTYPE), "not a regular file"),
         (extended(b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n") + member(NAME, b"1\n0\n9\n"),
          "not a regular file"),
-        (extended(b"25 GNU.sparse.size=999999\n27 GNU.sparse.numblocks=0\n") + member(NAME),
+        (extended(b"26 GNU.sparse.size=999999\n26 GNU.sparse.numblocks=0\n") + member(NAME),
          "not a regular file"),
         (member(NAME, bytes(2**24 + 1)), "larger than 16777216 bytes"),
         (member("features/arrays/0_made.h5"), "a second file of this name"),
