@@ -3,7 +3,7 @@
 from timl.cli.application import app
 from timl.cli.commands import evaluate, finetune, report, table1, train
 from timl.cli.demonstration import demo, simulate
-from timl.cli.record import download, pack
+from timl.cli.record import download, pack, tasks
 
 __all__ = [
     "app",
@@ -15,5 +15,6 @@ __all__ = [
     "report",
     "simulate",
     "table1",
+    "tasks",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""The commands on the record: download, pack."""
+"""The commands on a data set: download, pack, tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from timl.cli.application import Quiet, app
+from timl.cli.application import Data, Quiet, Regions, app
 from timl.data.download import PAPER_RECORD
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files.")]
@@ -62,6 +62,33 @@ def pack(
 ) -> None:
     """Pack a record, archives or unpacked, into the arrays that are mapped into memory."""
     _pack(root, cache, again=again, verify=verify, salvage=salvage)
+
+
+@app.command()
+def tasks(
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the whole table to this CSV file too.")
+    ] = None,
+    regions: Regions = None,
+    k: Annotated[int, typer.Option(min=1, help="Positives of a support set.")] = 10,
+    query: Annotated[int, typer.Option(min=2, help="Samples of a query set.")] = 8,
+) -> None:
+    """List the tasks to meta-train on, evaluation tasks withheld, and what they share with those."""
+    import timl
+    from timl.data import overlap_report
+    from timl.files import atomic_write
+
+    task_set = timl.meta_tasks(timl.CropHarvest(data), regions, k=k, query=query)
+    table = task_set.table()
+    if out is not None:
+        with atomic_write(out, "w") as file:
+            table.to_csv(file, index=False, lineterminator="\n")
+    typer.echo(table.to_string(index=False))
+    typer.echo(f"\n{task_set!r}")
+    overlap = overlap_report(task_set)
+    if len(overlap):
+        typer.echo(f"\nshared with evaluation tasks:\n{overlap.to_string(index=False)}")
 
 
 def _pack(

@@ -1,9 +1,10 @@
-"""timl download and timl pack."""
+"""timl download, timl pack and timl tasks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import timl
 from test_cli import run
 from timl.data.download import RECORD_FILES
 from zenodo_server import RECORD, Server, status
@@ -52,3 +53,13 @@ def test_errors_and_what_was_left_out_are_lines(
     assert result.exit_code == 0
     assert "left out: features.tar.gz: archive is damaged or cut short" in result.stderr
     assert "1 left out" in result.stdout
+
+
+def test_the_tasks_are_listed_and_written(benchmarked_world: Path, tmp_path: Path) -> None:
+    expected = timl.meta_tasks(timl.CropHarvest(benchmarked_world))
+    result = run("tasks", "--data", benchmarked_world, "--out", tmp_path / "tasks.csv")
+    assert result.exit_code == 0, result.output
+    assert repr(expected) in result.stdout
+    assert all(str(task.bounding_box.name) in result.stdout for task in expected)
+    lines = (tmp_path / "tasks.csv").read_text().splitlines()
+    assert lines[0].startswith("region,label,") and len(lines) == 1 + len(expected)
