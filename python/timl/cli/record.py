@@ -74,7 +74,7 @@ def tasks(
     k: Annotated[int, typer.Option(min=1, help="Positives of a support set.")] = 10,
     query: Annotated[int, typer.Option(min=2, help="Samples of a query set.")] = 8,
 ) -> None:
-    """List the tasks to meta-train on, evaluation tasks withheld, and what they share with those."""
+    """List the tasks to meta-train on, and what they share with the withheld evaluation tasks."""
     import timl
     from timl.data import overlap_report
     from timl.files import atomic_write
