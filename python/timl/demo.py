@@ -8,7 +8,7 @@ from pathlib import Path
 from timl.data import CropHarvest, meta_tasks
 from timl.data.simulator import simulate
 from timl.evaluation import Table1Result, table1
-from timl.evaluation.figures import save_figure
+from timl.evaluation.figures import require_matplotlib, save_figure
 
 _ROWS = ("random-forest", "logistic-regression", "no-pre-training", "maml", "timl")
 
@@ -61,7 +61,7 @@ def demo(
     ValueError, OSError
         As of `timl.data.simulate` and `timl.table1`.
     """
-    _require_matplotlib()
+    require_matplotlib("the demonstration needs")  # not after minutes of training
     folder = Path(out)
     world, table, figure = folder / "world", folder / "table1", folder / "demo.png"
     simulate(world, countries, samples, seed)
@@ -69,11 +69,3 @@ def demo(
     result = table1(data, table, epochs, rows=_ROWS, runs=runs, seed=seed, progress=progress)
     save_figure(figure, data, meta_tasks(data), result, table)
     return Demonstration(result, world, table, figure)
-
-
-def _require_matplotlib() -> None:
-    """Fail at the start, not after minutes of training."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError('the demonstration needs matplotlib: pip install "timl[plot]"') from error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
@@ -16,11 +15,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from timl.data import BBox, task_information
 from timl.data.classes import CROP, INFO_SIZE
+from timl.evaluation import probabilities
 from timl.meta.finetuning import descend
-from timl.nn import TIML, Classifier, load_pretrained, one_thread, seeded
+from timl.nn import TIML, Classifier, load_pretrained, seeded
 from timl.nn.classifier import Normalization
-
-_CHUNK = 4096
 
 
 class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -129,10 +127,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Give the probability of each class, float64 [n, 2], for series as measured."""
         check_is_fitted(self)
-        series = torch.from_numpy(self._normalized(self._validated(X, reset=False)[0]))
-        with torch.no_grad(), one_thread():
-            logits = [self.classifier_(chunk) for chunk in torch.split(series, _CHUNK)]
-        positive = torch.sigmoid(torch.cat(logits).double()).numpy()
+        series = self._normalized(self._validated(X, reset=False)[0])
+        positive = probabilities(self.classifier_, series)
         return np.stack([1 - positive, positive], axis=1)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

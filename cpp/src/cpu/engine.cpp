@@ -199,12 +199,9 @@ void evaluate(const Shape& s, const T* prepared_memory, const T* x, int64_t rows
     lstm_forward(y, chunk.count, x + chunk.begin * series, prepared.film, prepared.film + series,
                  static_cast<const T*>(nullptr), static_cast<const T*>(prepared.packed),
                  memory.lstm);
-    const T* hidden = memory.lstm.hidden + memory.lstm.hidden_slot(y.T_ - 1) * chunk.count * y.row;
-    for (int64_t r = 0; r < chunk.count; ++r) {
-      T* to = memory.head.normal + r * y.wide;
-      copy(y.padded, hidden + r * y.row, to);
-      fill<T>(y.wide - y.padded, 0, to + y.padded);
-    }
+    hidden_to_head<T>(y, chunk.count,
+                      memory.lstm.hidden + memory.lstm.hidden_slot(y.T_ - 1) * chunk.count * y.row,
+                      memory.head.normal);
     head_forward(y, chunk.count, static_cast<const T*>(prepared.packed), prepared.film + 2 * series,
                  false, prepared.running_mean, prepared.running_variance, memory.head,
                  logits + chunk.begin, static_cast<T*>(nullptr), static_cast<T*>(nullptr));

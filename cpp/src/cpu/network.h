@@ -94,6 +94,15 @@ inline void for_each_chunk(int64_t batch, const Parallel& parallel, const Body& 
         const_cast<Body*>(&body));
 }
 
+// Hands hd_T of a chunk, or its tangent, [count][row], to the head's padded rows [count][wide].
+template <class T>
+inline void hidden_to_head(const Layout<T>& y, int64_t count, const T* hidden, T* head) {
+  for (int64_t r = 0; r < count; ++r, hidden += y.row, head += y.wide) {
+    copy(y.padded, hidden, head);
+    fill<T>(y.wide - y.padded, 0, head + y.padded);
+  }
+}
+
 template <class T>
 inline void network_forward(const Layout<T>& y, const Batch<T>& batch, const T* packed,
                             const NetworkTape<T>& tape, T* logits, T* batch_mean, T* batch_variance,
@@ -104,12 +113,8 @@ inline void network_forward(const Layout<T>& y, const Batch<T>& batch, const T* 
     const LstmTape<T> chunk = tape.chunk(index);
     lstm_forward(y, rows.count, batch.x + rows.begin * series, batch.film, batch.film + series,
                  batch.mask == nullptr ? nullptr : batch.mask + rows.begin * y.H, packed, chunk);
-    const T* hidden = chunk.hidden + (y.T_ - 1) * rows.count * y.row;
-    for (int64_t r = 0; r < rows.count; ++r) {
-      T* to = tape.head.normal + (rows.begin + r) * y.wide;
-      copy(y.padded, hidden + r * y.row, to);
-      fill<T>(y.wide - y.padded, 0, to + y.padded);
-    }
+    hidden_to_head<T>(y, rows.count, chunk.hidden + (y.T_ - 1) * rows.count * y.row,
+                      tape.head.normal + rows.begin * y.wide);
   });
   head_forward(y, batch.size, packed, batch.film + 2 * series, batch.batch_statistics,
                batch.running_mean, batch.running_variance, tape.head, logits, batch_mean,
@@ -185,12 +190,8 @@ inline void network_tangent_forward(const Layout<T>& y, const Batch<T>& batch, c
     const LstmTangents<T> mine = tangents.chunk(index);
     lstm_tangent_forward(y, rows.count, batch.x + rows.begin * series, batch.film, packed,
                          tape.chunk(index), direction.of_lstm(y, rows), mine);
-    const T* hidden = mine.hidden + (y.T_ - 1) * rows.count * y.row;
-    for (int64_t r = 0; r < rows.count; ++r) {
-      T* to = tangents.head.normal + (rows.begin + r) * y.wide;
-      copy(y.padded, hidden + r * y.row, to);
-      fill<T>(y.wide - y.padded, 0, to + y.padded);
-    }
+    hidden_to_head<T>(y, rows.count, mine.hidden + (y.T_ - 1) * rows.count * y.row,
+                      tangents.head.normal + rows.begin * y.wide);
   });
   head_tangent_forward(y, batch.size, packed, direction.weights.packed,
                        direction.film == nullptr ? nullptr : direction.film + 2 * series,

@@ -30,6 +30,14 @@ _COLOURS = (
 _WINDOW = 20
 
 
+def require_matplotlib(needy: str) -> None:
+    """Raise an ImportError that names the extra if matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f'{needy} matplotlib: pip install "timl[plot]"') from error
+
+
 def save_figure(
     path: str | Path, data: CropHarvest, tasks: TaskSet, result: Table1Result, folder: str | Path
 ) -> None:
@@ -53,10 +61,8 @@ def save_figure(
     ImportError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('figures need matplotlib: pip install "timl[plot]"') from error
+    require_matplotlib("figures need")
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.5), layout="constrained", dpi=110)
     grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1))

@@ -8,9 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from timl.nn import Classifier
 
-_CHUNK = 4096
-"""Series in one pass: bounds the memory, changes no result."""
-
 
 def probabilities(classifier: Classifier, x: ArrayLike) -> NDArray[np.float64]:
     """Compute the probability of the positive class, in evaluation mode.
@@ -44,8 +41,7 @@ def probabilities(classifier: Classifier, x: ArrayLike) -> NDArray[np.float64]:
     classifier.eval()
     try:
         with torch.no_grad():
-            chunks = torch.split(series, _CHUNK)
-            logits = [classifier(chunk.to(like.device)) for chunk in chunks]
+            logits = classifier(series.to(like.device))
     finally:
         classifier.train(training)
-    return torch.sigmoid(torch.cat(logits).double()).cpu().numpy()
+    return torch.sigmoid(logits.double()).cpu().numpy()

@@ -14,8 +14,6 @@ from timl.meta.checks import require_count, require_positive
 from timl.nn import Classifier, one_thread
 from timl.random import Purpose
 
-_CHUNK = 4096
-
 
 def pooled_crops(tasks: TaskSet) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Pool the samples of all tasks as one problem, crop versus non-crop.
@@ -158,5 +156,5 @@ def _mask(classifier: Classifier, rows: int, seed: int, epoch: int, step: int) -
 def _loss(classifier: Classifier, x: Tensor, y: Tensor) -> float:
     """Return the mean cross entropy in evaluation mode."""
     classifier.eval()
-    logits = torch.cat([classifier(chunk) for chunk in torch.split(x, _CHUNK)])
+    logits = classifier(x)
     return float(functional.binary_cross_entropy_with_logits(logits.double(), y.double()))

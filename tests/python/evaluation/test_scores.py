@@ -61,13 +61,14 @@ def test_a_classifier_is_scored_in_evaluation_mode_and_keeps_its_mode() -> None:
     assert classifier.training and int(classifier.num_batches_tracked) == 0
 
 
-def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [11, 1100])
+def test_chunks_change_nothing(count: int) -> None:
     torch.manual_seed(0)
-    classifier, x = Classifier(hidden=8).double(), instance([0] * 11).x
+    classifier, x = Classifier(hidden=8).double(), instance([0] * count).x
     whole = probabilities(classifier, x)
-    monkeypatch.setattr("timl.evaluation.prediction._CHUNK", 4)
-    np.testing.assert_array_equal(probabilities(classifier, x), whole)
-    assert whole.dtype == np.float64 and whole.shape == (11,)
+    pieces = [probabilities(classifier, x[start : start + 4]) for start in range(0, count, 4)]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    assert whole.dtype == np.float64 and whole.shape == (count,)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from timl.data import CropHarvest, TaskSet
+from timl.evaluation.figures import require_matplotlib
 from timl.evaluation.report.document import Document
 from timl.evaluation.report.material import Material
 from timl.evaluation.report.scored import (
@@ -64,10 +65,7 @@ def write_report(
     ValueError
         If data or tasks are not those of the table, or a history is damaged.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError('the report needs matplotlib: pip install "timl[plot]"') from error
+    require_matplotlib("the report needs")
     _require_same(result, data, tasks)
     material = Material(result, data, tasks, Path(folder))
     document = Document(
