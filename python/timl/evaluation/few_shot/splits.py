@@ -1,0 +1,261 @@
+"""Splits: regions into folds, and a task's samples into training and test parts in space."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl import random
+from timl.data import BBox
+from timl.data.countries import country_of
+from timl.random import Purpose
+
+EARTH_RADIUS_KM = 6371.0
+_COARSENINGS = (1, 2, 4, 8, 16, 32)
+"""Blocks are tried at these multiples of their size: the denser the samples, the larger."""
+
+
+class Split(NamedTuple):
+    """One division of a task's samples; each part holds indices into the samples given."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    distance_km: float
+    """The smallest distance of a training and a test sample."""
+
+
+def derived_seed(seed: int, *of: object) -> int:
+    """Derive a seed in [0, 2**31) from a run's seed and what it is for."""
+    text = "/".join(map(str, (seed, *of)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def region_folds(
+    boxes: Sequence[BBox], weights: Sequence[int], folds: int = 5, seed: int = 0
+) -> list[list[int]]:
+    """Divide regions into folds; boxes that overlap or are of one country stay together.
+
+    Parameters
+    ----------
+    boxes : sequence of BBox
+        The regions. Boxes that share an edge alone do not overlap.
+    weights : sequence of int
+        Of each region, for instance its number of tasks: the folds' sums are about equal.
+    folds : int
+        At most so many, at least 2; fewer where there are fewer groups.
+    seed : int
+        Decides which of equally heavy groups comes first.
+
+    Returns
+    -------
+    list of list of int
+        The regions' indices in each fold, ascending; no fold is empty.
+
+    Raises
+    ------
+    ValueError
+        If folds is below 2, or all regions form one group.
+    """
+    if folds < 2:
+        raise ValueError(f"folds is {folds}: give at least 2")
+    groups = _groups(boxes)
+    if len(groups) < 2:
+        raise ValueError(
+            f"the {len(boxes)} regions overlap or are of one country, so none can be held out: "
+            f"give regions that are apart"
+        )
+    order = random.permutation(
+        len(groups), seed=derived_seed(seed, "folds"), purpose=Purpose.TASK_ORDER
+    )
+    heaviest_first = sorted(order, key=lambda g: -sum(weights[i] for i in groups[g]))
+    made: list[list[int]] = [[] for _ in range(min(folds, len(groups)))]
+    for group in heaviest_first:
+        lightest = min(made, key=lambda fold: (sum(weights[i] for i in fold), len(fold)))
+        lightest.extend(groups[group])
+    return [sorted(fold) for fold in made]
+
+
+def split_in_space(
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    *,
+    block_km: float = 3.0,
+    distance_km: float = 2.0,
+    seed: int = 0,
+    least_train: int = 5,
+    least_test: int = 10,
+) -> Split | None:
+    """Divide samples into a training and a test part that are apart in space.
+
+    Whole groups go to one side, so that each side has about half of the positives and half of the
+    negatives. The groups are either the blocks of a grid, of `block_km` or a multiple; then the
+    training samples that are nearer than `distance_km` to a test sample are left out. Or they are
+    chains of samples each nearer than that to the next, together with all that lie in the same
+    blocks; then nothing is left out. Of these divisions the one counts whose smallest part, of
+    positives or negatives in training or test, is the largest.
+
+    Parameters
+    ----------
+    lat, lon : ndarray of float64, shape [n]
+        Degrees.
+    positive : ndarray of bool, shape [n]
+        The samples' labels.
+    block_km : float
+        Edge of a block, km, in an equal-distance sense: narrower in longitude towards the poles.
+    distance_km : float
+        Training and test samples are at least so far apart, km.
+    seed : int
+        Of the grid's place and the order of the groups.
+    least_train, least_test : int
+        Positives, and negatives, that either part needs.
+
+    Returns
+    -------
+    Split or None
+        None where no such division exists.
+    """
+    if not block_km > 0 or not distance_km >= 0:
+        raise ValueError(
+            f"block_km is {block_km}, distance_km is {distance_km}: give a block of more than 0 "
+            f"and a distance of at least 0"
+        )
+    if min(positive.sum(), (~positive).sum()) < least_train + least_test:
+        return None
+    from scipy.spatial import cKDTree
+
+    points = _on_sphere(lat, lon)
+    chord = 2 * EARTH_RADIUS_KM * np.sin(distance_km / (2 * EARTH_RADIUS_KM))
+    blocks = _blocks(lat, lon, block_km, seed)
+    candidates = [(_chains(points, blocks, chord), False)]
+    candidates += [(_blocks(lat, lon, block_km * c, seed), True) for c in _COARSENINGS]
+    best: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
+    most = 0
+    for groups, drop in candidates:
+        test = _sides(groups, positive, seed)
+        train = ~test
+        if drop and test.any() and train.any():
+            nearest = cKDTree(points[test]).query(points[train])[0]
+            train[np.flatnonzero(train)[nearest < chord]] = False
+        in_train = [int((train & side).sum()) for side in (positive, ~positive)]
+        in_test = [int((test & side).sum()) for side in (positive, ~positive)]
+        if min(in_train) < least_train or min(in_test) < least_test:
+            continue
+        if min(*in_train, *in_test) > most:
+            best, most = (train, test), min(*in_train, *in_test)
+    if best is None:
+        return None
+    train, test = best
+    return _split(points, np.flatnonzero(train), np.flatnonzero(test))
+
+
+def split_at_random(
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    like: Split,
+    *,
+    seed: int = 0,
+) -> Split:
+    """Divide samples at random into parts of the sizes, by class, that another division has."""
+    parts: list[list[NDArray[np.int64]]] = [[], []]
+    for number, side in enumerate((positive, ~positive)):
+        members = np.flatnonzero(side)
+        order = members[
+            random.permutation(
+                len(members), seed=seed, task=number, step=1, purpose=Purpose.INITIALISATION
+            )
+        ]
+        train, test = int(side[like.train].sum()), int(side[like.test].sum())
+        parts[0].append(order[:train])
+        parts[1].append(order[train : train + test])
+    train_part, test_part = (np.sort(np.concatenate(part)) for part in parts)
+    return _split(_on_sphere(lat, lon), train_part, test_part)
+
+
+def _split(points: NDArray[np.float64], train: NDArray[Any], test: NDArray[Any]) -> Split:
+    from scipy.spatial import cKDTree
+
+    chord = float(cKDTree(points[test]).query(points[train])[0].min())
+    return Split(train, test, 2 * EARTH_RADIUS_KM * float(np.arcsin(chord / 2 / EARTH_RADIUS_KM)))
+
+
+def _on_sphere(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points in km, [n, 3]; their straight distances hardly differ from those on ground."""
+    a, b = np.radians(lat), np.radians(lon)
+    flat = np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=1)
+    points: NDArray[np.float64] = EARTH_RADIUS_KM * flat
+    return points
+
+
+def _blocks(
+    lat: NDArray[np.float64], lon: NDArray[np.float64], block_km: float, seed: int
+) -> NDArray[np.int64]:
+    """Return the number of each sample's block, [n], from 0; the grid's place is drawn."""
+    degree = EARTH_RADIUS_KM * np.pi / 180
+    shift = random.uniform((2,), seed=seed, purpose=Purpose.INITIALISATION).astype(np.float64)
+    row = np.floor(lat * degree / block_km + shift[0])
+    middle = np.radians((row + 0.5 - shift[0]) * block_km / degree)
+    column = np.floor(lon * degree * np.maximum(np.cos(middle), 0.01) / block_km + shift[1])
+    numbers = np.unique(np.stack([row, column]), axis=1, return_inverse=True)[1]
+    return np.asarray(numbers, np.int64).reshape(-1)
+
+
+def _chains(
+    points: NDArray[np.float64], blocks: NDArray[np.int64], chord: float
+) -> NDArray[np.int64]:
+    """Return the number of each sample's chain, [n]."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    order = np.argsort(blocks, kind="stable")
+    same = blocks[order][1:] == blocks[order][:-1]
+    in_block = np.stack([order[:-1][same], order[1:][same]], axis=1)
+    near = cKDTree(points).query_pairs(chord, output_type="ndarray")
+    pairs = np.concatenate([in_block, near])
+    links = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=[len(points)] * 2)
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+
+
+def _sides(groups: NDArray[np.int64], positive: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Return which samples are on the test side: whole groups, the larger placed first."""
+    count = int(groups.max()) + 1
+    shares = np.stack(
+        [np.bincount(groups[side], minlength=count) / side.sum() for side in (positive, ~positive)],
+        axis=1,
+    )  # [groups, positives and negatives]
+    purpose = Purpose.TASK_ORDER
+    order = random.permutation(count, seed=seed, purpose=purpose)
+    coins = random.uniform((count,), seed=seed, step=1, purpose=purpose) < 0.5
+    magnitude = np.floor(np.log2(shares.max(axis=1)))
+    filled = np.zeros((2, 2))  # [training or test, positives and negatives]
+    side = np.zeros(count, bool)
+    for group in order[np.argsort(-magnitude[order], kind="stable")]:
+        train, test = filled @ shares[group]
+        side[group] = coins[group] if train == test else test < train
+        filled[int(side[group])] += shares[group]
+    return side[groups]
+
+
+def _groups(boxes: Sequence[BBox]) -> list[list[int]]:
+    """Return the indices of boxes that overlap or are of one country, in groups."""
+    group = list(range(len(boxes)))
+    for i, one in enumerate(boxes):
+        for j, other in enumerate(boxes[:i]):
+            if _together(one, other):
+                old, new = group[i], group[j]
+                group = [new if g == old else g for g in group]
+    return [[i for i, g in enumerate(group) if g == wanted] for wanted in dict.fromkeys(group)]
+
+
+def _together(one: BBox, other: BBox) -> bool:
+    country = country_of(one.name)
+    return (country is not None and country == country_of(other.name)) or (
+        min(one.max_lat, other.max_lat) > max(one.min_lat, other.min_lat)
+        and min(one.max_lon, other.max_lon) > max(one.min_lon, other.min_lon)
+    )
