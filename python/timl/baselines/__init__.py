@@ -1,6 +1,25 @@
-"""Classifiers without meta-learning, trained on all labels of a task."""
+"""Methods to compare with: simple classifiers, and a network of convolutions."""
 
-from timl.baselines.classical import Baseline, logistic_regression, random_forest
+from timl.baselines.classical import (
+    Baseline,
+    GradientBoosting,
+    NearestClassMean,
+    cross_validated_logistic_regression,
+    gradient_boosting,
+    logistic_regression,
+    nearest_class_mean,
+    random_forest,
+)
 from timl.baselines.temporal_cnn import TemporalCNN
 
-__all__ = ["Baseline", "TemporalCNN", "logistic_regression", "random_forest"]
+__all__ = [
+    "Baseline",
+    "GradientBoosting",
+    "NearestClassMean",
+    "TemporalCNN",
+    "cross_validated_logistic_regression",
+    "gradient_boosting",
+    "logistic_regression",
+    "nearest_class_mean",
+    "random_forest",
+]

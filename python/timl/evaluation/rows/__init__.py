@@ -9,6 +9,7 @@ from timl.evaluation.rows.methods import (
     ScratchRow,
     Settings,
 )
+from timl.evaluation.rows.pooled import PooledBaselineRow
 from timl.evaluation.rows.reading import DEFAULT_ROWS, find_rows, read_row, row_names
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "BaselineRow",
     "CropPreTrainingRow",
     "MetaTrainedRow",
+    "PooledBaselineRow",
     "Prepared",
     "Row",
     "ScratchRow",

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from timl.baselines import TemporalCNN, logistic_regression, random_forest
+from timl.baselines import (
+    TemporalCNN,
+    cross_validated_logistic_regression,
+    gradient_boosting,
+    logistic_regression,
+    nearest_class_mean,
+    random_forest,
+)
 from timl.data import BenchmarkTask, TaskSet
 from timl.files import atomic_write
 from timl.meta import finetune, meta_train
@@ -51,8 +58,8 @@ class Prepared(NamedTuple):
     """Adapts to one benchmark in one run."""
     seconds: float = 0.0
     """What the training that its cells share took, earlier sessions included."""
-    zero_shot: Callable[[BenchmarkTask], Classifier] | None = None
-    """Gives the classifier of a benchmark without any of its labels, where the row has one."""
+    zero_shot: Callable[[BenchmarkTask], Classifier | NDArray[np.float64]] | None = None
+    """Gives a benchmark's classifier or predictions without any of its labels, where the row can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +115,11 @@ _BASELINES: dict[str, Callable[[int], _Predictor]] = {
     "random-forest": random_forest,
     "logistic-regression": lambda _: logistic_regression(),
     "temporal-cnn": TemporalCNN,
+    "logistic-regression-cv": lambda _: cross_validated_logistic_regression(),
+    "gradient-boosting": gradient_boosting,
+    "nearest-class-mean": lambda _: nearest_class_mean(),
 }
+_WITHOUT_RANDOMNESS = ("logistic-regression", "logistic-regression-cv", "nearest-class-mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +127,8 @@ class BaselineRow(Row):
     """A classifier that is trained on all labels of the benchmark's training set."""
 
     classifier: str
-    """"random-forest", "logistic-regression" or "temporal-cnn"."""
+    """"random-forest", "logistic-regression", "logistic-regression-cv", "gradient-boosting",
+    "nearest-class-mean" or "temporal-cnn"."""
 
     def __post_init__(self) -> None:
         if self.classifier not in _BASELINES:
@@ -128,7 +140,7 @@ class BaselineRow(Row):
     @property
     def deterministic(self) -> bool:
         """Whether all runs would give the same predictions."""
-        return self.classifier == "logistic-regression"
+        return self.classifier in _WITHOUT_RANDOMNESS
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool

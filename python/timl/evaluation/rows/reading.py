@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from timl.evaluation.rows.methods import METHODS, Row
+from timl.evaluation.rows.methods import METHODS as METHODS_OF_NETWORKS
+from timl.evaluation.rows.methods import Row
+from timl.evaluation.rows.pooled import PooledBaselineRow
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,8 +30,23 @@ DEFAULT_ROWS = (
 )
 """The paper's rows and logistic regression, in the table's order."""
 
-OPTIONAL_ROWS = ("temporal-cnn", "maml-first-order", "anil", "maml-learned-step-sizes")
+OPTIONAL_ROWS = (
+    "temporal-cnn",
+    "maml-first-order",
+    "anil",
+    "maml-learned-step-sizes",
+    "logistic-regression-cv",
+    "gradient-boosting",
+    "nearest-class-mean",
+    "random-forest-pooled",
+    "logistic-regression-pooled",
+    "gradient-boosting-pooled",
+    "nearest-class-mean-pooled",
+)
 """Further rows of the package, only by name."""
+
+METHODS: dict[str, type[Row]] = {**METHODS_OF_NETWORKS, "pooled-baseline": PooledBaselineRow}
+"""By the name that a row's file gives."""
 
 _FOLDER = Path(__file__).parent
 _SUFFIX = ".toml"
@@ -87,9 +104,9 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
 def read_row(path: str | Path) -> Row:
     """Read a row from a TOML file; its name is the file's.
 
-    The file holds ``title``, ``method`` ("baseline", "no-pre-training", "crop-pre-training" or
-    "meta-training") and the method's options, which are the fields of its class in
-    `timl.evaluation.rows`.
+    The file holds ``title``, ``method`` ("baseline", "pooled-baseline", "no-pre-training",
+    "crop-pre-training" or "meta-training") and the method's options, which are the fields of its
+    class in `timl.evaluation.rows`.
 
     Raises
     ------
