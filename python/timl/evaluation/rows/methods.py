@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
     seconds: float = 0.0
     """What the training that its cells share took, earlier sessions included."""
     zero_shot: Callable[[BenchmarkTask], Classifier | NDArray[np.float64]] | None = None
-    """Gives a benchmark's classifier or predictions without any of its labels, where the row can."""
+    """Gives a benchmark's classifier or predictions without any of its labels, if the row can."""
 
 
 @dataclass(frozen=True, kw_only=True)

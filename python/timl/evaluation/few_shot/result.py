@@ -1,0 +1,215 @@
+"""What came out of the few-shot benchmark: cells, means, ranks, tests, and files of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timl.evaluation.statistics import holm
+from timl.files import atomic_write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES = ("auc_roc", "average_precision", "f1", "brier")
+ALL = "all"
+"""Stands in tables for the budget None."""
+
+
+@dataclass(frozen=True)
+class FewShotCell:
+    """The scores of one row on one division of one task, with one number of labels."""
+
+    row: str
+    task: str
+    fold: int
+    draw: int
+    spatial: bool
+    labels: int | None
+    """Per class; None: all."""
+    auc_roc: float
+    average_precision: float
+    f1: float
+    brier: float
+    training_samples: int
+    test_samples: int
+    distance_km: float
+    seconds: float
+    """For adapting and scoring."""
+    training_seconds: float
+    """For what the row's cells of one fold share."""
+
+
+@dataclass(frozen=True, repr=False)
+class FewShotResult:
+    """The finished benchmark."""
+
+    titles: dict[str, str]
+    """Of the rows, by name."""
+    cells: tuple[FewShotCell, ...]
+    provenance: dict[str, Any]
+    """Settings, versions, folds, and the tasks that were left out."""
+
+    def __repr__(self) -> str:
+        tasks = len({cell.task for cell in self.cells})
+        return f"FewShotResult({len(self.titles)} rows on {tasks} tasks)"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>" + str(self.table().to_html(float_format="{:.3f}".format))
+
+    def frame(self) -> pd.DataFrame:
+        """Give the cells as a table; ``labels`` is "all" for all of them."""
+        import pandas as pd
+
+        frame = pd.DataFrame([dataclasses.asdict(cell) for cell in self.cells])
+        frame["labels"] = [ALL if cell.labels is None else str(cell.labels) for cell in self.cells]
+        return frame
+
+    def per_task(self, spatial: bool = True) -> pd.DataFrame:
+        """Give the scores by row, task and labels, the mean over draws."""
+        frame = self.frame()
+        return (
+            frame[frame["spatial"] == spatial]
+            .groupby(["row", "task", "labels"], sort=False)[[*SCORES, "seconds"]]
+            .mean()
+            .reset_index()
+        )
+
+    def table(self, score: str = "auc_roc") -> pd.DataFrame:
+        """Give means over tasks, by row and labels.
+
+        Returns
+        -------
+        DataFrame
+            Columns row, labels, tasks, mean, standard_error (over tasks), rank (mean over tasks, 1
+            is best), at_random (the mean on random divisions; NaN without), seconds (of a cell).
+
+        Raises
+        ------
+        ValueError
+            If the score is unknown.
+        """
+        import pandas as pd
+
+        self._require(score)
+        scored = self.per_task()
+        better_is_less = score == "brier"
+        scored["rank"] = scored.groupby(["task", "labels"])[score].rank(ascending=better_is_less)
+        grouped = scored.groupby(["row", "labels"], sort=False)
+        table = pd.DataFrame(
+            {
+                "tasks": grouped.size(),
+                "mean": grouped[score].mean(),
+                "standard_error": grouped[score].sem(),
+                "rank": grouped["rank"].mean(),
+                "seconds": grouped["seconds"].mean(),
+            }
+        )
+        at_random = self.per_task(False).groupby(["row", "labels"])[score].mean()
+        table["at_random"] = at_random.reindex(table.index)
+        return table.reset_index()
+
+    def compare(self, row: str | None = None, score: str = "auc_roc") -> pd.DataFrame:
+        """Test one row against every other over the tasks, by labels.
+
+        Parameters
+        ----------
+        row : str, optional
+            By default "strong", else "timl", else the last.
+        score : str
+            "auc_roc", "average_precision", "f1" or "brier".
+
+        Returns
+        -------
+        DataFrame
+            Columns labels, other, tasks, difference (the mean of row - other), p (Wilcoxon's
+            signed-rank test, two-sided), p_corrected (Holm's, over the others), worst_task (where
+            the row loses most).
+
+        Raises
+        ------
+        ValueError
+            If row or score is unknown.
+        """
+        import pandas as pd
+        from scipy.stats import wilcoxon
+
+        self._require(score)
+        names = list(self.titles)
+        if row is None:
+            row = next((name for name in ("strong", "timl") if name in names), names[-1])
+        if row not in names:
+            raise ValueError(f"row is {row!r}: choose of {', '.join(names)}")
+        lines = []
+        for labels, scored in self.per_task().groupby("labels", sort=False):
+            wide = scored.pivot(index="task", columns="row", values=score)
+            others = [name for name in names if name != row]
+            differences = [wide[row] - wide[other] for other in others]
+            p = [1.0 if not (d != 0).any() else float(wilcoxon(d).pvalue) for d in differences]
+            sign = -1 if score == "brier" else 1
+            for other, d, one, corrected in zip(others, differences, p, holm(p), strict=True):
+                worst = (sign * d).idxmin()
+                lines.append((labels, other, len(d), d.mean(), one, corrected, worst))
+        columns = ["labels", "other", "tasks", "difference", "p", "p_corrected", "worst_task"]
+        return pd.DataFrame(lines, columns=columns)
+
+    def to_markdown(self) -> str:
+        """Give the tables of all scores, means over tasks with the number of tasks."""
+        parts = []
+        for score in SCORES:
+            table = self.table(score)
+            budgets = list(dict.fromkeys(table["labels"]))
+            tasks = table.groupby("labels")["tasks"].max()
+            head = [f"{labels} ({tasks[labels]} tasks)" for labels in budgets]
+            lines = [f"## {score}", "", f"| labels per class | {' | '.join(head)} |"]
+            lines.append("|---" * (len(budgets) + 1) + "|")
+            for name, title in self.titles.items():
+                own = table[table["row"] == name].set_index("labels")
+                shown = [f"{own['mean'][labels]:.3f}" for labels in budgets]
+                lines.append(f"| {title} | {' | '.join(shown)} |")
+            parts.append("\n".join(lines))
+        return "\n\n".join(parts) + "\n"
+
+    def save(self, folder: str | Path) -> None:
+        """Write few-shot.csv, few-shot.json and few-shot.md into a folder."""
+        folder = Path(folder)
+        with atomic_write(folder / "few-shot.csv", "w") as file:
+            self.frame().to_csv(file, index=False)
+        with atomic_write(folder / "few-shot.json", "w") as file:
+            file.write(json.dumps({"titles": self.titles, **self.provenance}, indent=2) + "\n")
+        with atomic_write(folder / "few-shot.md", "w") as file:
+            file.write(self.to_markdown())
+
+    def _require(self, score: str) -> None:
+        if score not in SCORES:
+            raise ValueError(f"score is {score!r}: choose of {', '.join(SCORES)}")
+
+
+def read_cells(path: Path) -> dict[str, list[FewShotCell]]:
+    """Read the finished jobs' cells by digest; a last line cut short is taken away.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else.
+    """
+    if not path.exists():
+        return {}
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        with atomic_write(path) as file:
+            file.write(whole)
+    found = {}
+    for number, line in enumerate(whole.decode("utf-8").splitlines(), start=1):
+        try:
+            stored = json.loads(line)
+            found[str(stored["job"])] = [FewShotCell(**cell) for cell in stored["cells"]]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{path}, line {number} is no finished job ({error!r}): remove the line or the file"
+            ) from error
+    return found
