@@ -156,6 +156,14 @@ def table1(
             help="40 epochs and 5 runs, unless given; without --data on a simulated world.",
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes of one thread; they change no result. By default --threads, or as "
+            "many as there are CPUs.",
+        ),
+    ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
@@ -183,6 +191,7 @@ def table1(
         zero_shot=zero_shot,
         as_published_code=as_published_code,
         regions=regions,
+        workers=threads if workers is None else workers,
         progress=not quiet,
     )
     Console().print(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from rich.console import Console
 from timl.evaluation import Table1Result
 from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import duration
-from timl.evaluation.rows import DEFAULT_ROWS
+from timl.evaluation.rows import DEFAULT_ROWS, ScratchRow
 from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests
 
-SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
+SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "workers": 1, "progress": False}
 CELLS = 2 * (8 * 2 + 1)
 """Two benchmarks; two runs of every row but logistic regression."""
 
@@ -102,7 +103,7 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
     add, added = CellStore.add, []
 
     def interrupt(store: CellStore, cell: Cell) -> None:
-        if len(added) == 15:  # within the runs after the first meta-training
+        if len(added) == 15:  # within the runs after the meta-trainings
             raise KeyboardInterrupt
         added.append(cell)
         add(store, cell)
@@ -118,6 +119,55 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
     assert len(added) + len(rest) == CELLS
     timl.table1(data, out, **SMALL)
     assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
+
+
+def test_processes_change_no_bit_and_go_on_after_a_stop(
+    data: timl.CropHarvest, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, added = CellStore.add, []
+
+    def interrupt(store: CellStore, cell: Cell) -> None:
+        if len(added) == 15:
+            raise KeyboardInterrupt
+        added.append(cell)
+        add(store, cell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CellStore, "add", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            timl.table1(data, tmp_path, **{**SMALL, "workers": 2})
+    with (tmp_path / "cells.jsonl").open("a") as file:
+        file.write('{"row": "timl", "benchm')  # as a power failure leaves it
+    timl.table1(data, tmp_path, **{**SMALL, "workers": 2})
+    timl.table1(data, out, **SMALL)
+    assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
+    assert len((tmp_path / "cells.jsonl").read_text().splitlines()) == CELLS
+    name = "timl/model.safetensors"
+    assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_data_of_memory_and_rows_that_cannot_be_sent(
+    data: timl.CropHarvest, tmp_path: Path
+) -> None:
+    positions = data.labels["position"].to_numpy()
+    labels = data.labels[(positions >= 0) & (data.labels["is_test"] == 0)]
+    series = np.asarray(data.series(labels["position"].to_numpy(), normalize=False))
+    memory = timl.CropHarvest.from_series(
+        labels, series, mean=data.mean, std=data.std, ndvi=data.ndvi
+    )
+    copy = pickle.loads(pickle.dumps(memory))
+    assert np.array_equal(copy.series([0, 5]), memory.series([0, 5]))
+    mapped = pickle.dumps(data)
+    assert len(mapped) < len(pickle.dumps(memory)) - series.nbytes / 2
+    assert np.array_equal(pickle.loads(mapped).series([0, 5]), data.series([0, 5]))
+
+    class Own(ScratchRow):
+        """No other process knows it."""
+
+    options = {**SMALL, "workers": 2, "rows": [Own(name="own", title="Own")]}
+    with pytest.warns(UserWarning, match="one process computes the table"):
+        result = timl.table1(data, tmp_path, **options)
+    assert len(result.cells) == 4
 
 
 def test_other_settings_are_other_cells(
@@ -153,6 +203,7 @@ def test_the_meta_training_of_other_settings_is_not_overwritten(
         ({"epochs": 0}, "epochs is 0"),
         ({"steps": -1}, "steps is -1"),
         ({"seed": -1}, "seed is -1"),
+        ({"workers": 0}, "workers is 0: give at least 1"),
     ],
 )
 def test_what_is_refused(
