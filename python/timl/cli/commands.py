@@ -149,6 +149,10 @@ def table1(
     as_published_code: Annotated[
         bool, typer.Option("--as-published-code", help="Follow the authors' code, not their text.")
     ] = False,
+    compare_with: Annotated[
+        str | None,
+        typer.Option(help="Row that the others are tested against; by default timl."),
+    ] = None,
     quick: Annotated[
         bool,
         typer.Option(
@@ -190,6 +194,7 @@ def table1(
         sample_sizes=[*sizes, None],
         zero_shot=zero_shot,
         as_published_code=as_published_code,
+        compare_with=compare_with,
         regions=regions,
         workers=threads if workers is None else workers,
         progress=not quiet,

@@ -16,7 +16,7 @@ from timl.data import BBox, CropHarvest, TaskSet, meta_tasks
 from timl.evaluation.cells import CellStore
 from timl.evaluation.parallel import default_workers, to_bytes
 from timl.evaluation.plans import RUNS_PER_SEED, Workshop, all_versions, compute_all, plan_cells
-from timl.evaluation.result import Table1Result
+from timl.evaluation.result import Table1Result, default_comparison
 from timl.evaluation.rows import Row, Settings, find_rows
 
 
@@ -33,6 +33,7 @@ def table1(
     sample_sizes: Sequence[int | None] = (None,),
     zero_shot: bool = False,
     as_published_code: bool = False,
+    compare_with: str | None = None,
     regions: str | Path | Sequence[BBox] | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -76,6 +77,9 @@ def table1(
         Follow the authors' published code where it differs from the paper: Togo stays among the
         training tasks and negatives are balanced by cutting, both as of `meta_tasks`; the first
         meta-batch of an epoch holds one task. (Its split of the tasks is unseeded: ours is not.)
+    compare_with : str, optional
+        Name of the row that every other is tested against; by default "timl", or the first row
+        where that is not in the table.
     regions
         As of `meta_tasks`.
     workers : int, optional
@@ -120,6 +124,7 @@ def table1(
         "meta_seeds": meta_seeds,
         "sample_sizes": [*sizes, None],
         "zero_shot": zero_shot,
+        "compare_with": default_comparison([row.name for row in chosen], compare_with),
     }
     tasks = None
     if any(row.meta_trained for row in chosen):

@@ -16,7 +16,7 @@ from timl.evaluation import Table1Result
 from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import duration
 from timl.evaluation.rows import DEFAULT_ROWS, ScratchRow
-from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests
+from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests, smallest_p
 
 SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "workers": 1, "progress": False}
 CELLS = 2 * (8 * 2 + 1)
@@ -64,7 +64,7 @@ def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
     provenance = stored["provenance"]
     assert provenance["settings"] == {
         "epochs": 2, "steps": 3, "seed": 0, "as_published_code": False, "runs": 2,
-        "meta_seeds": 1, "sample_sizes": [None], "zero_shot": False,
+        "meta_seeds": 1, "sample_sizes": [None], "zero_shot": False, "compare_with": "timl",
     }  # fmt: skip
     assert provenance["data"]["checksum"] == data.checksum
     assert {"timl", "torch", "numpy", "scikit-learn"} <= set(provenance["versions"])
@@ -203,6 +203,7 @@ def test_the_meta_training_of_other_settings_is_not_overwritten(
         ({"epochs": 0}, "epochs is 0"),
         ({"steps": -1}, "steps is -1"),
         ({"seed": -1}, "seed is -1"),
+        ({"compare_with": "svm"}, "compare_with is 'svm': choose of the rows random-forest"),
         ({"workers": 0}, "workers is 0: give at least 1"),
     ],
 )
@@ -326,13 +327,17 @@ def test_paired_tests_between_rows() -> None:
     runs = {(0, run): run / 10 for run in range(8)}
     better = {key: value + 0.01 * (1 + key[1]) for key, value in runs.items()}
     once = {(0, 0): 2.0}
-    found = paired_tests({"a": runs, "b": better, "c": once, "d": dict(runs)})
-    by_pair = {(test.row, test.other): test for test in found}
-    assert len(by_pair) == 6 and by_pair["a", "d"].p == by_pair["a", "d"].p_corrected == 1
+    found = paired_tests({"a": runs, "b": better, "c": once, "d": dict(runs)}, "a")
+    by_row = {test.row: test for test in found}
+    assert list(by_row) == ["b", "c", "d"] and {test.other for test in found} == {"a"}
+    assert by_row["d"].p == by_row["d"].p_corrected == 1
     # all eight differences have one sign: 2 of 2**8 orders are as extreme
-    assert by_pair["a", "b"].p == pytest.approx(2 / 2**8)
-    assert by_pair["a", "b"].difference == pytest.approx(-0.045)
-    assert by_pair["a", "c"].pairs == 8 and by_pair["a", "c"].difference < -1
+    assert by_row["b"].p == pytest.approx(2 / 2**8) == smallest_p(8, 1)
+    assert by_row["b"].p_corrected == pytest.approx(3 * 2 / 2**8) == smallest_p(8, 3)
+    assert by_row["b"].difference == pytest.approx(0.045)
+    assert by_row["c"].pairs == 8 and by_row["c"].difference > 1
+    # the nine rows of the table over ten runs
+    assert smallest_p(10, 8) < 0.05 < smallest_p(10, 36)
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
 
@@ -357,6 +362,11 @@ def test_best_and_second_best_are_marked_and_compared(data: timl.CropHarvest, ou
     text = str(result)
     assert f"**{result.estimate(first, 'mean', 'auc_roc')}**\\*" in text
     assert f"{result.estimate(second, 'mean', 'auc_roc')}°" in text
-    assert f"Against {result.titles[first]}, the best mean AUC ROC, over 2 runs" in text
-    stored = json.loads((out / "table1.json").read_text())["tests"]
-    assert len(stored["mean"]["auc_roc"]) == 9 * 8 // 2
+    assert "Mean AUC ROC against that of TIML over 2 runs" in text
+    stored = json.loads((out / "table1.json").read_text())
+    assert stored["compared_with"] == "timl" and len(stored["tests"]["mean"]["auc_roc"]) == 8
+    other = timl.table1(data, out, **SMALL, compare_with="random-forest")
+    assert {test.other for test in other.tests("mean", "f1")} == {"random-forest"}
+    assert "against that of Random Forest over 2 runs" in str(other)
+    assert other.compared_with == "random-forest"
+    assert timl.table1(data, out, **SMALL, rows=["maml"]).compared_with == "maml"
