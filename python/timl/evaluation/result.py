@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from timl.evaluation.cells import Cell, CellStore
+from timl.evaluation.extrapolation import BENCHMARKS, EPOCHS, RUNS, TASKS, extrapolate
 from timl.evaluation.scores import Scores
 from timl.evaluation.statistics import (
     Estimate,
@@ -202,6 +203,25 @@ class Table1Result:
             f"{smallest_p(pairs, len(tests)):.2g} at least): {values}. "
         )
 
+    def full_experiment(self) -> dict[str, float]:
+        """Extrapolate each row's seconds to the record's experiment.
+
+        See `timl.evaluation.extrapolation.extrapolate` for what is assumed.
+        """
+        return extrapolate(self.cells, self.provenance.get("trainings", {}))
+
+    def describe_full_experiment(self) -> str:
+        """Say in a sentence how long the record's experiment with these rows would take."""
+        seconds = sum(self.full_experiment().values())
+        workers = self.provenance.get("workers", 1)
+        how = f", {duration(seconds / workers)} over {workers} processes" if workers > 1 else ""
+        return (
+            f"Extrapolated to the record ({TASKS} tasks, {EPOCHS} epochs, {RUNS} runs of "
+            f"{BENCHMARKS} evaluation tasks), these rows would take {duration(seconds)} one after "
+            f"another{how}: if no task is forgotten, all of crop pre-training's epochs are needed "
+            f"and a cell takes as long as here."
+        )
+
     def _caption(self) -> str:
         settings = self.provenance["settings"]
         times = ", ".join(
@@ -212,7 +232,8 @@ class Table1Result:
             f"randomness); F1 at probability 0.5; * best and ° second best of the column. "
             f"Meta-training "
             f"{settings['epochs']} epochs, fine-tuning {settings['steps']} steps, seed "
-            f"{settings['seed']}. {self._comparisons()}Time: {times}."
+            f"{settings['seed']}. {self._comparisons()}Time: {times}. "
+            f"{self.describe_full_experiment()}"
         )
 
     def to_markdown(self) -> str:

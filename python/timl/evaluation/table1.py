@@ -14,6 +14,7 @@ from typing import Any
 
 from timl.data import BBox, CropHarvest, TaskSet, meta_tasks
 from timl.evaluation.cells import CellStore
+from timl.evaluation.extrapolation import measure_training
 from timl.evaluation.parallel import default_workers, to_bytes
 from timl.evaluation.plans import RUNS_PER_SEED, Workshop, all_versions, compute_all, plan_cells
 from timl.evaluation.result import Table1Result, default_comparison
@@ -146,10 +147,14 @@ def table1(
     ]
     missing = [plan for plan in plans if store.get(*plan.key) is None]
     workshop = Workshop(data, tasks, folder, {row.name: row for row in chosen}, all_settings)
-    for cell in compute_all(workshop, missing, _usable(workers, workshop), progress):
+    processes = _usable(workers, workshop)
+    for cell in compute_all(workshop, missing, processes, progress):
         store.add(cell)
     kept = [(plan, store.get(*plan.key)) for plan in plans]
     cells = [plan.renamed(cell) for plan, cell in kept if cell is not None]
+    provenance["workers"] = processes
+    measured = {row.name: measure_training(folder / row.name) for row in chosen}
+    provenance["trainings"] = {row: found for row, found in measured.items() if found}
     provenance["seconds"] = round(time.perf_counter() - start, 3)
     result = Table1Result(
         titles={row.name: row.title for row in chosen},

@@ -342,6 +342,24 @@ def test_paired_tests_between_rows() -> None:
     assert holm([0.5, 0.9]) == [1.0, 1.0]
 
 
+def test_the_time_of_the_records_experiment(data: timl.CropHarvest, tmp_path: Path) -> None:
+    rows = ["crop-pre-training", "timl"]
+    result = timl.table1(data, tmp_path, **SMALL, rows=rows)
+    trainings = result.provenance["trainings"]
+    history = json.loads((tmp_path / "timl" / "history.json").read_text())
+    assert trainings["timl"]["task_visits"] == 2 * 2  # two tasks, of which one validates
+    assert trainings["timl"]["seconds"] == pytest.approx(sum(history["seconds"]))
+    means = {row: np.mean([c.seconds for c in result.cells if c.row == row]) for row in rows}
+    found = result.full_experiment()
+    visit = trainings["timl"]["seconds"] / 4
+    assert found["timl"] == pytest.approx(visit * 525 * 1000 + 30 * means["timl"])
+    pool = trainings["crop-pre-training"]
+    expected = pool["seconds"] / pool["series_visits"] * 65_690 * 1000
+    assert found["crop-pre-training"] == pytest.approx(expected + 30 * means["crop-pre-training"])
+    assert result.describe_full_experiment() in str(Table1Result.load(tmp_path))
+    assert f"would take {duration(sum(found.values()))} one after another" in str(result)
+
+
 def test_two_sources_of_variance() -> None:
     """Means 1 and 3: variance 2 between, of which 1 / 2 is that of two runs each."""
     both = estimate_groups([[0.5**0.5 + 1, 1 - 0.5**0.5], [0.5**0.5 + 3, 3 - 0.5**0.5]])

@@ -221,9 +221,11 @@ class CropPreTrainingRow(_TrainedRow):
             start = time.perf_counter()
             with seeded(settings.seed):
                 classifier = Classifier()
+            x, y = pooled_crops(tasks)
             losses = pretrain(
                 classifier,
-                *pooled_crops(tasks),
+                x,
+                y,
                 learning_rate=self.learning_rate,
                 batch=self.batch,
                 patience=self.patience,
@@ -233,7 +235,12 @@ class CropPreTrainingRow(_TrainedRow):
             classifier.normalization = normalization_of(tasks.data)
             classifier.save_pretrained(folder)
             seconds = round(time.perf_counter() - start, 3)
-            stored = {"run": wanted, "validation_loss": losses, "seconds": seconds}
+            stored = {
+                "run": wanted,
+                "series": len(x),
+                "validation_loss": losses,
+                "seconds": seconds,
+            }
             with atomic_write(record, "w") as file:
                 file.write(json.dumps(stored, indent=2) + "\n")
 
