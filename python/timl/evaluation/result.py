@@ -199,8 +199,8 @@ class Table1Result:
         return (
             f"Mean {METRICS[metric]} against that of {self.titles[self.compared_with]} over "
             f"{pairs} runs (two-sided p of Wilcoxon's signed ranks, corrected by Holm's method for "
-            f"{len(tests)} comparisons; so many runs can give "
-            f"{smallest_p(pairs, len(tests)):.2g} at least): {values}. "
+            f"{len(tests)} comparisons; the smallest that so many runs can give is "
+            f"{smallest_p(pairs, len(tests)):.2g}): {values}. "
         )
 
     def full_experiment(self) -> dict[str, float]:
@@ -212,9 +212,12 @@ class Table1Result:
 
     def describe_full_experiment(self) -> str:
         """Say in a sentence how long the record's experiment with these rows would take."""
-        seconds = sum(self.full_experiment().values())
-        workers = self.provenance.get("workers", 1)
-        how = f", {duration(seconds / workers)} over {workers} processes" if workers > 1 else ""
+        rows = self.full_experiment().values()
+        seconds, workers = sum(rows), self.provenance.get("workers", 1)
+        how = ""
+        if workers > 1:  # a training is not divided
+            least = max(seconds / workers, *rows)
+            how = f", {duration(least)} at least over {workers} processes"
         return (
             f"Extrapolated to the record ({TASKS} tasks, {EPOCHS} epochs, {RUNS} runs of "
             f"{BENCHMARKS} evaluation tasks), these rows would take {duration(seconds)} one after "

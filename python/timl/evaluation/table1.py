@@ -77,7 +77,8 @@ def table1(
     as_published_code : bool
         Follow the authors' published code where it differs from the paper: Togo stays among the
         training tasks and negatives are balanced by cutting, both as of `meta_tasks`; the first
-        meta-batch of an epoch holds one task. (Its split of the tasks is unseeded: ours is not.)
+        meta-batch of an epoch holds one task; validation moves the running statistics. (Its
+        unseeded split of the tasks is not followed: it would give other tasks every time.)
     compare_with : str, optional
         Name of the row that every other is tested against; by default "timl", or the first row
         where that is not in the table.

@@ -296,6 +296,7 @@ class MetaTrainedRow(_TrainedRow):
             forgetting_threshold=_FORGETTING if self.forgetting else None,
             seed=settings.seed,
             first_batch_of_one=settings.as_published_code,
+            validation_moves_statistics=settings.as_published_code,
             out=folder,
             progress=progress,
         )
