@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
 DEMO_OUT ?= results/demo
 
-.PHONY: demo test lint cpp sanitize wheel test-wheel instruction-sets docs clean
+.PHONY: demo test lint cpp sanitize wheel test-wheel instruction-sets test-docs docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/timl demo --out $(DEMO_OUT)
@@ -23,8 +23,8 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[plot]"
 	touch $@
 
-# --- tests: style, C++, sanitizers, then the wheel that users get --------------------------------
-test: lint cpp sanitize test-wheel instruction-sets
+# --- tests: style, C++, sanitizers, the wheel that users get, the documentation ------------------
+test: lint cpp sanitize test-wheel instruction-sets test-docs
 	@echo "all checks passed"
 
 $(VENV)/tools: $(VENV)/torch pyproject.toml
@@ -75,9 +75,15 @@ $(VENV)/documentation: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[docs]"
 	touch $@
 
+BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 docs: $(VENV)/documentation
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BUILD_SITE)
 	@echo "the site is in build/site: open build/site/index.html"
+
+# With the wheel that is tested, and the tools' own mkdocs: nothing is built for it.
+test-docs: test-wheel
+	$(BUILD_SITE)
 
 clean:
 	rm -rf build dist wheelhouse $(VENV)

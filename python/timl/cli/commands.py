@@ -149,6 +149,10 @@ def table1(
     as_published_code: Annotated[
         bool, typer.Option("--as-published-code", help="Follow the authors' code, not their text.")
     ] = False,
+    compare_with: Annotated[
+        str | None,
+        typer.Option(help="Row that the others are tested against; by default timl."),
+    ] = None,
     quick: Annotated[
         bool,
         typer.Option(
@@ -156,6 +160,14 @@ def table1(
             help="40 epochs and 5 runs, unless given; without --data on a simulated world.",
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes of one thread; they change no result. By default --threads, or as "
+            "many as there are CPUs.",
+        ),
+    ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
@@ -182,7 +194,9 @@ def table1(
         sample_sizes=[*sizes, None],
         zero_shot=zero_shot,
         as_published_code=as_published_code,
+        compare_with=compare_with,
         regions=regions,
+        workers=threads if workers is None else workers,
         progress=not quiet,
     )
     Console().print(result)

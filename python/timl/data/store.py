@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,12 @@ class Store:
     tests: dict[str, tuple[int, int]]
     test: dict[str, NDArray[Any]]
     skipped: tuple[Skipped, ...]
+
+    def __reduce__(self) -> Any:
+        # another process maps the same files; a store in memory goes there whole
+        if isinstance(self.series, np.memmap):
+            return _reopen, (self.folder,)
+        return Store, tuple(getattr(self, field.name) for field in fields(self))
 
     def labels(self) -> pd.DataFrame:
         """Read the table of labels: their properties, and ``position``, -1 without a series.
@@ -212,29 +218,39 @@ def _load(folder: Path, root: Path) -> Store | None:
             return None
         if not unchanged(root, [SourceFile(*file) for file in manifest["sampled"]]):
             return None
-        number, index = (np.load(folder / f"{name}.npy") for name in ("dataset", "index"))
-        tests = {name: (start, stop) for name, (start, stop) in manifest["tests"].items()}
-        count = max((stop for _, stop in tests.values()), default=0)
-        mean, std = (np.array(manifest[name], np.float64) for name in ("mean", "std"))
-        if not mean.shape == std.shape == (len(BANDS),):
-            return None
-        return Store(
-            folder=folder,
-            series=_map(folder / "series.npy", (len(index), *SERIES_SHAPE), np.float32),
-            dataset=np.array(manifest["datasets"])[number],
-            index=index,
-            mean=mean,
-            std=std,
-            ndvi=manifest["ndvi"],
-            tests=tests,
-            test={
-                field: _map(folder / f"test_{field}.npy", (count, *shape), dtype)
-                for field, (shape, dtype) in TEST_FIELDS.items()
-            },
-            skipped=tuple(Skipped(*entry) for entry in manifest["skipped"]),
-        )
+        return _open(folder, manifest)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def _open(folder: Path, manifest: dict[str, Any]) -> Store:
+    """Open the files of a store's folder."""
+    number, index = (np.load(folder / f"{name}.npy") for name in ("dataset", "index"))
+    tests = {name: (start, stop) for name, (start, stop) in manifest["tests"].items()}
+    count = max((stop for _, stop in tests.values()), default=0)
+    mean, std = (np.array(manifest[name], np.float64) for name in ("mean", "std"))
+    if not mean.shape == std.shape == (len(BANDS),):
+        raise ValueError(f"{folder} has mean {mean.shape} and std {std.shape}")
+    return Store(
+        folder=folder,
+        series=_map(folder / "series.npy", (len(index), *SERIES_SHAPE), np.float32),
+        dataset=np.array(manifest["datasets"])[number],
+        index=index,
+        mean=mean,
+        std=std,
+        ndvi=manifest["ndvi"],
+        tests=tests,
+        test={
+            field: _map(folder / f"test_{field}.npy", (count, *shape), dtype)
+            for field, (shape, dtype) in TEST_FIELDS.items()
+        },
+        skipped=tuple(Skipped(*entry) for entry in manifest["skipped"]),
+    )
+
+
+def _reopen(folder: Path) -> Store:
+    """Open a store that another process has open."""
+    return _open(folder, read_manifest(folder / MANIFEST))
 
 
 def _map(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:

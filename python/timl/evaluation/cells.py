@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from timl.evaluation.scores import Reliability, Scores
 from timl.files import atomic_write
 
+_BEGINNING = '{"row": '
 _EARLIER_SCORES = {"auc_roc", "f1", "iou", "samples"}
 
 
@@ -40,10 +42,11 @@ class Cell:
 
 
 class CellStore:
-    """The finished cells in a file of JSON lines, which is whole after every cell.
+    """The finished cells in a file of JSON lines, to which every cell adds its own.
 
     Cells of other configurations stay in it. Cells of an earlier version, which had fewer scores,
-    are not read: they are computed again.
+    are not read: they are computed again. So is the last cell if only a part of its line is there,
+    as after a power failure.
 
     Parameters
     ----------
@@ -59,7 +62,11 @@ class CellStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._cells: dict[tuple[str, int], Cell] = {}
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        text = path.read_text("utf-8") if path.exists() else ""
+        whole, newline, torn = text.rpartition("\n")
+        if not torn.startswith(_BEGINNING[: len(torn)]):
+            whole += newline + torn
+        lines = whole.splitlines()
         for number, line in enumerate(lines, start=1):
             try:
                 stored = json.loads(line)
@@ -72,6 +79,7 @@ class CellStore:
                     f"the file"
                 ) from error
             self._cells[cell.configuration, cell.seed] = cell
+        self._appendable = not torn and len(lines) == len(self._cells)
 
     def __iter__(self) -> Iterator[Cell]:
         return iter(self._cells.values())
@@ -83,9 +91,19 @@ class CellStore:
     def add(self, cell: Cell) -> None:
         """Keep a finished cell, on the disk too."""
         self._cells[cell.configuration, cell.seed] = cell
+        if self._appendable:
+            with self.path.open("ab") as file:
+                file.write(_line(cell).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            return
         with atomic_write(self.path, "w") as file:
-            for kept in self._cells.values():
-                file.write(json.dumps(dataclasses.asdict(kept)) + "\n")
+            file.writelines(_line(kept) for kept in self._cells.values())
+        self._appendable = True
+
+
+def _line(cell: Cell) -> str:
+    return json.dumps(dataclasses.asdict(cell)) + "\n"
 
 
 def _read(stored: dict[str, Any]) -> Cell:

@@ -7,6 +7,7 @@ import html
 import importlib
 import importlib.util
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from timl.evaluation.cells import Cell, CellStore
+from timl.evaluation.extrapolation import BENCHMARKS, EPOCHS, RUNS, TASKS, extrapolate
 from timl.evaluation.scores import Scores
-from timl.evaluation.statistics import Estimate, PairedTest, estimate_groups, paired_tests
+from timl.evaluation.statistics import (
+    Estimate,
+    PairedTest,
+    estimate_groups,
+    paired_tests,
+    smallest_p,
+)
 from timl.files import atomic_write
 
 if TYPE_CHECKING:
@@ -87,15 +95,23 @@ class Table1Result:
                 runs.setdefault((cell.meta_seed, cell.run), []).append(score)
         return {run: float(np.mean(values)) for run, values in runs.items()}
 
+    @property
+    def compared_with(self) -> str:
+        """The name of the row that every other is tested against."""
+        return default_comparison(self.titles, self.provenance["settings"].get("compare_with"))
+
     def tests(self, benchmark: str, metric: str) -> list[PairedTest]:
-        """Test every pair of rows over the runs, by Wilcoxon's signed ranks and Holm's method.
+        """Test every other row against `compared_with`, by Wilcoxon's signed ranks over the runs.
+
+        Corrected for the number of these comparisons by Holm's method.
 
         Parameters
         ----------
         benchmark, metric : str
             As of `estimate`.
         """
-        return paired_tests({row: self._runs(row, benchmark, metric) for row in self.titles})
+        runs = {row: self._runs(row, benchmark, metric) for row in self.titles}
+        return paired_tests(runs, self.compared_with)
 
     def curves(self) -> pd.DataFrame:
         """Show the scores by the number of labels.
@@ -169,22 +185,44 @@ class Table1Result:
         ]
         return [METRICS[metric], *columns], body
 
-    def _against_the_best(self) -> str:
-        """Say how each row's mean AUC ROC stands to the best one's, or nothing without runs."""
+    def _comparisons(self) -> str:
+        """Say how each row's mean AUC ROC stands to the one compared with, given runs."""
         metric = _SHOWN[0]
-        best = max(self.titles, key=lambda row: self.estimate(row, MEAN, metric).mean)
-        found = [
-            (self.titles[test.other if test.row == best else test.row], test)
-            for test in self.tests(MEAN, metric)
-            if best in (test.row, test.other)
-        ]
-        pairs = max((test.pairs for _, test in found), default=0)
+        tests = self.tests(MEAN, metric)
+        pairs = max((test.pairs for test in tests), default=0)
         if pairs < 2:
             return ""
-        values = ", ".join(f"{title} {test.p_corrected:.2g}" for title, test in found)
+        values = ", ".join(
+            f"{self.titles[test.row]} {test.difference:+.3f} (p {test.p_corrected:.2g})"
+            for test in tests
+        )
         return (
-            f"Against {self.titles[best]}, the best mean {METRICS[metric]}, over {pairs} runs "
-            f"(p of Wilcoxon's signed ranks, Holm's correction over all pairs of rows): {values}. "
+            f"Mean {METRICS[metric]} against that of {self.titles[self.compared_with]} over "
+            f"{pairs} runs (two-sided p of Wilcoxon's signed ranks, corrected by Holm's method for "
+            f"{len(tests)} comparisons; the smallest that so many runs can give is "
+            f"{smallest_p(pairs, len(tests)):.2g}): {values}. "
+        )
+
+    def full_experiment(self) -> dict[str, float]:
+        """Extrapolate each row's seconds to the record's experiment.
+
+        See `timl.evaluation.extrapolation.extrapolate` for what is assumed.
+        """
+        return extrapolate(self.cells, self.provenance.get("trainings", {}))
+
+    def describe_full_experiment(self) -> str:
+        """Say in a sentence how long the record's experiment with these rows would take."""
+        rows = self.full_experiment().values()
+        seconds, workers = sum(rows), self.provenance.get("workers", 1)
+        how = ""
+        if workers > 1:  # a training is not divided
+            least = max(seconds / workers, *rows)
+            how = f", {duration(least)} at least over {workers} processes"
+        return (
+            f"Extrapolated to the record ({TASKS} tasks, {EPOCHS} epochs, {RUNS} runs of "
+            f"{BENCHMARKS} evaluation tasks), these rows would take {duration(seconds)} one after "
+            f"another{how}: if no task is forgotten, all of crop pre-training's epochs are needed "
+            f"and a cell takes as long as here."
         )
 
     def _caption(self) -> str:
@@ -197,7 +235,8 @@ class Table1Result:
             f"randomness); F1 at probability 0.5; * best and ° second best of the column. "
             f"Meta-training "
             f"{settings['epochs']} epochs, fine-tuning {settings['steps']} steps, seed "
-            f"{settings['seed']}. {self._against_the_best()}Time: {times}."
+            f"{settings['seed']}. {self._comparisons()}Time: {times}. "
+            f"{self.describe_full_experiment()}"
         )
 
     def to_markdown(self) -> str:
@@ -342,7 +381,12 @@ class Table1Result:
             }
             for column in (*self.benchmarks, MEAN)
         }
-        document = {"rows": summary, "tests": tests, "provenance": self.provenance}
+        document = {
+            "rows": summary,
+            "compared_with": self.compared_with,
+            "tests": tests,
+            "provenance": self.provenance,
+        }
         if any(cell.size is not None for cell in self.cells):
             document["sample_sizes"] = json.loads(self.curves().to_json(orient="records"))
         with atomic_write(folder / "table1.json", "w") as file:
@@ -376,6 +420,19 @@ class Table1Result:
         table = table.replace_schema_metadata({"provenance": json.dumps(self.provenance)})
         with atomic_write(path) as file:
             parquet.write_table(table, file)
+
+
+def default_comparison(rows: Collection[str], wanted: str | None = None) -> str:
+    """Return the row that the others are tested against: as wanted, else "timl", else the first.
+
+    Raises
+    ------
+    ValueError
+        The wanted one is not among the rows.
+    """
+    if wanted is not None and wanted not in rows:
+        raise ValueError(f"compare_with is {wanted!r}: choose of the rows {', '.join(rows)}")
+    return wanted or ("timl" if "timl" in rows else next(iter(rows)))
 
 
 def _key(cell: Cell) -> tuple[str, str, int, int | str]:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import pickle
 import platform
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from timl.data import BBox, BenchmarkTask, CropHarvest, TaskSet, meta_tasks
-from timl.evaluation.cells import Cell, CellStore
-from timl.evaluation.result import Table1Result
-from timl.evaluation.rows import Prepared, Row, Settings, find_rows
-from timl.evaluation.scores import evaluate_with_reliability
-from timl.meta.configuration import versions
-
-_RUNS_PER_SEED = 1000
+from timl.data import BBox, CropHarvest, TaskSet, meta_tasks
+from timl.evaluation.cells import CellStore
+from timl.evaluation.extrapolation import measure_training
+from timl.evaluation.parallel import default_workers, to_bytes
+from timl.evaluation.plans import RUNS_PER_SEED, Workshop, all_versions, compute_all, plan_cells
+from timl.evaluation.result import Table1Result, default_comparison
+from timl.evaluation.rows import Row, Settings, find_rows
 
 
 def table1(
@@ -35,7 +34,9 @@ def table1(
     sample_sizes: Sequence[int | None] = (None,),
     zero_shot: bool = False,
     as_published_code: bool = False,
+    compare_with: str | None = None,
     regions: str | Path | Sequence[BBox] | None = None,
+    workers: int | None = None,
     progress: bool = True,
 ) -> Table1Result:
     """Train, fine-tune and score every row on every benchmark (TIML, section 5 and table 1).
@@ -76,9 +77,18 @@ def table1(
     as_published_code : bool
         Follow the authors' published code where it differs from the paper: Togo stays among the
         training tasks and negatives are balanced by cutting, both as of `meta_tasks`; the first
-        meta-batch of an epoch holds one task. (Its split of the tasks is unseeded: ours is not.)
+        meta-batch of an epoch holds one task; validation moves the running statistics. (Its
+        unseeded split of the tasks is not followed: it would give other tasks every time.)
+    compare_with : str, optional
+        Name of the row that every other is tested against; by default "timl", or the first row
+        where that is not in the table.
     regions
         As of `meta_tasks`.
+    workers : int, optional
+        Processes of one thread that compute it, see `timl.evaluation.parallel.run_jobs`; by
+        default as many as there are CPUs. They change no bit. With 1 all is done in this process,
+        on PyTorch's threads; so it is, with a warning, where a row of your own cannot go to
+        another process.
     progress : bool
         Show bars.
 
@@ -93,12 +103,14 @@ def table1(
     for name, number, least in (("epochs", epochs, 1), ("steps", steps, 0), ("seed", seed, 0)):
         if number < least:
             raise ValueError(f"{name} is {number}: give at least {least}")
-    if not 1 <= runs <= _RUNS_PER_SEED:
-        raise ValueError(f"runs is {runs}: give 1 to {_RUNS_PER_SEED}")
+    if not 1 <= runs <= RUNS_PER_SEED:
+        raise ValueError(f"runs is {runs}: give 1 to {RUNS_PER_SEED}")
     if not data.benchmarks:
         raise ValueError(f"{data!r} has no benchmarks: give CropHarvest a benchmark file")
-    if not 1 <= meta_seeds <= _RUNS_PER_SEED:
-        raise ValueError(f"meta_seeds is {meta_seeds}: give 1 to {_RUNS_PER_SEED}")
+    if not 1 <= meta_seeds <= RUNS_PER_SEED:
+        raise ValueError(f"meta_seeds is {meta_seeds}: give 1 to {RUNS_PER_SEED}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}: give at least 1")
     sizes = sorted({size for size in sample_sizes if size is not None})
     if None not in sample_sizes or any(size < 2 or size % 2 for size in sizes):
         raise ValueError(
@@ -114,6 +126,7 @@ def table1(
         "meta_seeds": meta_seeds,
         "sample_sizes": [*sizes, None],
         "zero_shot": zero_shot,
+        "compare_with": default_comparison([row.name for row in chosen], compare_with),
     }
     tasks = None
     if any(row.meta_trained for row in chosen):
@@ -124,21 +137,25 @@ def table1(
     provenance = _provenance(data, all_settings[0], protocol, tasks)
 
     start = time.perf_counter()
-    cells: list[Cell] = []
     wanted: list[int | None] = [*([0] if zero_shot else []), *sizes, None]
-    for row in chosen:
+    plans = [
+        plan
+        for row in chosen
         for repetition, settings in enumerate(
             all_settings if row.meta_trained else all_settings[:1]
-        ):
-            plans = _plans(row, data, settings, repetition, tasks, runs, wanted)
-            missing = [plan for plan in plans if store.get(*plan.key) is None]
-            if missing:
-                own = folder / (f"{row.name}-{repetition}" if repetition else row.name)
-                prepared = row.prepare(settings, tasks, own, progress)
-                for plan in _bar(missing, row.title, progress):
-                    store.add(_compute(plan, prepared))
-            kept = [(plan, store.get(*plan.key)) for plan in plans]
-            cells += [_as_planned(plan, cell) for plan, cell in kept if cell is not None]
+        )
+        for plan in plan_cells(row, data, settings, repetition, tasks, runs, wanted)
+    ]
+    missing = [plan for plan in plans if store.get(*plan.key) is None]
+    workshop = Workshop(data, tasks, folder, {row.name: row for row in chosen}, all_settings)
+    processes = _usable(workers, workshop)
+    for cell in compute_all(workshop, missing, processes, progress):
+        store.add(cell)
+    kept = [(plan, store.get(*plan.key)) for plan in plans]
+    cells = [plan.renamed(cell) for plan, cell in kept if cell is not None]
+    provenance["workers"] = processes
+    measured = {row.name: measure_training(folder / row.name) for row in chosen}
+    provenance["trainings"] = {row: found for row, found in measured.items() if found}
     provenance["seconds"] = round(time.perf_counter() - start, 3)
     result = Table1Result(
         titles={row.name: row.title for row in chosen},
@@ -161,101 +178,16 @@ def training_tasks(
     return meta_tasks(data, regions)
 
 
-class _Plan(NamedTuple):
-    """A cell that is wanted."""
-
-    row: str
-    benchmark: BenchmarkTask
-    run: int
-    seed: int
-    configuration: str
-    repetition: int
-    size: int | None
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.configuration, self.seed
-
-
-def _plans(
-    row: Row,
-    data: CropHarvest,
-    settings: Settings,
-    repetition: int,
-    tasks: TaskSet | None,
-    runs: int,
-    sizes: Sequence[int | None],
-) -> list[_Plan]:
-    """Return a row's cells of one meta-training by benchmark, sample size and run."""
-    common = {
-        **row.configuration(settings, tasks),
-        "data": data.checksum,
-        "versions": _versions(),
-    }
-    plans = []
-    for benchmark in data.benchmarks:
-        rarer = min(len(benchmark.positives), len(benchmark.negatives))
-        for size in sizes:
-            if (size == 0 and not row.meta_trained) or (size is not None and size > 2 * rarer):
-                continue
-            described = {**common, "benchmark": dataclasses.asdict(benchmark.task), "size": size}
-            digest = _digest(described)
-            once = size == 0 or (size is None and row.deterministic)
-            for run in range(1 if once else runs):
-                seed = _RUNS_PER_SEED * settings.seed + run
-                plans.append(_Plan(row.name, benchmark, run, seed, digest, repetition, size))
-    return plans
-
-
-def _as_planned(plan: _Plan, cell: Cell) -> Cell:
-    """Return a kept cell under the plan's numbers: they differ where another seed came first."""
-    return dataclasses.replace(cell, run=plan.run, meta_seed=plan.repetition)
-
-
-def _compute(plan: _Plan, prepared: Prepared) -> Cell:
-    start = time.perf_counter()
-    if plan.size == 0:
-        if prepared.zero_shot is None:
-            raise ValueError(f"row {plan.row!r} is meta_trained, but prepares no zero_shot")
-        predictor: Any = prepared.zero_shot(plan.benchmark)
-    else:
-        task = plan.benchmark
-        if plan.size is not None:
-            task = task.subset(plan.size, plan.seed)
-        predictor = prepared.adapt(task, plan.seed)
-    scores, reliability = evaluate_with_reliability(predictor, plan.benchmark)
-    return Cell(
-        row=plan.row,
-        benchmark=plan.benchmark.name,
-        run=plan.run,
-        seed=plan.seed,
-        configuration=plan.configuration,
-        scores=scores,
-        seconds=round(time.perf_counter() - start, 4),
-        training_seconds=round(prepared.seconds, 3),
-        meta_seed=plan.repetition,
-        size=plan.size,
-        reliability=reliability,
-    )
-
-
-def _bar(plans: list[_Plan], title: str, progress: bool) -> Iterable[_Plan]:
-    """Return the plans, with a bar on the error stream while they are gone through."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(plans, title, console=Console(stderr=True), disable=not progress)
-
-
-def _digest(configuration: dict[str, Any]) -> str:
-    text = json.dumps(configuration, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _versions() -> dict[str, str]:
-    import sklearn
-
-    return {**versions(), "scikit-learn": str(sklearn.__version__)}
+def _usable(workers: int | None, workshop: Workshop) -> int:
+    """Return the number of processes: one where the rows or the data cannot go to another."""
+    workers = default_workers() if workers is None else workers
+    if workers > 1:
+        try:
+            to_bytes(workshop)
+        except pickle.PicklingError as error:
+            warnings.warn(f"one process computes the table: {error}", stacklevel=3)
+            return 1
+    return workers
 
 
 def _provenance(
@@ -264,7 +196,7 @@ def _provenance(
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": {**dataclasses.asdict(settings), **protocol},
-        "versions": _versions(),
+        "versions": all_versions(),
         "platform": platform.platform(),
         "data": {
             "checksum": data.checksum,

@@ -35,6 +35,7 @@ class Options:
     best_window: int
     seed: int
     first_batch_of_one: bool = False
+    validation_moves_statistics: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "meta_batch", "k", "query", "inner_steps"):
@@ -71,8 +72,9 @@ class Options:
 def describe_run(model: TIML, tasks: TaskSet, options: Options) -> dict[str, Any]:
     """Return all that must agree for a run to be resumed; its values are plain JSON."""
     described: dict[str, Any] = asdict(options)
-    if not options.first_batch_of_one:  # as before there was the option
-        del described["first_batch_of_one"]
+    for name in ("first_batch_of_one", "validation_moves_statistics"):
+        if not described[name]:  # as before there was the option
+            del described[name]
     described |= {f"model.{name}": value for name, value in model.configuration().items()}
     described["model.dtype"] = str(model.classifier.input_weight.dtype).removeprefix("torch.")
     described["model.trainable"] = [n for n, p in model.named_parameters() if p.requires_grad]

@@ -111,15 +111,20 @@ def meta_losses(
     inner_steps: int | None = None,
     *,
     key: DrawKey | None = None,
+    update_statistics: bool = False,
 ) -> Losses:
     """Adapt to each task and compute the query losses only, as for validation.
 
-    The model is left alone: no gradient is added, no running statistics move. Everything else is
-    as of `meta_gradient`.
+    No gradient is added, and unless `update_statistics` is given no running statistics move.
+    Everything else is as of `meta_gradient`.
     """
+    classifier = model.classifier
     with one_thread():
         batch = _prepare(model, episodes, inner_lr, inner_steps, key)
-    return _losses(_run(model.classifier, batch, order=0))
+    engine = _run(classifier, batch, order=0)
+    if update_statistics and classifier.training:
+        _move_statistics(classifier, batch, engine)
+    return _losses(engine)
 
 
 class _Batch(NamedTuple):

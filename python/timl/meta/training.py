@@ -57,6 +57,7 @@ def meta_train(
     best_window: int = 20,
     seed: int = 0,
     first_batch_of_one: bool = False,
+    validation_moves_statistics: bool = False,
     out: str | Path | None = None,
     resume: bool = True,
     checkpoint_every: int = 20,
@@ -105,6 +106,9 @@ def meta_train(
         are the model's own.
     first_batch_of_one
         Let the first meta-batch of an epoch hold one task, as in the authors' published code.
+    validation_moves_statistics
+        Let the passes over the validation tasks move the running statistics of the batch
+        normalisation, as in the authors' published code.
     out
         Folder for the checkpoint, and in the end the best model (for `TIML.from_pretrained`);
         `run.json` has the configuration and versions, `history.json` the losses and AUC ROC of
@@ -152,6 +156,7 @@ def meta_train(
         best_window=best_window,
         seed=seed,
         first_batch_of_one=first_batch_of_one,
+        validation_moves_statistics=validation_moves_statistics,
     )
     require_count("checkpoint_every", checkpoint_every)
     if tensorboard and out is None:
@@ -310,7 +315,13 @@ class _Run:
         history = self.history
         episodes = self.validation.sampler.batch(chosen, epoch)
         key = self._key(self.validation, chosen, epoch)
-        losses = meta_losses(self.model, episodes, self._step_sizes(), key=key)
+        losses = meta_losses(
+            self.model,
+            episodes,
+            self._step_sizes(),
+            key=key,
+            update_statistics=self.options.validation_moves_statistics,
+        )
         history.validation_loss[epoch, chosen] = _finite(
             losses, self.validation.tasks, chosen, epoch
         )

@@ -59,7 +59,7 @@ def data(benchmarked_world: Path) -> timl.CropHarvest:
 def finished(data: timl.CropHarvest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a table with hostile names and a forgotten task."""
     folder = tmp_path_factory.mktemp("table")
-    options: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 2, "progress": False}
+    options: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 2, "workers": 1, "progress": False}
     table1(
         data, folder, **options, rows=ROWS, regions=REGIONS,
         sample_sizes=[8, None], zero_shot=True,

@@ -22,7 +22,7 @@ from timl.evaluation.rows import (
 from timl.meta.pretraining import pooled_crops
 from timl.nn import Classifier
 
-SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
+SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "workers": 1, "progress": False}
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from rich.console import Console
 from timl.evaluation import Table1Result
 from timl.evaluation.cells import Cell, CellStore
 from timl.evaluation.result import duration
-from timl.evaluation.rows import DEFAULT_ROWS
-from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests
+from timl.evaluation.rows import DEFAULT_ROWS, ScratchRow
+from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests, smallest_p
 
-SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
+SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "workers": 1, "progress": False}
 CELLS = 2 * (8 * 2 + 1)
 """Two benchmarks; two runs of every row but logistic regression."""
 
@@ -63,7 +64,7 @@ def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
     provenance = stored["provenance"]
     assert provenance["settings"] == {
         "epochs": 2, "steps": 3, "seed": 0, "as_published_code": False, "runs": 2,
-        "meta_seeds": 1, "sample_sizes": [None], "zero_shot": False,
+        "meta_seeds": 1, "sample_sizes": [None], "zero_shot": False, "compare_with": "timl",
     }  # fmt: skip
     assert provenance["data"]["checksum"] == data.checksum
     assert {"timl", "torch", "numpy", "scikit-learn"} <= set(provenance["versions"])
@@ -102,7 +103,7 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
     add, added = CellStore.add, []
 
     def interrupt(store: CellStore, cell: Cell) -> None:
-        if len(added) == 15:  # within the runs after the first meta-training
+        if len(added) == 15:  # within the runs after the meta-trainings
             raise KeyboardInterrupt
         added.append(cell)
         add(store, cell)
@@ -118,6 +119,55 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
     assert len(added) + len(rest) == CELLS
     timl.table1(data, out, **SMALL)
     assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
+
+
+def test_processes_change_no_bit_and_go_on_after_a_stop(
+    data: timl.CropHarvest, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, added = CellStore.add, []
+
+    def interrupt(store: CellStore, cell: Cell) -> None:
+        if len(added) == 15:
+            raise KeyboardInterrupt
+        added.append(cell)
+        add(store, cell)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CellStore, "add", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            timl.table1(data, tmp_path, **{**SMALL, "workers": 2})
+    with (tmp_path / "cells.jsonl").open("a") as file:
+        file.write('{"row": "timl", "benchm')  # as a power failure leaves it
+    timl.table1(data, tmp_path, **{**SMALL, "workers": 2})
+    timl.table1(data, out, **SMALL)
+    assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
+    assert len((tmp_path / "cells.jsonl").read_text().splitlines()) == CELLS
+    name = "timl/model.safetensors"
+    assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_data_of_memory_and_rows_that_cannot_be_sent(
+    data: timl.CropHarvest, tmp_path: Path
+) -> None:
+    positions = data.labels["position"].to_numpy()
+    labels = data.labels[(positions >= 0) & (data.labels["is_test"] == 0)]
+    series = np.asarray(data.series(labels["position"].to_numpy(), normalize=False))
+    memory = timl.CropHarvest.from_series(
+        labels, series, mean=data.mean, std=data.std, ndvi=data.ndvi
+    )
+    copy = pickle.loads(pickle.dumps(memory))
+    assert np.array_equal(copy.series([0, 5]), memory.series([0, 5]))
+    mapped = pickle.dumps(data)
+    assert len(mapped) < len(pickle.dumps(memory)) - series.nbytes / 2
+    assert np.array_equal(pickle.loads(mapped).series([0, 5]), data.series([0, 5]))
+
+    class Own(ScratchRow):
+        """No other process knows it."""
+
+    options = {**SMALL, "workers": 2, "rows": [Own(name="own", title="Own")]}
+    with pytest.warns(UserWarning, match="one process computes the table"):
+        result = timl.table1(data, tmp_path, **options)
+    assert len(result.cells) == 4
 
 
 def test_other_settings_are_other_cells(
@@ -153,6 +203,8 @@ def test_the_meta_training_of_other_settings_is_not_overwritten(
         ({"epochs": 0}, "epochs is 0"),
         ({"steps": -1}, "steps is -1"),
         ({"seed": -1}, "seed is -1"),
+        ({"compare_with": "svm"}, "compare_with is 'svm': choose of the rows random-forest"),
+        ({"workers": 0}, "workers is 0: give at least 1"),
     ],
 )
 def test_what_is_refused(
@@ -267,7 +319,7 @@ def test_as_published_code_is_another_meta_training(
 ) -> None:
     timl.table1(data, tmp_path, **SMALL, rows=["maml"], as_published_code=True)
     run = json.loads((tmp_path / "maml" / "run.json").read_text())["run"]
-    assert run["first_batch_of_one"] is True
+    assert run["first_batch_of_one"] is run["validation_moves_statistics"] is True
     assert "first_batch_of_one" not in json.loads((out / "maml" / "run.json").read_text())["run"]
 
 
@@ -275,15 +327,37 @@ def test_paired_tests_between_rows() -> None:
     runs = {(0, run): run / 10 for run in range(8)}
     better = {key: value + 0.01 * (1 + key[1]) for key, value in runs.items()}
     once = {(0, 0): 2.0}
-    found = paired_tests({"a": runs, "b": better, "c": once, "d": dict(runs)})
-    by_pair = {(test.row, test.other): test for test in found}
-    assert len(by_pair) == 6 and by_pair["a", "d"].p == by_pair["a", "d"].p_corrected == 1
+    found = paired_tests({"a": runs, "b": better, "c": once, "d": dict(runs)}, "a")
+    by_row = {test.row: test for test in found}
+    assert list(by_row) == ["b", "c", "d"] and {test.other for test in found} == {"a"}
+    assert by_row["d"].p == by_row["d"].p_corrected == 1
     # all eight differences have one sign: 2 of 2**8 orders are as extreme
-    assert by_pair["a", "b"].p == pytest.approx(2 / 2**8)
-    assert by_pair["a", "b"].difference == pytest.approx(-0.045)
-    assert by_pair["a", "c"].pairs == 8 and by_pair["a", "c"].difference < -1
+    assert by_row["b"].p == pytest.approx(2 / 2**8) == smallest_p(8, 1)
+    assert by_row["b"].p_corrected == pytest.approx(3 * 2 / 2**8) == smallest_p(8, 3)
+    assert by_row["b"].difference == pytest.approx(0.045)
+    assert by_row["c"].pairs == 8 and by_row["c"].difference > 1
+    # the nine rows of the table over ten runs
+    assert smallest_p(10, 8) < 0.05 < smallest_p(10, 36)
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def test_the_time_of_the_records_experiment(data: timl.CropHarvest, tmp_path: Path) -> None:
+    rows = ["crop-pre-training", "timl"]
+    result = timl.table1(data, tmp_path, **SMALL, rows=rows)
+    trainings = result.provenance["trainings"]
+    history = json.loads((tmp_path / "timl" / "history.json").read_text())
+    assert trainings["timl"]["task_visits"] == 2 * 2  # two tasks, of which one validates
+    assert trainings["timl"]["seconds"] == pytest.approx(sum(history["seconds"]))
+    means = {row: np.mean([c.seconds for c in result.cells if c.row == row]) for row in rows}
+    found = result.full_experiment()
+    visit = trainings["timl"]["seconds"] / 4
+    assert found["timl"] == pytest.approx(visit * 525 * 1000 + 30 * means["timl"])
+    pool = trainings["crop-pre-training"]
+    expected = pool["seconds"] / pool["series_visits"] * 65_690 * 1000
+    assert found["crop-pre-training"] == pytest.approx(expected + 30 * means["crop-pre-training"])
+    assert result.describe_full_experiment() in str(Table1Result.load(tmp_path))
+    assert f"would take {duration(sum(found.values()))} one after another" in str(result)
 
 
 def test_two_sources_of_variance() -> None:
@@ -306,6 +380,11 @@ def test_best_and_second_best_are_marked_and_compared(data: timl.CropHarvest, ou
     text = str(result)
     assert f"**{result.estimate(first, 'mean', 'auc_roc')}**\\*" in text
     assert f"{result.estimate(second, 'mean', 'auc_roc')}°" in text
-    assert f"Against {result.titles[first]}, the best mean AUC ROC, over 2 runs" in text
-    stored = json.loads((out / "table1.json").read_text())["tests"]
-    assert len(stored["mean"]["auc_roc"]) == 9 * 8 // 2
+    assert "Mean AUC ROC against that of TIML over 2 runs" in text
+    stored = json.loads((out / "table1.json").read_text())
+    assert stored["compared_with"] == "timl" and len(stored["tests"]["mean"]["auc_roc"]) == 8
+    other = timl.table1(data, out, **SMALL, compare_with="random-forest")
+    assert {test.other for test in other.tests("mean", "f1")} == {"random-forest"}
+    assert "against that of Random Forest over 2 runs" in str(other)
+    assert other.compared_with == "random-forest"
+    assert timl.table1(data, out, **SMALL, rows=["maml"]).compared_with == "maml"

@@ -145,6 +145,15 @@ def test_validation_leaves_the_model_alone(tasks):
     assert same_bits(state_of(with_validation), state_of(alone))
 
 
+def test_validation_moves_the_running_statistics_alone_where_asked(tasks):
+    left, moved = (
+        state_of(train(tasks, epochs=1, validation_moves_statistics=option)[0])
+        for option in (False, True)
+    )
+    different = {name for name in left if not torch.equal(left[name], moved[name])}
+    assert different and all("running" in name or "tracked" in name for name in different)
+
+
 def test_a_checkpoint_of_another_run_is_refused(tasks, tmp_path):
     train(tasks, out=tmp_path, epochs=2)
     with pytest.raises(ValueError, match=r"k = 3 \(now 4\), seed = 0 \(now 1\): give the same"):

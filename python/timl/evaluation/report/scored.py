@@ -13,7 +13,7 @@ from timl.evaluation.report import drawings
 from timl.evaluation.report.document import Picture, Section, Table, Text
 from timl.evaluation.report.material import Material
 from timl.evaluation.result import MEAN, METRICS, Table1Result
-from timl.evaluation.statistics import Estimate, PairedTest
+from timl.evaluation.statistics import Estimate, smallest_p
 
 _LESS_IS_BETTER = ("brier",)
 _TIE = 1e-12
@@ -44,37 +44,34 @@ def table(material: Material) -> Section:
 
 
 def statistics(material: Material) -> Section:
-    """Show the paired tests between rows, and the two sources of variance."""
+    """Show the paired tests against one row, and the two sources of variance."""
     result = material.result
     tests = result.tests(MEAN, "auc_roc")
     section = Section("statistics", "Differences between methods")
     pairs = max((test.pairs for test in tests), default=0)
+    title = result.titles[result.compared_with]
     section.blocks.append(
         Text(
-            f"Wilcoxon's signed-rank test of the mean AUC ROC over {pairs} paired runs, for every "
-            f"pair of methods, two-sided, with p corrected by Holm's method (uncorrected ones are "
-            f"in table1.json). "
-            + ("Fewer than six runs cannot give p < 0.05. " if pairs < 6 else "")
-            + "Runs share one meta-training and one test set: the test says nothing about other "
-            "meta-trainings or places."
+            f"Wilcoxon's signed-rank test of the mean AUC ROC over {pairs} paired runs, of every "
+            f"other method against {title}, two-sided, with p corrected for these {len(tests)} "
+            f"comparisons by Holm's method. The smallest corrected p that so many runs can give "
+            f"is {smallest_p(pairs, len(tests)):.2g}. Runs share one meta-training and one test "
+            f"set: the test says nothing about other meta-trainings or places."
         )
     )
     if tests:
-        signs = {(test.row, test.other): (test, 1) for test in tests}
-        signs |= {(test.other, test.row): (test, -1) for test in tests}
         section.blocks.append(
             Table(
-                "Mean AUC ROC of the row's method minus that of the column's (corrected p)",
-                ["method", *result.titles.values()],
+                f"Mean AUC ROC minus that of {title}",
+                ["method", "difference", "p", "corrected p"],
                 [
                     [
-                        title,
-                        *(
-                            "" if row == other else _difference(*signs[row, other])
-                            for other in result.titles
-                        ),
+                        result.titles[test.row],
+                        f"{test.difference:+.3f}",
+                        f"{test.p:.2g}",
+                        f"{test.p_corrected:.2g}",
                     ]
-                    for row, title in result.titles.items()
+                    for test in tests
                 ],
             )
         )
@@ -322,10 +319,6 @@ def _bins(cells: Sequence[Cell]) -> NDArray[np.float64] | None:
     """Return samples, positives and sums of probabilities of all cells, [10, 3]."""
     counted = [cell.reliability for cell in cells if cell.reliability is not None]
     return np.array(counted, np.float64).sum(axis=0) if counted else None
-
-
-def _difference(test: PairedTest, sign: int) -> str:
-    return f"{sign * test.difference:+.3f} ({test.p_corrected:.2g})"
 
 
 def _share(part: float, whole: float) -> str:

@@ -42,6 +42,7 @@ def run_times(material: Material) -> Section:
     section.blocks.append(
         Text("Cells are kept: these are the times when each was computed, maybe not together.")
     )
+    section.blocks.append(Text(result.describe_full_experiment()))
     return section
 
 

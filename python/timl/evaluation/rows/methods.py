@@ -233,9 +233,11 @@ class CropPreTrainingRow(_TrainedRow):
             start = time.perf_counter()
             with seeded(settings.seed):
                 classifier = Classifier()
+            x, y = pooled_crops(tasks)
             losses = pretrain(
                 classifier,
-                *pooled_crops(tasks),
+                x,
+                y,
                 learning_rate=self.learning_rate,
                 batch=self.batch,
                 patience=self.patience,
@@ -245,7 +247,12 @@ class CropPreTrainingRow(_TrainedRow):
             classifier.normalization = normalization_of(tasks.data)
             classifier.save_pretrained(folder)
             seconds = round(time.perf_counter() - start, 3)
-            stored = {"run": wanted, "validation_loss": losses, "seconds": seconds}
+            stored = {
+                "run": wanted,
+                "series": len(x),
+                "validation_loss": losses,
+                "seconds": seconds,
+            }
             with atomic_write(record, "w") as file:
                 file.write(json.dumps(stored, indent=2) + "\n")
 
@@ -301,6 +308,7 @@ class MetaTrainedRow(_TrainedRow):
             forgetting_threshold=_FORGETTING if self.forgetting else None,
             seed=settings.seed,
             first_batch_of_one=settings.as_published_code,
+            validation_moves_statistics=settings.as_published_code,
             out=folder,
             progress=progress,
         )
