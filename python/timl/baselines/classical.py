@@ -148,6 +148,7 @@ class GradientBoosting:
             max_leaf_nodes=8,
             min_samples_leaf=int(np.clip(len(y) // 10, 1, 20)),
             max_bins=63,
+            max_features=0.3,
             l2_regularization=0.1,
             early_stopping=False,
             random_state=self.seed,

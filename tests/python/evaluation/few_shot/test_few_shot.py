@@ -1,0 +1,155 @@
+"""The few-shot benchmark: nothing leaks, budgets are nested, and results repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import timl
+from timl.data import BBox, CropHarvest
+from timl.evaluation.few_shot import (
+    FewShotFold,
+    few_shot_benchmark,
+    few_shot_folds,
+    region_folds,
+    split_at_random,
+    split_in_space,
+)
+from timl.evaluation.rows import find_rows
+
+SIMPLE = ["logistic-regression-cv", "gradient-boosting", "nearest-class-mean"]
+POOLED = [
+    "random-forest-pooled",
+    "logistic-regression-pooled",
+    "gradient-boosting-pooled",
+    "nearest-class-mean-pooled",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> CropHarvest:
+    """Four regions of 120 scattered samples; the last box lies partly in the third."""
+    rng = np.random.default_rng(0)
+    count = 480
+    region = np.repeat(np.arange(4), count // 4)
+    is_crop = np.arange(count) % 2
+    series = rng.normal(size=(count, 12, 18)).astype(np.float32)
+    series[:, :, 7] += 4 * is_crop[:, None]
+    labels = pd.DataFrame(
+        {
+            "dataset": "made",
+            "index": np.arange(count),
+            "lat": rng.uniform(0, 0.9, count) + np.array([0, 10, 20, 20.5])[region],
+            "lon": rng.uniform(0, 0.9, count),
+            "label": np.where(is_crop & (np.arange(count) % 4 == 1), "maize", None),
+            "classification_label": "cereals",
+            "is_crop": is_crop,
+            "is_test": 0,
+        }
+    )
+    root = tmp_path_factory.mktemp("few-shot")
+    (root / "labels.geojson").write_text(labels.to_json())
+    statistics = {"mean": np.zeros(18), "std": np.ones(18)}
+    return CropHarvest.from_series(labels, series, **statistics, ndvi="true", root=root)
+
+
+BOXES = [BBox(low, low + 0.9, 0, 0.9, f"R{low}") for low in (0, 10, 20, 20.5)]
+
+
+@pytest.fixture(scope="module")
+def folds(data: CropHarvest) -> list[FewShotFold]:
+    return few_shot_folds(data, BOXES)
+
+
+def test_regions_that_overlap_or_are_of_one_country_stay_together() -> None:
+    boxes = [*BOXES, BBox(50, 51, 0, 1, "Brazil_1"), BBox(60, 61, 0, 1, "Brazil_2")]
+    folds = region_folds(boxes, [1] * 6, 5)
+    assert sorted(folds) == [[0], [1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match="the 2 regions overlap or are of one country"):
+        region_folds(BOXES[2:], [1, 1])
+
+
+def test_no_sample_of_a_held_out_box_is_trained_on(
+    data: CropHarvest, folds: list[FewShotFold]
+) -> None:
+    places = data.labels.set_index("position")[["lat", "lon"]]
+    assert len(folds) == 3 and sum(len(fold.tasks) for fold in folds) >= 8
+    for fold in folds:
+        lat, lon = places.loc[
+            np.concatenate([*fold.training.positives, *fold.training.negatives])
+        ].T.to_numpy()
+        held = [box for box in BOXES if box.name in fold.regions]
+        assert held and not any(box.contains(lat, lon).any() for box in held)
+
+
+def test_parts_are_apart_and_budgets_nested(folds: list[FewShotFold]) -> None:
+    for fold in folds:
+        for index in range(len(fold.tasks)):
+            for draw in range(3):
+                task = fold.draw(index, draw)
+                trained = np.concatenate([task.positives, task.negatives])
+                assert not np.isin(trained, task.test_positions).any()
+                labels = fold.tasks.data.labels.set_index("position")
+                a, b = (
+                    labels.loc[part, ["lat", "lon"]].to_numpy()
+                    for part in (trained, task.test_positions)
+                )
+                apart = 111.19 * np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1)).min()
+                assert task.distance_km >= 2 and apart >= 1.85  # longitude is shorter at 20 degrees
+                five, ten = task.with_labels(5), task.with_labels(10)
+                assert set(five.positives) < set(ten.positives)
+                assert set(five.negatives) < set(ten.negatives)
+                loose = fold.draw(index, draw, spatial=False)
+                assert len(loose.positives) == len(task.positives)
+                assert len(loose.test.y) == len(task.test.y)
+
+
+def test_samples_in_one_place_cannot_be_divided() -> None:
+    here, positive = np.zeros(80), np.arange(80) % 2 == 0
+    assert split_in_space(here, here, positive) is None
+    apart = np.linspace(0, 5, 80)
+    split = split_in_space(apart, here, positive)
+    assert split is not None and split.distance_km >= 2
+    loose = split_at_random(apart, here, positive, split)
+    assert not np.isin(loose.train, loose.test).any()
+    with pytest.raises(ValueError, match="block_km is 0"):
+        split_in_space(apart, here, positive, block_km=0)
+
+
+@pytest.mark.parametrize("name", [*SIMPLE, *POOLED])
+def test_baselines_learn_from_ten_labels(
+    folds: list[FewShotFold], name: str, tmp_path: Path
+) -> None:
+    settings = timl.evaluation.rows.Settings(1, 1, 0)
+    prepared = find_rows([name])[0].prepare(settings, folds[0].training, tmp_path, False)
+    task = folds[0].draw(0)
+    scores = timl.evaluate(prepared.adapt(task.with_labels(5), 0), task)
+    assert scores.auc_roc > 0.6
+
+
+def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
+    data: CropHarvest, tmp_path: Path
+) -> None:
+    options = {"draws": 1, "budgets": (5, None), "regions": BOXES, "progress": False}
+    rows = ["random-forest", "nearest-class-mean-pooled"]
+    one = few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
+    two = few_shot_benchmark(data, tmp_path / "two", rows, workers=2, **options)
+    times = ["seconds", "training_seconds"]
+    pd.testing.assert_frame_equal(one.frame().drop(columns=times), two.frame().drop(columns=times))
+    cells = tmp_path / "one" / "cells.jsonl"
+    content = cells.read_bytes()
+    cells.write_bytes(content[: len(content) * 2 // 3])
+    again = few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
+    assert again.cells[0] == one.cells[0]  # kept, its seconds too
+    pd.testing.assert_frame_equal(
+        one.frame().drop(columns=times), again.frame().drop(columns=times)
+    )
+    table = again.table()
+    assert set(table["labels"]) == {"5", "all"} and table["at_random"].notna().all()
+    tests = again.compare("nearest-class-mean-pooled")
+    assert list(tests["other"]) == ["random-forest"] * 2 and (tests["p_corrected"] <= 1).all()
+    assert "Random Forest" in again.to_markdown()
+    with pytest.raises(ValueError, match="row is 'none'"):
+        again.compare("none")
