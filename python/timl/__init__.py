@@ -9,6 +9,7 @@ import torch  # noqa: F401
 
 from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
 from timl.evaluation import evaluate, table1
+from timl.evaluation.few_shot import few_shot_benchmark
 from timl.meta import finetune, meta_gradient, meta_train
 from timl.nn import TIML
 
@@ -26,6 +27,7 @@ __all__ = [
     "Task",
     "__version__",
     "evaluate",
+    "few_shot_benchmark",
     "finetune",
     "meta_gradient",
     "meta_tasks",

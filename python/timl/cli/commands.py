@@ -1,4 +1,4 @@
-"""The commands: train, finetune, evaluate, table1, report."""
+"""The commands: train, finetune, evaluate, table1, benchmark, report."""
 
 from __future__ import annotations
 
@@ -210,6 +210,53 @@ def table1(
         )
     else:
         typer.echo(f"report: {_report(result, harvest, regions, out)}")
+
+
+@app.command()
+def benchmark(
+    data: Annotated[Path, typer.Argument(help="Folder in the layout of CropHarvest's record.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and all that it needs.")] = Path(
+        "results/few-shot"
+    ),
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Names of rows or paths of their TOML files, with commas between them."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
+    draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 3,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the regions, at most.")] = 5,
+    block_km: Annotated[float, typer.Option(help="Edge of a spatial block, km.")] = 3.0,
+    random_splits: Annotated[
+        bool, typer.Option(help="Score random divisions too, for their optimism.")
+    ] = True,
+    compare_with: Annotated[
+        str | None, typer.Option(help="Row that is tested against the others.")
+    ] = None,
+    regions: Regions = None,
+    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score rows on tasks of held-out regions, for several numbers of labels."""
+    result = timl.few_shot_benchmark(
+        timl.CropHarvest(data),
+        out,
+        None if rows is None else [name.strip() for name in rows.split(",")],
+        epochs=epochs,
+        draws=draws,
+        folds=folds,
+        seed=seed,
+        block_km=block_km,
+        random_splits=random_splits,
+        regions=regions,
+        workers=workers,
+        progress=not quiet,
+    )
+    typer.echo(result.to_markdown())
+    if len(result.titles) > 1:
+        typer.echo(
+            result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format)
+        )
 
 
 @app.command()

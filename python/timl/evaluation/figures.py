@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-_COLOURS = (
+COLOURS = (
     "#0072B2",
     "#E69F00",
     "#009E73",
@@ -100,12 +100,12 @@ def _draw_map(axes: Axes, data: CropHarvest, tasks: TaskSet) -> None:
                 box.min_lon + width * (i + 0.5) / len(present),
                 box.min_lat + height / 2,
                 "osD^vP"[classes.index(name) % 6],
-                color=_COLOURS[classes.index(name) % len(_COLOURS)],
+                color=COLOURS[classes.index(name) % len(COLOURS)],
                 ms=4,
                 zorder=3,
             )
     for i, name in enumerate(classes):
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         axes.plot([], [], "osD^vP"[i % 6], color=colour, ms=5, label=name.replace("_", " "))
     for benchmark in data.benchmarks:
         lat, lon = benchmark.task.bounding_box.centre
@@ -123,7 +123,7 @@ def _draw_map(axes: Axes, data: CropHarvest, tasks: TaskSet) -> None:
 
 def _draw_learning(axes: Axes, histories: dict[str, dict[str, Any]]) -> None:
     """Mean query losses of training and validation tasks, averaged over 20 epochs."""
-    for (title, history), colour in zip(histories.items(), _COLOURS, strict=False):
+    for (title, history), colour in zip(histories.items(), COLOURS, strict=False):
         for kind, style in (("tasks", ":"), ("validation_tasks", "-")):
             losses = np.array([task["loss"] for task in history[kind]], np.float64)
             if not losses.size:
@@ -143,7 +143,7 @@ def _draw_scores(axes: Axes, result: Table1Result) -> None:
     """AUC ROC of every row on every benchmark, with standard errors."""
     width = 0.8 / len(result.titles)
     places = np.arange(len(result.benchmarks))
-    for i, ((row, title), colour) in enumerate(zip(result.titles.items(), _COLOURS, strict=False)):
+    for i, ((row, title), colour) in enumerate(zip(result.titles.items(), COLOURS, strict=False)):
         estimates = [result.estimate(row, name, "auc_roc") for name in result.benchmarks]
         axes.bar(
             places + (i - (len(result.titles) - 1) / 2) * width,

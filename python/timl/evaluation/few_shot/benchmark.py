@@ -7,7 +7,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,13 +114,11 @@ def few_shot_benchmark(
     trainings = list(dict.fromkeys((job.row, job.fold) for job in missing))
     to_train = [pair for pair in trainings if chosen[pair[0]].meta_trained]
     start = time.perf_counter()
-    with closing(run_jobs(run.train, to_train, workers=count)) as finished:
-        for _ in _bar(finished, len(to_train), "Training", progress):
-            pass
-    with (
-        (folder / _CELLS).open("a", encoding="utf-8") as file,
-        closing(run_jobs(run.score, missing, workers=count)) as done,
-    ):
+    finished = run_jobs(run.train, to_train, workers=count)
+    for _ in _bar(finished, len(to_train), "Training", progress):
+        pass
+    with (folder / _CELLS).open("a", encoding="utf-8") as file:
+        done = run_jobs(run.score, missing, workers=count)
         for number, cells in _bar(done, len(missing), "Scoring", progress):
             digest = digests[missing[number]]
             kept[digest] = cells

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timl.evaluation.figures import COLOURS, require_matplotlib
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 SCORES = ("auc_roc", "average_precision", "f1", "brier")
 ALL = "all"
 """Stands in tables for the budget None."""
+
+_MARKERS, _STYLES = "os^DvPX*<", ("-", "--", ":")
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,48 @@ class FewShotResult:
                 lines.append(f"| {title} | {' | '.join(shown)} |")
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
+
+    def plot(self, score: str = "auc_roc", rows: Sequence[str] | None = None) -> Figure:
+        """Draw a score against labels per class, with bands of one standard error over tasks.
+
+        Parameters
+        ----------
+        score : str
+            "auc_roc", "average_precision", "f1" or "brier".
+        rows : sequence of str, optional
+            Names of the rows to draw; by default all.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed (the extra ``timl[plot]``).
+        ValueError
+            If score or a row is unknown.
+        """
+        require_matplotlib("the plot needs")
+        from matplotlib.figure import Figure
+
+        names = list(self.titles) if rows is None else list(rows)
+        unknown = [name for name in names if name not in self.titles]
+        if unknown:
+            raise ValueError(f"rows holds {unknown}: choose of {', '.join(self.titles)}")
+        table = self.table(score)
+        budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
+        figure = Figure(figsize=(7.5, 4.5), layout="constrained", dpi=110)
+        axes = figure.add_subplot()
+        for number, name in enumerate(names):
+            own = table[table["row"] == name].set_index("labels").reindex(budgets)
+            mean, error = own["mean"].to_numpy(), own["standard_error"].fillna(0).to_numpy()
+            colour = COLOURS[number % len(COLOURS)]
+            style = _STYLES[number // len(COLOURS) % len(_STYLES)]
+            marker = _MARKERS[number % len(_MARKERS)]
+            places = range(len(budgets))
+            axes.plot(places, mean, style, marker=marker, color=colour, label=self.titles[name])
+            axes.fill_between(places, mean - error, mean + error, color=colour, alpha=0.1)
+        axes.set_xticks(range(len(budgets)), budgets)
+        axes.set(xlabel="labels per class", ylabel=score)
+        figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+        return figure
 
     def save(self, folder: str | Path) -> None:
         """Write few-shot.csv, few-shot.json and few-shot.md into a folder."""

@@ -62,7 +62,7 @@ class FewShotTask(BenchmarkTask):
         self.distance_km = distance_km
 
     @cached_property
-    def test(self) -> TestInstance:  # type: ignore[override]
+    def test(self) -> TestInstance:
         """The test set, positives first."""
         places = _places(self.data)[self.test_positions]
         x = self.data.series(self.test_positions, normalize=self.task.normalize)
