@@ -151,5 +151,18 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     tests = again.compare("nearest-class-mean-pooled")
     assert list(tests["other"]) == ["random-forest"] * 2 and (tests["p_corrected"] <= 1).all()
     assert "Random Forest" in again.to_markdown()
+    assert len(again.plot().axes[0].lines) == 2
     with pytest.raises(ValueError, match="row is 'none'"):
         again.compare("none")
+    cells.write_text("no cell\n")
+    with pytest.raises(ValueError, match="line 1 is no finished job"):
+        few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
+
+
+def test_what_cannot_be_asked_for(data: CropHarvest, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="folds is 1"):
+        few_shot_folds(data, BOXES, 1)
+    with pytest.raises(ValueError, match=r"budgets is \[0\]"):
+        few_shot_benchmark(data, tmp_path, budgets=(0,))
+    with pytest.raises(ValueError, match="none of .* tasks can be divided"):
+        few_shot_folds(data, BOXES, distance_km=500)
