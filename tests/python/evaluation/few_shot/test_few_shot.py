@@ -164,5 +164,5 @@ def test_what_cannot_be_asked_for(data: CropHarvest, tmp_path: Path) -> None:
         few_shot_folds(data, BOXES, 1)
     with pytest.raises(ValueError, match=r"budgets is \[0\]"):
         few_shot_benchmark(data, tmp_path, budgets=(0,))
-    with pytest.raises(ValueError, match="none of .* tasks can be divided"):
+    with pytest.raises(ValueError, match=r"none of .* tasks can be divided"):
         few_shot_folds(data, BOXES, distance_km=500)
