@@ -166,7 +166,7 @@ class FewShotResult:
         parts = []
         for score in SCORES:
             table = self.table(score)
-            budgets = list(dict.fromkeys(table["labels"]))
+            budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
             tasks = table.groupby("labels")["tasks"].max()
             head = [f"{labels} ({tasks[labels]} tasks)" for labels in budgets]
             lines = [f"## {score}", "", f"| labels per class | {' | '.join(head)} |"]
