@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from timl.nn import Classifier
+from timl.nn import Classifier, StrongClassifier
 
 
-def probabilities(classifier: Classifier, x: ArrayLike) -> NDArray[np.float64]:
+def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> NDArray[np.float64]:
     """Compute the probability of the positive class, in evaluation mode.
 
     The classifier's mode is as before afterwards.
 
     Parameters
     ----------
-    classifier : Classifier
+    classifier : Classifier or StrongClassifier
         An adapted classifier, for instance of `timl.finetune`.
     x : array, shape [n, T, F]
         Normalised series; converted to the classifier's type and moved to its device.
@@ -30,7 +30,7 @@ def probabilities(classifier: Classifier, x: ArrayLike) -> NDArray[np.float64]:
     ValueError
         If `x` has another shape, is empty, or holds NaN or infinite values.
     """
-    like = classifier.input_weight
+    like = next(classifier.parameters())
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype)
     if series.ndim != 3 or len(series) == 0:
         raise ValueError(

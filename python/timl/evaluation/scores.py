@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from timl.data import BenchmarkTask, TestInstance
 from timl.meta.normalization import normalization_of
-from timl.nn import Classifier
+from timl.nn import Classifier, StrongClassifier
 
 TestSet: TypeAlias = BenchmarkTask | TestInstance
 Reliability: TypeAlias = tuple[tuple[int, int, float], ...]
@@ -66,12 +66,12 @@ class Scores:
         return str(pd.DataFrame([vars(self)]).to_html(index=False, float_format="{:.3f}".format))
 
 
-def evaluate(predictor: Classifier | ArrayLike, test: TestSet) -> Scores:
+def evaluate(predictor: Classifier | StrongClassifier | ArrayLike, test: TestSet) -> Scores:
     """Score a classifier, or its predictions, on a test set; samples without a label are ignored.
 
     Parameters
     ----------
-    predictor : Classifier or array, shape [n]
+    predictor : Classifier, StrongClassifier or array, shape [n]
         An adapted classifier, used in evaluation mode; or the probability of the positive class
         of each sample of the test set, those without a label included.
     test : BenchmarkTask or TestInstance
@@ -94,13 +94,13 @@ def evaluate(predictor: Classifier | ArrayLike, test: TestSet) -> Scores:
 
 
 def evaluate_with_reliability(
-    predictor: Classifier | ArrayLike, test: TestSet
+    predictor: Classifier | StrongClassifier | ArrayLike, test: TestSet
 ) -> tuple[Scores, Reliability]:
     """Score as `evaluate` does, and count for the calibration curve."""
     instance = test
     if isinstance(test, BenchmarkTask):
         instance = test.test
-        if isinstance(predictor, Classifier):
+        if isinstance(predictor, Classifier | StrongClassifier):
             _warn_of_other_inputs(predictor, test)
     if not isinstance(instance, TestInstance):
         raise TypeError(
@@ -118,7 +118,9 @@ def evaluate_with_reliability(
     return _scores(y, probability), _reliability(y, probability)
 
 
-def _warn_of_other_inputs(classifier: Classifier, benchmark: BenchmarkTask) -> None:
+def _warn_of_other_inputs(
+    classifier: Classifier | StrongClassifier, benchmark: BenchmarkTask
+) -> None:
     trained = classifier.normalization
     if trained is None:
         return
@@ -135,11 +137,13 @@ def _warn_of_other_inputs(classifier: Classifier, benchmark: BenchmarkTask) -> N
         )
 
 
-def _predictions(predictor: Classifier | ArrayLike, test: TestInstance) -> NDArray[np.float64]:
+def _predictions(
+    predictor: Classifier | StrongClassifier | ArrayLike, test: TestInstance
+) -> NDArray[np.float64]:
     """Return checked probabilities, float64 [n]."""
     from timl.evaluation.prediction import probabilities
 
-    if isinstance(predictor, Classifier):
+    if isinstance(predictor, Classifier | StrongClassifier):
         predictions = probabilities(predictor, test.x)
     elif callable(predictor):
         raise TypeError(

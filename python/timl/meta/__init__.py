@@ -3,12 +3,16 @@
 from timl.meta.finetuning import finetune
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
+from timl.meta.metric import learn_metric
+from timl.meta.strong import fit_strong
 from timl.meta.training import meta_train
 
 __all__ = [
     "Losses",
     "TrainingHistory",
     "finetune",
+    "fit_strong",
+    "learn_metric",
     "meta_gradient",
     "meta_losses",
     "meta_train",

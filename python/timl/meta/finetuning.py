@@ -1,10 +1,11 @@
-"""Fine-tuning: a classifier adapted to labelled series by gradient descent."""
+"""Fine-tuning: a classifier adapted to labelled series, by the strong protocol or the paper's."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Sequence
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import torch
@@ -16,76 +17,153 @@ from timl import random
 from timl.data import BenchmarkTask
 from timl.meta.checks import require_count, require_rates
 from timl.meta.normalization import normalization_of
-from timl.nn import TIML, Classifier, one_thread
+from timl.meta.strong import fit_strong
+from timl.nn import TIML, Classifier, StrongClassifier, one_thread
 from timl.nn.checks import require_rate
 from timl.random import Purpose
 
+STEPS, K, LEARNING_RATE = 250, 10, 1e-3
+"""Of the paper's fine-tuning."""
 
+Protocol: TypeAlias = Literal["paper", "strong"]
+
+
+@overload
 def finetune(
     model: TIML | Classifier,
     benchmark: BenchmarkTask,
     *,
-    steps: int = 250,
-    k: int = 10,
-    learning_rate: float | Sequence[float] = 1e-3,
+    protocol: Literal["paper"],
+    steps: int | None = None,
+    k: int | None = None,
+    learning_rate: float | Sequence[float] | None = None,
     seed: int = 0,
-) -> Classifier:
-    """Adapt a classifier to an evaluation task (TIML, section 4).
+) -> Classifier: ...
+@overload
+def finetune(
+    model: TIML | Classifier,
+    benchmark: BenchmarkTask,
+    *,
+    protocol: Protocol | None = None,
+    steps: int | None = None,
+    k: int | None = None,
+    learning_rate: float | Sequence[float] | None = None,
+    seed: int = 0,
+) -> Classifier | StrongClassifier: ...
+def finetune(
+    model: TIML | Classifier,
+    benchmark: BenchmarkTask,
+    *,
+    protocol: Protocol | None = None,
+    steps: int | None = None,
+    k: int | None = None,
+    learning_rate: float | Sequence[float] | None = None,
+    seed: int = 0,
+) -> Classifier | StrongClassifier:
+    """Adapt a model to an evaluation task.
 
-    Plain gradient descent on the classifier's parameters, a new draw of k positives and k
-    negatives in every step, in training mode: batch statistics, dropout at the classifier's rate,
-    moving running statistics. The FiLM values stay as the encoder, in evaluation mode, gives them
-    for the task. The same seed gives the same bits, with any number of threads.
+    The strong protocol fits a `StrongClassifier` to the labels: see `timl.meta.fit_strong`.
+
+    The paper's (TIML, section 4) is plain gradient descent on the classifier's parameters, a new
+    draw of k positives and k negatives in every step, in training mode: batch statistics, dropout
+    at the classifier's rate, moving running statistics. The FiLM values stay as the encoder, in
+    evaluation mode, gives them for the task.
+
+    The same seed gives the same bits, with any number of threads.
 
     Parameters
     ----------
     model
         A model, or the classifier of one task with its FiLM values fixed. It is left as it is.
     benchmark
-        The task; step i trains on `benchmark.sample(k, seed, i)`.
-    steps
-        Number of steps, 0 or more.
-    k
-        Positives, and negatives, of each draw.
-    learning_rate
-        Of every step; or a list of one for each parameter tensor of the classifier, in the order
-        of `timl.layout.weight_shapes`.
+        The task. In the paper's protocol step i trains on `benchmark.sample(k, seed, i)`.
+    protocol
+        "strong" or "paper". None: strong where the model has a metric, as every one has that
+        `timl.meta_train` made, and none of steps, k and learning_rate is given; else the paper's.
+    steps, k, learning_rate
+        Of the paper's protocol: number of steps, 0 or more (by default 250); positives, and
+        negatives, of each draw (10); learning rate of every step (1e-3), or a list of one for each
+        parameter tensor of the classifier, in the order of `timl.layout.weight_shapes`.
     seed
-        Of the draws and the dropout masks, in [0, 2**64).
+        Of draws, dropout masks and trees, in [0, 2**64).
 
     Returns
     -------
-    Classifier
+    Classifier or StrongClassifier
         In evaluation mode, normalised as the benchmark's data are; it shares nothing with the
         model.
 
     Raises
     ------
     ValueError
-        An argument is out of range, the task has no positives or no negatives, its series do not
-        fit the model, or the loss is no longer finite.
+        An argument is out of range or does not belong to the protocol, the task has no positives
+        or no negatives, its series do not fit the model, or the loss is no longer finite.
 
     Warns
     -----
     UserWarning
-        The task has fewer than k positives or negatives: as many as there are of the rarer ones
-        are drawn of both.
+        In the paper's protocol, if the task has fewer than k positives or negatives: as many as
+        there are of the rarer ones are drawn of both.
     """
+    descends = not (steps is None and k is None and learning_rate is None)
+    chosen = choose_protocol(model, protocol, descends)
+    name = f"benchmark {benchmark.name!r}"
     if isinstance(model, TIML):
         classifier = model.for_task(benchmark.info)
     else:
         classifier = copy.deepcopy(model)
         classifier.zero_grad(set_to_none=True)
     classifier.normalization = normalization_of(benchmark.data, benchmark.task.normalize)
+    if chosen == "strong":
+        assert isinstance(model, TIML) and model.metric is not None
+        return fit_strong(classifier, model.metric, *benchmark.train_arrays(), seed=seed, name=name)
     return descend(
         classifier,
         *benchmark.train_arrays(),
-        steps=steps,
-        k=k,
-        learning_rate=learning_rate,
+        steps=STEPS if steps is None else steps,
+        k=K if k is None else k,
+        learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
         seed=seed,
-        name=f"benchmark {benchmark.name!r}",
+        name=name,
     )
+
+
+def choose_protocol(model: object, protocol: str | None, descends: bool) -> Protocol:
+    """Return the protocol to adapt a model by: see `finetune`.
+
+    Parameters
+    ----------
+    model
+        Of any kind.
+    protocol
+        As it was given.
+    descends
+        Whether an option of the paper's gradient descent was given.
+
+    Raises
+    ------
+    ValueError
+        It is another, or strong for a model without metric or with such an option.
+    """
+    able = isinstance(model, TIML) and model.metric is not None
+    if protocol is None:
+        return "strong" if able and not descends else "paper"
+    if protocol == "paper":
+        return "paper"
+    if protocol != "strong":
+        raise ValueError(f"protocol is {protocol!r}: give 'strong' or 'paper'")
+    if not able:
+        raise ValueError(
+            f"protocol='strong' needs a TIML model with a metric, as timl.meta_train makes, or "
+            f"model.metric = timl.meta.learn_metric(model, tasks); this is a "
+            f"{type(model).__name__} without: give protocol='paper'"
+        )
+    if descends:
+        raise ValueError(
+            "protocol='strong' has no steps, k or learning_rate: leave them out, or give "
+            "protocol='paper'"
+        )
+    return "strong"
 
 
 def descend(

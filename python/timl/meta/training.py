@@ -29,6 +29,7 @@ from timl.meta.checks import require_count, require_rates
 from timl.meta.configuration import Options, describe_run, versions
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
+from timl.meta.metric import learn_metric
 from timl.meta.normalization import normalization_of
 from timl.meta.progress import progress_bar, tensorboard_log
 from timl.meta.scores import auc_roc
@@ -75,8 +76,9 @@ def meta_train(
     Parameters
     ----------
     model
-        Trained in place. In the end it has the best weights, the data's normalising statistics,
-        and is in evaluation mode.
+        Trained in place. In the end it has the best weights, the data's normalising statistics
+        and, for the strong protocol, a metric (see `timl.meta.learn_metric`), and is in evaluation
+        mode.
     tasks
         Of `timl.meta_tasks`, with at least these sizes of episodes.
     epochs
@@ -161,6 +163,7 @@ def meta_train(
     require_count("checkpoint_every", checkpoint_every)
     if tensorboard and out is None:
         raise ValueError("tensorboard=True needs a folder: give out")
+    model.metric = None  # an earlier training's does not fit the weights to come
     run = _Run(model, tasks, options)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -288,6 +291,7 @@ class _Run:
             self.history.best_epoch = self.history.epochs - 1
         self.model.normalization = normalization_of(self.tasks.data)
         self.model.eval()
+        self.model.metric = learn_metric(self.model, self.tasks)
 
     def write_configuration(self, folder: Path) -> None:
         """Write the run's options, its model's sizes, its data's checksum and the versions."""

@@ -2,9 +2,20 @@
 
 from timl.nn.classifier import Classifier
 from timl.nn.encoder import TaskEncoder
+from timl.nn.metric import Metric
 from timl.nn.pretrained import load_pretrained
 from timl.nn.seeding import seeded
+from timl.nn.strong import StrongClassifier
 from timl.nn.threads import one_thread
 from timl.nn.timl import TIML
 
-__all__ = ["TIML", "Classifier", "TaskEncoder", "load_pretrained", "one_thread", "seeded"]
+__all__ = [
+    "TIML",
+    "Classifier",
+    "Metric",
+    "StrongClassifier",
+    "TaskEncoder",
+    "load_pretrained",
+    "one_thread",
+    "seeded",
+]

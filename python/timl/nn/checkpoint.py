@@ -128,8 +128,10 @@ def build(model: type[Model], kind: str, checkpoint: Checkpoint) -> Model:
             f"{checkpoint.path}: its configuration {checkpoint.configuration} builds no model: "
             f"{error}"
         ) from error
-    expected = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
-    _check(checkpoint.path, checkpoint.tensors, expected)
+    state = built.state_dict()
+    expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    whole = {n: t.dtype for n, t in state.items() if not t.is_floating_point()}
+    _check(checkpoint.path, checkpoint.tensors, expected, whole)
     built.load_state_dict(checkpoint.tensors, assign=True)
     built.normalization = checkpoint.normalization  # type: ignore[assignment]
     return built.eval()
@@ -206,8 +208,16 @@ def _load_state_dict(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _check(path: Path, tensors: dict[str, Tensor], expected: dict[str, Shape]) -> None:
-    """Raise ValueError unless these are the expected names and shapes, and all values finite."""
+def _check(
+    path: Path,
+    tensors: dict[str, Tensor],
+    expected: dict[str, Shape],
+    whole: dict[str, torch.dtype] | None = None,
+) -> None:
+    """Raise ValueError unless these are the expected names and shapes, and all values finite.
+
+    Those that hold whole numbers have the types that are given.
+    """
     types = set()
     for name, shape in expected.items():
         tensor = tensors.get(name)
@@ -217,7 +227,9 @@ def _check(path: Path, tensors: dict[str, Tensor], expected: dict[str, Shape]) -
             raise ValueError(
                 f"{path}: key '{name}' has shape {list(tensor.shape)}, expected {list(shape)}"
             )
-        if name.endswith("num_batches_tracked"):
+        if whole and name in whole:
+            if tensor.dtype != whole[name]:
+                raise ValueError(f"{path}: key '{name}' is {tensor.dtype}, expected {whole[name]}")
             continue
         types.add(tensor.dtype)
         if types not in ({torch.float32}, {torch.float64}):

@@ -1,4 +1,4 @@
-"""Reading a folder that may hold either kind of model."""
+"""Reading a folder that may hold any kind of model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 from timl.nn import checkpoint
 from timl.nn.classifier import Classifier
+from timl.nn.strong import StrongClassifier
 from timl.nn.timl import TIML
 
 
-def load_pretrained(folder: str | Path) -> TIML | Classifier:
+def load_pretrained(folder: str | Path) -> TIML | Classifier | StrongClassifier:
     """Read the model in a folder, whichever it is, in evaluation mode and on the CPU.
 
     Raises
@@ -20,4 +21,6 @@ def load_pretrained(folder: str | Path) -> TIML | Classifier:
     stored = checkpoint.read(folder)
     if stored.kind == "Classifier":
         return checkpoint.build(Classifier, "Classifier", stored)
+    if stored.kind == "StrongClassifier":
+        return checkpoint.build(StrongClassifier, "StrongClassifier", stored)
     return checkpoint.build(TIML, "TIML", stored)

@@ -16,6 +16,7 @@ from timl.nn import authors, checkpoint
 from timl.nn.checks import require_sizes, require_tensor
 from timl.nn.classifier import Classifier, Normalization
 from timl.nn.encoder import TaskEncoder
+from timl.nn.metric import Metric
 from timl.nn.threads import one_thread
 
 _FIRST_STEP_SIZE = 1e-3
@@ -38,17 +39,22 @@ class TIML(nn.Module):
         sizes are those that the meta-gradient is given.
     info_size, encoder_sizes, channels_per_group, encoder_dropout, noise
         Of the encoder, see `timl.nn.TaskEncoder`.
+    metric
+        Sizes of a metric, see `timl.nn.Metric`; None: there is none, as before meta-training.
 
     Attributes
     ----------
     classifier : Classifier
     encoder : TaskEncoder or None
+    metric : Metric or None
+        What `timl.meta_train` learned for the strong protocol.
     log_step_sizes : torch.nn.Parameter or None
         Natural logarithms of the learned step sizes, [S, L + 4]; at first of 1e-3.
     """
 
     classifier: Classifier
     encoder: TaskEncoder | None
+    metric: Metric | None
 
     def __init__(
         self,
@@ -66,6 +72,7 @@ class TIML(nn.Module):
         noise: float = 0.1,
         append_information: bool = False,
         learned_steps: int = 0,
+        metric: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if encoder and append_information:
@@ -81,6 +88,7 @@ class TIML(nn.Module):
             self.log_step_sizes = nn.Parameter(
                 torch.full((learned_steps, layers + 4), math.log(_FIRST_STEP_SIZE))
             )
+        self.metric = None if metric is None else Metric(*metric)
         self.encoder = None
         if encoder:
             self.encoder = TaskEncoder(
@@ -189,6 +197,8 @@ class TIML(nn.Module):
         appended = arguments.pop("appended", 0)
         if appended:
             arguments |= {"append_information": True, "info_size": appended, "noise": self.noise}
+        if self.metric is not None:
+            arguments["metric"] = list(self.metric.projection.shape)
         if self.log_step_sizes is not None:
             arguments["learned_steps"] = len(self.log_step_sizes)
         if encoder is not None:
@@ -239,7 +249,8 @@ class TIML(nn.Module):
 
         The second is empty for a model without an encoder. The tensors are copies.
         """
+        state = {n: t for n, t in self.state_dict().items() if not n.startswith("metric.")}
         if self.classifier.appended:  # theirs takes the appended numbers as bands
             bands = self.classifier.bands + self.classifier.appended
-            return authors.to_authors(self.state_dict(), {**self.configuration(), "bands": bands})
-        return authors.to_authors(self.state_dict(), self.configuration())
+            return authors.to_authors(state, {**self.configuration(), "bands": bands})
+        return authors.to_authors(state, self.configuration())

@@ -33,6 +33,7 @@ FEW_SHOT_ROWS = (
     "crop-pre-training",
     "maml",
     "timl",
+    "strong",
 )
 """The rows that are compared where none are given."""
 

@@ -28,9 +28,9 @@ from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
 from timl.meta.normalization import normalization_of
 from timl.meta.pretraining import pooled_crops, pretrain
-from timl.nn import TIML, Classifier, seeded
+from timl.nn import TIML, Classifier, StrongClassifier, seeded
 
-Adapt = Callable[[BenchmarkTask, int], Classifier | NDArray[np.float64]]
+Adapt = Callable[[BenchmarkTask, int], Classifier | StrongClassifier | NDArray[np.float64]]
 """From a benchmark and a run's seed to an adapted classifier, or its predictions."""
 
 _FORGETTING = 0.95
@@ -171,7 +171,9 @@ class ScratchRow(Row):
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
             with seeded(seed):
                 classifier = Classifier()
-            return finetune(classifier, benchmark, steps=settings.steps, seed=seed)
+            return finetune(
+                classifier, benchmark, protocol="paper", steps=settings.steps, seed=seed
+            )
 
         return Prepared(adapt)
 
@@ -257,9 +259,13 @@ class CropPreTrainingRow(_TrainedRow):
                 file.write(json.dumps(stored, indent=2) + "\n")
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
-            return finetune(classifier, benchmark, steps=settings.steps, seed=seed)
+            return finetune(
+                classifier, benchmark, protocol="paper", steps=settings.steps, seed=seed
+            )
 
-        return Prepared(adapt, stored["seconds"], lambda b: finetune(classifier, b, steps=0))
+        return Prepared(
+            adapt, stored["seconds"], lambda b: finetune(classifier, b, protocol="paper", steps=0)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,10 +322,47 @@ class MetaTrainedRow(_TrainedRow):
             rates = model.log_step_sizes[-1].exp().tolist()
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
-            return finetune(model, benchmark, steps=settings.steps, learning_rate=rates, seed=seed)
+            return finetune(
+                model,
+                benchmark,
+                protocol="paper",
+                steps=settings.steps,
+                learning_rate=rates,
+                seed=seed,
+            )
 
         seconds = float(np.nansum(history.seconds))
-        return Prepared(adapt, seconds, lambda b: finetune(model, b, steps=0))
+        return Prepared(adapt, seconds, lambda b: finetune(model, b, protocol="paper", steps=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrongRow(_TrainedRow):
+    """TIML, meta-trained as the paper does, and adapted by the strong protocol."""
+
+    def prepare(
+        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
+    ) -> Prepared:
+        """Meta-train, or go on with it, or read what came of it."""
+        assert tasks is not None
+        with seeded(settings.seed):
+            model = TIML()
+        history = meta_train(
+            model,
+            tasks,
+            epochs=settings.epochs,
+            forgetting_threshold=_FORGETTING,
+            seed=settings.seed,
+            out=folder,
+            progress=progress,
+        )
+
+        def adapt(benchmark: BenchmarkTask, seed: int) -> StrongClassifier:
+            adapted = finetune(model, benchmark, protocol="strong", seed=seed)
+            assert isinstance(adapted, StrongClassifier)
+            return adapted
+
+        seconds = float(np.nansum(history.seconds))
+        return Prepared(adapt, seconds, lambda b: finetune(model, b, protocol="paper", steps=0))
 
 
 def _withheld(tasks: TaskSet) -> list[dict[str, Any]]:
@@ -332,5 +375,6 @@ METHODS: dict[str, type[Row]] = {
     "no-pre-training": ScratchRow,
     "crop-pre-training": CropPreTrainingRow,
     "meta-training": MetaTrainedRow,
+    "strong": StrongRow,
 }
 """By the name that a row's file gives."""

@@ -42,6 +42,7 @@ OPTIONAL_ROWS = (
     "logistic-regression-pooled",
     "gradient-boosting-pooled",
     "nearest-class-mean-pooled",
+    "strong",
 )
 """Further rows of the package, only by name."""
 
