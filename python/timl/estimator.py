@@ -16,18 +16,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from timl.data import BBox, task_information
 from timl.data.classes import CROP, INFO_SIZE
 from timl.evaluation import probabilities
-from timl.meta.finetuning import descend
-from timl.nn import TIML, Classifier, load_pretrained, seeded
+from timl.meta.finetuning import LEARNING_RATE, STEPS, K, Protocol, choose_protocol, descend
+from timl.meta.strong import fit_strong
+from timl.nn import TIML, Classifier, StrongClassifier, load_pretrained, seeded
 from timl.nn.classifier import Normalization
 
 
 class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Few-shot crop classifier with scikit-learn's interface.
 
-    `fit` is timl's fine-tuning: plain gradient descent on balanced draws. The model's weights are
-    new, or those of a meta-trained model whose task encoder is told where the place is and which
-    crop is asked for. Series are given as measured: they are normalised by the model's own
-    statistics, or, for new weights and models that keep none, by those of the training series.
+    `fit` is timl's fine-tuning. A meta-trained model, whose task encoder is told where the place is
+    and which crop is asked for, is adapted by the strong protocol; other models and new weights by
+    plain gradient descent on balanced draws, the paper's. Series are given as measured: they are
+    normalised by the model's own statistics, or, for new weights and models that keep none, by
+    those of the training series.
 
     Parameters
     ----------
@@ -41,17 +43,17 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     time_steps : int
         Steps T of a series; X of shape [n, T * F] is cut into them. A pre-trained model must
         have as many.
-    steps, k, learning_rate
+    protocol, steps, k, learning_rate
         As of `timl.finetune`. Where a class has fewer than k samples, as many are drawn.
     random_state : int, RandomState or None
-        Of new weights, draws and dropout; the same int gives the same bits.
+        Of new weights, draws, dropout and trees; the same int gives the same bits.
 
     Attributes
     ----------
     classes_ : ndarray, shape [2]
         The labels, sorted; the second is the positive class.
-    classifier_ : Classifier
-        The fitted network.
+    classifier_ : Classifier or StrongClassifier
+        What was fitted.
     n_features_in_ : int
         Numbers of a series: steps times bands.
 
@@ -68,9 +70,10 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         crop: str | None = None,
         *,
         time_steps: int = 12,
-        steps: int = 250,
-        k: int = 10,
-        learning_rate: float = 1e-3,
+        protocol: Protocol | None = None,
+        steps: int | None = None,
+        k: int | None = None,
+        learning_rate: float | None = None,
         random_state: Any = None,
     ) -> None:
         self.pretrained = pretrained
@@ -78,6 +81,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.lon = lon
         self.crop = crop
         self.time_steps = time_steps
+        self.protocol = protocol
         self.steps = steps
         self.k = k
         self.learning_rate = learning_rate
@@ -109,17 +113,25 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         given = self.random_state
         drawn = check_random_state(given).randint(2**31 - 1)
         seed = int(given) if isinstance(given, int | np.integer) else int(drawn)
-        classifier = self._start(series, seed)
+        model = self._model()
+        descends = not (self.steps is None and self.k is None and self.learning_rate is None)
+        protocol = choose_protocol(model, self.protocol, descends)
+        classifier = self._start(model, series, seed)
         if classifier.normalization is None:
             classifier.normalization = _statistics(series)
-        self.classifier_ = classifier
+        self.classifier_: Classifier | StrongClassifier = classifier
+        x = self._normalized(series)
+        if protocol == "strong":
+            assert isinstance(model, TIML) and model.metric is not None
+            self.classifier_ = fit_strong(classifier, model.metric, x, codes, seed=seed)
+            return self
         descend(
             classifier,
-            self._normalized(series),
+            x,
             codes,
-            steps=self.steps,
-            k=min(self.k, int(np.bincount(codes).min())),
-            learning_rate=self.learning_rate,
+            steps=STEPS if self.steps is None else self.steps,
+            k=min(K if self.k is None else self.k, int(np.bincount(codes).min())),
+            learning_rate=LEARNING_RATE if self.learning_rate is None else self.learning_rate,
             seed=seed,
         )
         return self
@@ -137,15 +149,17 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found: NDArray[Any] = self.classes_[positive.astype(np.int64)]
         return found
 
-    def _start(self, series: NDArray[np.float64], seed: int) -> Classifier:
-        """Return a new classifier to fine-tune, float32 on the CPU, that fits the series."""
+    def _model(self) -> Any:
+        """Return the pre-trained model, read where a folder is given."""
         model = self.pretrained
+        return load_pretrained(model) if isinstance(model, str | Path) else model
+
+    def _start(self, model: Any, series: NDArray[np.float64], seed: int) -> Classifier:
+        """Return a new classifier to fine-tune, float32 on the CPU, that fits the series."""
         steps, bands = series.shape[1:]
         if model is None:
             with seeded(seed):
                 return Classifier(bands=bands, steps=steps)
-        if isinstance(model, str | Path):
-            model = load_pretrained(model)
         if isinstance(model, TIML):
             informed = model.encoder is not None or model.classifier.appended
             classifier = model.for_task(self._information() if informed else None)

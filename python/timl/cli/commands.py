@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
+import click
 import typer
 
 import timl
 from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
+from timl.meta.finetuning import Protocol
 
 __all__ = ["app"]
 
@@ -80,18 +82,31 @@ def finetune(
     model: Model,
     benchmark: Benchmark,
     out: Annotated[Path, typer.Option(help="Folder for the adapted classifier.")],
-    steps: FineTuningSteps = 250,
-    k: Annotated[int, typer.Option(min=1, help="Positives, and negatives, of a step.")] = 10,
-    learning_rate: Annotated[float, typer.Option(help="Of every step.")] = 1e-3,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            click_type=click.Choice(["strong", "paper"]),
+            help="Default: strong, or paper where an option of its descent is given.",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Of the paper's descent: 250.")] = None,
+    k: Annotated[
+        int | None, typer.Option(min=1, help="Positives, and negatives, of its step: 10.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of its every step: 1e-3.")] = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
     """Adapt a model to an evaluation task and write the classifier."""
     use_threads(threads)
     task = timl.CropHarvest(data).benchmark(benchmark)
+    start = timl.nn.load_pretrained(model)
+    if isinstance(start, timl.nn.StrongClassifier):
+        raise ValueError(f"{model} holds an adapted classifier: give a meta-trained model")
     classifier = timl.finetune(
-        timl.nn.load_pretrained(model),
+        start,
         task,
+        protocol=cast(Protocol | None, protocol),
         steps=steps,
         k=k,
         learning_rate=learning_rate,
