@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
-import click
 import typer
 
 import timl
 from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
-from timl.meta.finetuning import Protocol
 
 __all__ = ["app"]
 
@@ -21,6 +20,11 @@ Model = Annotated[
 Benchmark = Annotated[str, typer.Option(help="Name of an evaluation task of the data.")]
 _QUICK_EPOCHS, _QUICK_RUNS = 40, 5
 FineTuningSteps = Annotated[int, typer.Option(min=0, help="Steps of fine-tuning.")]
+
+
+class _Protocol(Enum):
+    STRONG = "strong"
+    PAPER = "paper"
 
 
 @app.command()
@@ -83,9 +87,8 @@ def finetune(
     benchmark: Benchmark,
     out: Annotated[Path, typer.Option(help="Folder for the adapted classifier.")],
     protocol: Annotated[
-        str | None,
+        _Protocol | None,
         typer.Option(
-            click_type=click.Choice(["strong", "paper"]),
             help="Default: strong, or paper where an option of its descent is given.",
         ),
     ] = None,
@@ -106,7 +109,7 @@ def finetune(
     classifier = timl.finetune(
         start,
         task,
-        protocol=cast(Protocol | None, protocol),
+        protocol=None if protocol is None else protocol.value,
         steps=steps,
         k=k,
         learning_rate=learning_rate,
