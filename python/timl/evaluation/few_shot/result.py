@@ -152,7 +152,7 @@ class FewShotResult:
         for labels, scored in self.per_task().groupby("labels", sort=False):
             wide = scored.pivot(index="task", columns="row", values=score)
             others = [name for name in names if name != row]
-            differences = [wide[row] - wide[other] for other in others]
+            differences = [(wide[row] - wide[other]).dropna() for other in others]
             p = [1.0 if not (d != 0).any() else float(wilcoxon(d).pvalue) for d in differences]
             sign = -1 if score == "brier" else 1
             for other, d, one, corrected in zip(others, differences, p, holm(p), strict=True):
@@ -162,21 +162,49 @@ class FewShotResult:
         return pd.DataFrame(lines, columns=columns)
 
     def to_markdown(self) -> str:
-        """Give the tables of all scores, means over tasks with the number of tasks."""
+        """Give means, ranks, tests, optimism and cost as tables, with the number of tasks."""
         parts = []
         for score in SCORES:
             table = self.table(score)
-            budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
-            tasks = table.groupby("labels")["tasks"].max()
-            head = [f"{labels} ({tasks[labels]} tasks)" for labels in budgets]
-            lines = [f"## {score}", "", f"| labels per class | {' | '.join(head)} |"]
-            lines.append("|---" * (len(budgets) + 1) + "|")
-            for name, title in self.titles.items():
-                own = table[table["row"] == name].set_index("labels")
-                shown = [f"{own['mean'][labels]:.3f}" for labels in budgets]
-                lines.append(f"| {title} | {' | '.join(shown)} |")
-            parts.append("\n".join(lines))
+            parts.append(self._by_labels(table, score, "mean"))
+            parts.append(self._by_labels(table, f"{score}: mean rank", "rank", digits=1))
+            parts.append(self._tests(score))
+        table = self.table()
+        if table["at_random"].notna().any():
+            parts.append(self._by_labels(table, "auc_roc on random divisions", "at_random"))
+        parts.append(self._by_labels(table, "seconds of a cell", "seconds"))
         return "\n\n".join(parts) + "\n"
+
+    def _by_labels(self, table: pd.DataFrame, title: str, column: str, digits: int = 3) -> str:
+        """Return one column of `table` in Markdown, a line for each row."""
+        budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
+        tasks = table.groupby("labels")["tasks"].max()
+        head = [f"{labels} ({tasks[labels]} tasks)" for labels in budgets]
+        lines = [f"## {title}", "", f"| labels per class | {' | '.join(head)} |"]
+        lines.append("|---" * (len(budgets) + 1) + "|")
+        for name, of in self.titles.items():
+            own = table[table["row"] == name].set_index("labels")[column].reindex(budgets)
+            shown = ["" if value != value else f"{value:.{digits}f}" for value in own]
+            lines.append(f"| {of} | {' | '.join(shown)} |")
+        return "\n".join(lines)
+
+    def _tests(self, score: str) -> str:
+        """Return `compare` in Markdown."""
+        tests = self.compare(score=score)
+        row = next(name for name in self.titles if name not in set(tests["other"]))
+        lines = [
+            f"## {score}: {self.titles[row]} against the others (Wilcoxon over tasks, Holm)",
+            "",
+            "| labels per class | against | tasks | difference | p | corrected | loses most on |",
+            "|---" * 7 + "|",
+        ]
+        for test in tests.itertuples():
+            shown = f"{test.difference:+.3f} | {test.p:.2g} | {test.p_corrected:.2g}"
+            other = self.titles[test.other]
+            lines.append(
+                f"| {test.labels} | {other} | {test.tasks} | {shown} | {test.worst_task} |"
+            )
+        return "\n".join(lines)
 
     def plot(self, score: str = "auc_roc", rows: Sequence[str] | None = None) -> Figure:
         """Draw a score against labels per class, with bands of one standard error over tasks.
@@ -204,7 +232,7 @@ class FewShotResult:
             raise ValueError(f"rows holds {unknown}: choose of {', '.join(self.titles)}")
         table = self.table(score)
         budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
-        figure = Figure(figsize=(7.5, 4.5), layout="constrained", dpi=110)
+        figure = Figure(figsize=(7, 5.5), layout="constrained", dpi=110)
         axes = figure.add_subplot()
         for number, name in enumerate(names):
             own = table[table["row"] == name].set_index("labels").reindex(budgets)
@@ -215,9 +243,10 @@ class FewShotResult:
             places = range(len(budgets))
             axes.plot(places, mean, style, marker=marker, color=colour, label=self.titles[name])
             axes.fill_between(places, mean - error, mean + error, color=colour, alpha=0.1)
-        axes.set_xticks(range(len(budgets)), budgets)
+        tasks = table.groupby("labels")["tasks"].max()
+        axes.set_xticks(range(len(budgets)), [f"{b}\n{tasks[b]} tasks" for b in budgets])
         axes.set(xlabel="labels per class", ylabel=score)
-        figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+        figure.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
         return figure
 
     def save(self, folder: str | Path) -> None:
