@@ -27,7 +27,7 @@ from common import (
 from meta_batch import MetaBatch, Sizes, draw
 from peaks import peaks
 from peers.unrolled import UnrolledClassifier
-from timl import layout, reference
+from timl import parameters, reference
 from timl.nn import Classifier
 from torch import Tensor, nn
 
@@ -70,9 +70,9 @@ def contenders(
 ) -> Iterator[tuple[str, Logits]]:
     """Give each way to compute one task's logits, all with the same numbers."""
     sizes = numbers.sizes
-    film = layout.unflatten(
+    film = parameters.unflatten(
         numbers.film[0],
-        layout.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers),
+        parameters.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers),
     )
 
     ours = Classifier(sizes.bands, sizes.steps, sizes.hidden, sizes.layers).eval()

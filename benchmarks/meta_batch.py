@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from timl import layout
+from timl import parameters
 from torch import Tensor
 
 
@@ -57,15 +57,15 @@ class MetaBatch:
     def named_weights(self) -> dict[str, Tensor]:
         """Return the weights as named tensors, not views."""
         sizes = self.sizes
-        shapes = layout.weight_shapes(sizes.bands, sizes.hidden, sizes.layers)
-        named = layout.unflatten(self.weights, shapes)
+        shapes = parameters.weight_shapes(sizes.bands, sizes.hidden, sizes.layers)
+        named = parameters.unflatten(self.weights, shapes)
         return {name: tensor.clone() for name, tensor in named.items()}
 
     def named_film(self) -> dict[str, Tensor]:
         """Return the FiLM values as named tensors, each [N, ...]."""
         sizes = self.sizes
-        shapes = layout.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
-        pieces = torch.split(self.film, layout.counts(shapes), dim=1)
+        shapes = parameters.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
+        pieces = torch.split(self.film, parameters.counts(shapes), dim=1)
         return {
             name: piece.reshape(sizes.tasks, *shape)
             for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
@@ -90,10 +90,10 @@ def draw(sizes: Sizes, seed: int = 0) -> MetaBatch:
         return (torch.arange(shape[-1]) % 3 == 0).float().expand(shape).contiguous()
 
     tasks, inner_steps = sizes.tasks, sizes.inner_steps
-    shapes = layout.weight_shapes(sizes.bands, sizes.hidden, sizes.layers)
-    count = sum(layout.counts(shapes))
+    shapes = parameters.weight_shapes(sizes.bands, sizes.hidden, sizes.layers)
+    count = sum(parameters.counts(shapes))
     weights = (2 * torch.rand(count, generator=generator) - 1) / sizes.hidden**0.5
-    film = layout.identity_film(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
+    film = parameters.identity_film(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
     series = (sizes.steps, sizes.bands)
     return MetaBatch(
         sizes=sizes,

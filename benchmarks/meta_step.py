@@ -29,7 +29,7 @@ from common import (
 from meta_batch import MetaBatch, Sizes, draw
 from peaks import peaks
 from peers import Contender, Gradients, engine, module_cloning, torch_func
-from timl import layout, reference
+from timl import parameters, reference
 from torch import Tensor
 
 # In the check the inner step is so large that a gradient without its second-order part, or with
@@ -118,13 +118,13 @@ class WrongGradientError(Exception):
 def block_errors(got: Gradients, want: Gradients, sizes: Sizes) -> Iterator[tuple[str, float]]:
     """Give the relative error of the losses and of each block of the gradients, by name."""
     yield "loss", _relative(got.loss, want.loss)
-    weight_shapes = layout.weight_shapes(sizes.bands, sizes.hidden, sizes.layers)
-    film_shapes = layout.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
+    weight_shapes = parameters.weight_shapes(sizes.bands, sizes.hidden, sizes.layers)
+    film_shapes = parameters.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
     for shapes, ours, theirs in (
         (weight_shapes, got.weights, want.weights),
         (film_shapes, got.film, want.film),
     ):
-        counts = layout.counts(shapes)
+        counts = parameters.counts(shapes)
         for name, a, b in zip(
             shapes,
             torch.split(ours, counts, dim=-1),

@@ -1,6 +1,6 @@
 """Make timl's table of country boxes from Natural Earth's 1:50m countries (public domain).
 
-python tools/country_boxes.py ne_50m_admin_0_countries.shp python/timl/data/countries.json
+python tools/country_boxes.py ne_50m_admin_0_countries.shp python/timl/data/regions/countries.json
 
 The boxes are those of the cropharvest package: the bounding box of each polygon of a country, by
 the country's English name; boxes inside another box of the same country are left out. A country of

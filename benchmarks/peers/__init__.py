@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Gradients(NamedTuple):
-    """Results of a meta-step as flat vectors, in the order of `timl.layout`."""
+    """Results of a meta-step as flat vectors, in the order of `timl.parameters`."""
 
     loss: Tensor
     """Query losses, [N]."""

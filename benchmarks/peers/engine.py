@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from meta_batch import MetaBatch
-from timl.layout import MetaGradient
 from timl.nn import operators
+from timl.parameters import MetaGradient
 
 from peers import Contender, Gradients
 

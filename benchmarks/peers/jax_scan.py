@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from meta_batch import MetaBatch
-from timl import layout
+from timl import parameters
 from torch import Tensor
 
 from peers import Contender, Gradients
@@ -31,7 +31,7 @@ def contender(batch: MetaBatch) -> Contender:
     def gradients(result: Any) -> Gradients:
         (_, losses), (of_weights, of_film) = result
         flat_film = [_to_torch(of_film[name]).flatten(1) for name in film]
-        flat_weights = layout.flatten(_to_torch(of_weights[name]) for name in weights)
+        flat_weights = parameters.flatten(_to_torch(of_weights[name]) for name in weights)
         return Gradients(_to_torch(losses), flat_weights, torch.cat(flat_film, dim=1))
 
     return Contender("JAX, jit(vmap), lax.scan", step, gradients, compiles=True)
@@ -107,4 +107,4 @@ def _loss(weights: Arrays, film: Arrays, x: Any, y: Any) -> Any:
 def _normalise(z: Any) -> Any:
     centred = z - z.mean(axis=0)
     variance = (centred * centred).mean(axis=0)
-    return centred * jax.lax.rsqrt(variance + layout.BATCH_NORM_EPSILON)
+    return centred * jax.lax.rsqrt(variance + parameters.BATCH_NORM_EPSILON)

@@ -6,7 +6,7 @@ import copy
 
 import torch
 from meta_batch import MetaBatch
-from timl import layout
+from timl import parameters
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -19,7 +19,7 @@ def contender(batch: MetaBatch) -> Contender:
     sizes = batch.sizes
     model = UnrolledClassifier(sizes.bands, sizes.hidden, sizes.layers)
     model.load_flat(batch.weights)
-    film_shapes = layout.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
+    film_shapes = parameters.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
     films = batch.film.clone().requires_grad_()
 
     def step(step_size: float) -> Tensor:
@@ -27,7 +27,7 @@ def contender(batch: MetaBatch) -> Contender:
         films.grad = None
         losses = []
         for n in range(sizes.tasks):
-            film = layout.unflatten(films[n], film_shapes)
+            film = parameters.unflatten(films[n], film_shapes)
             learner = _clone(model)
             for s in range(sizes.inner_steps):
                 logits = learner(batch.support_x[n, s], film)

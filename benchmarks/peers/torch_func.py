@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from meta_batch import MetaBatch
-from timl import layout
+from timl import parameters
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn import functional
@@ -31,7 +31,9 @@ def contender(batch: MetaBatch, *, compiled: bool) -> Contender:
     def gradients(result: tuple[tuple[Tensors, Tensors], Tensor]) -> Gradients:
         (of_weights, of_film), losses = result
         flat_film = [tensor.flatten(1) for tensor in of_film.values()]
-        return Gradients(losses, layout.flatten(of_weights.values()), torch.cat(flat_film, dim=1))
+        return Gradients(
+            losses, parameters.flatten(of_weights.values()), torch.cat(flat_film, dim=1)
+        )
 
     name = "torch.func, torch.compile" if compiled else "torch.func, eager"
     return Contender(name, step, gradients, compiles=compiled)
@@ -98,4 +100,4 @@ def _loss(weights: Tensors, film: Tensors, x: Tensor, y: Tensor) -> Tensor:
 def _normalise(z: Tensor) -> Tensor:
     centred = z - z.mean(dim=0)
     variance = (centred * centred).mean(dim=0)
-    return centred * torch.rsqrt(variance + layout.BATCH_NORM_EPSILON)
+    return centred * torch.rsqrt(variance + parameters.BATCH_NORM_EPSILON)

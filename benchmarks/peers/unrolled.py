@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-from timl import layout
+from timl import parameters
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -61,8 +61,8 @@ class UnrolledClassifier(nn.Module):
 
     @torch.no_grad()
     def load_flat(self, weights: Tensor) -> None:
-        """Take the weights [P] in the order of `timl.layout`."""
-        parts = layout.unflatten(weights, self._shapes())
+        """Take the weights [P] in the order of `timl.parameters`."""
+        parts = parameters.unflatten(weights, self._shapes())
         for index, gate in enumerate(self._gates()):
             rows = slice(index * self.lstm.hidden, (index + 1) * self.lstm.hidden)
             joined = [parts["input_weight"][rows], parts["hidden_weight"][rows]]
@@ -72,7 +72,7 @@ class UnrolledClassifier(nn.Module):
             parameter.copy_(parts[name])
 
     def flat(self) -> Tensor:
-        """Return the weights as one vector [P] in the order of `timl.layout`."""
+        """Return the weights as one vector [P] in the order of `timl.parameters`."""
         return self._in_order(lambda parameter: parameter.detach())
 
     def flat_gradients(self) -> Tensor:
@@ -84,7 +84,7 @@ class UnrolledClassifier(nn.Module):
         bands = joined.shape[1] - self.lstm.hidden
         gate_bias = torch.cat([part(gate.bias) for gate in self._gates()])
         dense = [part(parameter) for parameter in self._dense_parameters().values()]
-        return layout.flatten([joined[:, :bands], joined[:, bands:], gate_bias, *dense])
+        return parameters.flatten([joined[:, :bands], joined[:, bands:], gate_bias, *dense])
 
     def _gates(self) -> list[nn.Linear]:
         return [cast(nn.Linear, self.lstm.gates[gate]) for gate in GATES]
@@ -92,6 +92,6 @@ class UnrolledClassifier(nn.Module):
     def _dense_parameters(self) -> dict[str, nn.Parameter]:
         return {f"dense.{name}": parameter for name, parameter in self.dense.named_parameters()}
 
-    def _shapes(self) -> dict[str, layout.Shape]:
+    def _shapes(self) -> dict[str, parameters.Shape]:
         bands = self._gates()[0].in_features - self.lstm.hidden
-        return layout.weight_shapes(bands, self.lstm.hidden, self.layers)
+        return parameters.weight_shapes(bands, self.lstm.hidden, self.layers)

@@ -12,11 +12,10 @@ from timl.evaluation import evaluate, table1
 from timl.evaluation.few_shot import few_shot_benchmark
 from timl.meta import finetune, meta_gradient, meta_train
 from timl.nn import TIML
+from timl.version import __version__
 
 if TYPE_CHECKING:
     from timl.estimator import CropClassifier
-
-__version__ = "0.1.0"
 
 __all__ = [
     "TIML",

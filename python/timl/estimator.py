@@ -14,12 +14,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from timl.data import BBox, task_information
-from timl.data.classes import CROP, INFO_SIZE
+from timl.data.tasks.classes import CROP, INFO_SIZE
 from timl.evaluation import probabilities
 from timl.meta.finetuning import LEARNING_RATE, STEPS, K, Protocol, choose_protocol, descend
-from timl.meta.strong import fit_strong
+from timl.meta.strong_fitting import fit_strong
 from timl.nn import TIML, Classifier, StrongClassifier, load_pretrained, seeded
-from timl.nn.classifier import Normalization
+from timl.normalization import Normalization
 
 
 class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -9,7 +9,7 @@ import torch
 import typer
 from typer.core import TyperGroup
 
-import timl
+from timl.version import __version__
 
 USER_ERROR, INTERRUPTED = 2, 130
 """Exit codes."""
@@ -51,7 +51,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"timl {timl.__version__}")
+        typer.echo(f"timl {__version__}")
         raise typer.Exit
 
 

@@ -295,8 +295,8 @@ def _report(
     out: Path,
 ) -> Path:
     """Write the report of a table with the tasks that it was trained on."""
+    from timl.evaluation.paper.experiment import training_tasks
     from timl.evaluation.report import write_report
-    from timl.evaluation.table1 import training_tasks
 
     tasks = None
     if result.provenance["data"]["meta_training_tasks"] is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from timl.cli.application import Data, Quiet, Regions, app
-from timl.data.download import PAPER_RECORD
+from timl.data.download.record import PAPER_RECORD
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files.")]
 
@@ -30,7 +30,7 @@ def download(
     quiet: Quiet = False,
 ) -> None:
     """Download CropHarvest's record, or what is missing of it, and pack it."""
-    from timl.data.download import download as download_record
+    from timl.data.download.record import download as download_record
 
     files = download_record(
         root,
@@ -101,7 +101,7 @@ def _pack(
 ) -> None:
     import warnings
 
-    from timl.data.store import open_store, verify_store
+    from timl.data.record.store import open_store, verify_store
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # all that was left out is listed below

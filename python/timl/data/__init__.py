@@ -1,19 +1,20 @@
 """Data: files, the packed store, regions, tasks and episodes. Knows of no model."""
 
-from timl.data.benchmarks import BenchmarkTask, TestInstance
-from timl.data.classes import CLASSES, task_information
-from timl.data.countries import country_boxes
+from timl.bands import BANDS
 from timl.data.cropharvest import CropHarvest
-from timl.data.episodes import Episodes
-from timl.data.geotiff import Export, read_export
-from timl.data.layout import BANDS
-from timl.data.overlap import overlap_report
-from timl.data.own_points import OwnPoints, own_points
-from timl.data.regions import BBox, read_regions
-from timl.data.sampler import EpisodeSampler
+from timl.data.own.exports import Export, read_export
+from timl.data.own.points import OwnPoints, own_points
+from timl.data.regions.boxes import BBox
+from timl.data.regions.countries import country_boxes
+from timl.data.regions.reading import read_regions
 from timl.data.simulator import simulate
-from timl.data.task_set import TaskSet, meta_tasks
-from timl.data.tasks import Task
+from timl.data.tasks.benchmarks import BenchmarkTask, TestInstance
+from timl.data.tasks.classes import CLASSES, task_information
+from timl.data.tasks.episodes import Episodes
+from timl.data.tasks.overlap import overlap_report
+from timl.data.tasks.sampler import EpisodeSampler
+from timl.data.tasks.task import Task
+from timl.data.tasks.task_set import TaskSet, meta_tasks
 
 __all__ = [
     "BANDS",

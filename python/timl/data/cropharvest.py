@@ -13,21 +13,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from timl import _core
-from timl.data.benchmarks import (
+from timl.bands import SERIES_SHAPE
+from timl.data.cropharvest_interface import Familiar
+from timl.data.download.record import PAPER_RECORD
+from timl.data.download.record import download as download_record
+from timl.data.record.names import BENCHMARKS, LABELS
+from timl.data.record.store import Store, open_store
+from timl.data.regions.boxes import BBox
+from timl.data.tasks.benchmarks import (
     SHIPPED_BENCHMARKS,
     Benchmark,
     BenchmarkTask,
     TestInstance,
     read_benchmarks,
 )
-from timl.data.download import PAPER_RECORD
-from timl.data.download import download as download_record
-from timl.data.familiar import Familiar
-from timl.data.layout import BENCHMARKS, LABELS, SERIES_SHAPE
-from timl.data.regions import BBox
-from timl.data.store import Store, open_store
-from timl.data.task_set import TaskSet, meta_tasks
-from timl.data.tasks import Task
+from timl.data.tasks.task import Task
+from timl.data.tasks.task_set import TaskSet, meta_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,7 @@ class CropHarvest(Familiar):
         one those of CropHarvest's record (Kenya maize, Brazil coffee, Togo crop, China crop) that
         have a test file or positive training samples here.
     download : bool
-        Download the record first if it is not in ``root`` yet, see `timl.data.download`.
+        Download the record first if it is not in ``root`` yet, see `timl.data.download.record`.
     record : int
         Number of the Zenodo record to download.
     salvage : bool
@@ -84,7 +85,7 @@ class CropHarvest(Familiar):
     ValueError
         If labels or benchmarks cannot be read, not one series can, or an archive is damaged.
     OSError
-        If the store cannot be written; with ``download``, what `timl.data.download` raises.
+        If the store cannot be written; with ``download``, what `timl.data.download.record` raises.
     """
 
     def __init__(
@@ -292,7 +293,7 @@ class CropHarvest(Familiar):
 
     def to_geopandas(self) -> Any:
         """Give the labels as a GeoDataFrame of points; needs the extra ``timl[geo]``."""
-        from timl.data.geo import points_frame
+        from timl.data.regions.geometries import points_frame
 
         return points_frame(self.labels)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 if TYPE_CHECKING:
-    from timl.data.familiar import Familiar
+    from timl.data.cropharvest_interface import Familiar
 
 
 class TaskDataset(Dataset[dict[str, Tensor]]):

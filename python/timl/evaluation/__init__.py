@@ -1,10 +1,10 @@
 """Scores, and the paper's table of them."""
 
+from timl.evaluation.paper.experiment import table1
+from timl.evaluation.paper.result import Table1Result
 from timl.evaluation.prediction import probabilities
-from timl.evaluation.result import Table1Result
 from timl.evaluation.rows import Row, find_rows, read_row
 from timl.evaluation.scores import Scores, evaluate
-from timl.evaluation.table1 import table1
 
 __all__ = [
     "Row",

@@ -3,8 +3,8 @@
 from timl.meta.finetuning import finetune
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
-from timl.meta.metric import learn_metric
-from timl.meta.strong import fit_strong
+from timl.meta.metric_learning import learn_metric
+from timl.meta.strong_fitting import fit_strong
 from timl.meta.training import meta_train
 
 __all__ = [

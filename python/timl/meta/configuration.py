@@ -14,6 +14,7 @@ import torch
 from timl.data import TaskSet
 from timl.meta.checks import require_count, require_positive, require_rates
 from timl.nn import TIML
+from timl.version import __version__
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,8 @@ def checksum(tasks: TaskSet) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes."""
-    import timl
-
     return {
-        "timl": timl.__version__,
+        "timl": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),

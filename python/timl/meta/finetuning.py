@@ -17,7 +17,7 @@ from timl import random
 from timl.data import BenchmarkTask
 from timl.meta.checks import require_count, require_rates
 from timl.meta.normalization import normalization_of
-from timl.meta.strong import fit_strong
+from timl.meta.strong_fitting import fit_strong
 from timl.nn import TIML, Classifier, StrongClassifier, one_thread
 from timl.nn.checks import require_rate
 from timl.random import Purpose
@@ -83,7 +83,7 @@ def finetune(
     steps, k, learning_rate
         Of the paper's protocol: number of steps, 0 or more (by default 250); positives, and
         negatives, of each draw (10); learning rate of every step (1e-3), or a list of one for each
-        parameter tensor of the classifier, in the order of `timl.layout.weight_shapes`.
+        parameter tensor of the classifier, in the order of `timl.parameters.weight_shapes`.
     seed
         Of draws, dropout masks and trees, in [0, 2**64).
 

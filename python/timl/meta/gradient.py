@@ -11,10 +11,10 @@ from torch import Tensor
 
 from timl import random
 from timl.data import Episodes
-from timl.layout import MetaGradient
 from timl.nn import TIML, Classifier, one_thread, operators
 from timl.nn.checks import require_rate, require_tensor
 from timl.nn.encoder import DrawKey
+from timl.parameters import MetaGradient
 from timl.random import Purpose
 
 
@@ -63,8 +63,8 @@ def meta_gradient(
         Arrays or tensors; they are taken to the model's type and device.
     inner_lr
         Size of the inner steps: a number, or a tensor that broadcasts to [S, L + 4] (one for each
-        inner step and parameter tensor, in the order of `timl.layout.weight_shapes`). A gradient
-        flows back into such a tensor if it requires one.
+        inner step and parameter tensor, in the order of `timl.parameters.weight_shapes`). A
+        gradient flows back into such a tensor if it requires one.
     inner_steps
         Inner steps S; by default one for each support set of the episodes. Episodes of one
         support set may be used for any number of steps, which then share it.

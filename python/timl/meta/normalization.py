@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from timl.data import CropHarvest
-from timl.nn.classifier import Normalization
+from timl.normalization import Normalization
 
 
 def normalization_of(data: CropHarvest, normalized: bool = True) -> Normalization:

@@ -29,7 +29,7 @@ from timl.meta.checks import require_count, require_rates
 from timl.meta.configuration import Options, describe_run, versions
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
-from timl.meta.metric import learn_metric
+from timl.meta.metric_learning import learn_metric
 from timl.meta.normalization import normalization_of
 from timl.meta.progress import progress_bar, tensorboard_log
 from timl.meta.scores import auc_roc
@@ -90,7 +90,7 @@ def meta_train(
     inner_lr, inner_steps, first_order
         As of `timl.meta_gradient`; every inner step has a support set of its own. A list of
         `inner_lr` has one step size for each parameter tensor of the classifier, in the order of
-        `timl.layout.weight_shapes`. A model that learns its step sizes uses its own instead.
+        `timl.parameters.weight_shapes`. A model that learns its step sizes uses its own instead.
     meta_lr, min_meta_lr
         The outer learning rate goes from the one to the other along a cosine, once an epoch.
     validation

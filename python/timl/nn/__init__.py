@@ -5,7 +5,7 @@ from timl.nn.encoder import TaskEncoder
 from timl.nn.metric import Metric
 from timl.nn.pretrained import load_pretrained
 from timl.nn.seeding import seeded
-from timl.nn.strong import StrongClassifier
+from timl.nn.strong_classifier import StrongClassifier
 from timl.nn.threads import one_thread
 from timl.nn.timl import TIML
 

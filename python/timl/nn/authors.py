@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timl.layout import Shape, counts, film_shapes, identity_film
+from timl.parameters import Shape, counts, film_shapes, identity_film
 
 # the authors' names in the order of our rows: input, forget, candidate, output
 _GATES = ("update_gate", "forget_gate", "update_candidates", "output_gate")

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from timl.files import atomic_write
-from timl.layout import Shape
 from timl.nn import authors
+from timl.parameters import Shape
 
 if TYPE_CHECKING:
-    from timl.nn.classifier import Normalization
+    from timl.normalization import Normalization
 
 WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
 AUTHORS_CLASSIFIER, AUTHORS_ENCODER = "state_dict.pth", "encoder_state_dict.pth"

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from timl.layout import BATCH_NORM_MOMENTUM, flatten, identity_film
 from timl.nn import checkpoint, operators
 from timl.nn.checks import require_finite, require_rate, require_sizes, require_tensor
-
-
-class Normalization(TypedDict):
-    """How the series a model was trained on were prepared."""
-
-    mean: npt.NDArray[np.float64]
-    """Subtracted from each band, [bands]."""
-    std: npt.NDArray[np.float64]
-    """Then each band is divided by it, [bands]."""
-    ndvi: str
-    """Which index the NDVI column holds."""
+from timl.normalization import Normalization
+from timl.parameters import BATCH_NORM_MOMENTUM, flatten, identity_film
 
 
 class Classifier(nn.Module):
@@ -55,7 +43,7 @@ class Classifier(nn.Module):
     dense : torch.nn.ModuleList
         L linear layers; only the last has a bias.
     film : torch.Tensor
-        FiLM values used where none are passed, [Phi] in the order of `timl.layout.film_shapes`;
+        FiLM values used where none are passed, [Phi] in the order of `timl.parameters.film_shapes`;
         at first those that change nothing.
     information : torch.Tensor
         The appended numbers, [appended]; only where there are any.
@@ -120,7 +108,7 @@ class Classifier(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def flat_weights(self) -> Tensor:
-        """Return the parameters as one vector [P], in `timl.layout`'s order; differentiable."""
+        """Return the parameters as one vector [P], in `timl.parameters`'s order; differentiable."""
         dense = [cast(nn.Linear, layer) for layer in self.dense]
         lstm: list[Tensor] = [self.input_weight, self.hidden_weight, self.gate_bias]
         return flatten([*lstm, *(layer.weight for layer in dense), dense[-1].bias])

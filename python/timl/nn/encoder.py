@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from timl import random
-from timl.layout import counts, film_shapes
 from timl.nn.checks import require_finite, require_rate, require_sizes, require_tensor
+from timl.parameters import counts, film_shapes
 from timl.random import Index, Purpose
 
 DrawKey = tuple[int, int, Index]
@@ -100,7 +100,7 @@ class TaskEncoder(nn.Module):
         Returns
         -------
         torch.Tensor
-            [N, Phi] or [Phi], in the order of `timl.layout.film_shapes`.
+            [N, Phi] or [Phi], in the order of `timl.parameters.film_shapes`.
 
         Raises
         ------

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from timl.nn.classifier import Classifier, Normalization
-from timl.nn.series import describe_series, hidden_states
+from timl.nn.classifier import Classifier
+from timl.nn.description import describe_series, hidden_states
+from timl.normalization import Normalization
 
 
 class Metric(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from timl import _core
-from timl.layout import MetaGradient
+from timl.parameters import MetaGradient
 
 __all__ = ["meta_gradient", "network"]
 
@@ -50,7 +50,7 @@ def network(
     x
         Series, float32 or float64 [B, T, F], finite; B at least 2 with batch statistics.
     weights, film
-        [P] and [Phi], in the order of `timl.layout`, of the dtype of `x` as all others.
+        [P] and [Phi], in the order of `timl.parameters`, of the dtype of `x` as all others.
     mask
         Variational dropout mask, [B, H]; None for ones. A constant to differentiation.
     running_mean, running_var
@@ -123,7 +123,7 @@ def meta_gradient(
     query_x, query_y
         [N, Q, T, F] and [N, Q].
     weights, film
-        [P] and [N, Phi], in the order of `timl.layout`.
+        [P] and [N, Phi], in the order of `timl.parameters`.
     support_mask, query_mask
         Variational dropout masks, [N, S, B, H] and [N, Q, H], or None for no dropout.
     step_sizes

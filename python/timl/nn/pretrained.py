@@ -6,7 +6,7 @@ from pathlib import Path
 
 from timl.nn import checkpoint
 from timl.nn.classifier import Classifier
-from timl.nn.strong import StrongClassifier
+from timl.nn.strong_classifier import StrongClassifier
 from timl.nn.timl import TIML
 
 

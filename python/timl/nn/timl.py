@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from timl.nn import authors, checkpoint
 from timl.nn.checks import require_sizes, require_tensor
-from timl.nn.classifier import Classifier, Normalization
+from timl.nn.classifier import Classifier
 from timl.nn.encoder import TaskEncoder
 from timl.nn.metric import Metric
 from timl.nn.threads import one_thread
+from timl.normalization import Normalization
 
 _FIRST_STEP_SIZE = 1e-3
 

@@ -1,6 +1,6 @@
 """The readable twin of every operator of the engine: the tests' oracle, never on the fast path."""
 
-from timl.layout import film_shapes, identity_film, weight_shapes
+from timl.parameters import film_shapes, identity_film, weight_shapes
 from timl.reference.meta_step import meta_gradient
 from timl.reference.network import (
     binary_cross_entropy_with_logits,

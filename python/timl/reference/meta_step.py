@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from timl import layout
-from timl.layout import MetaGradient
+from timl import parameters
+from timl.parameters import MetaGradient
 from timl.reference.network import binary_cross_entropy_with_logits, network
 
 
@@ -36,7 +36,7 @@ def meta_gradient(
     query_x, query_y
         [N, Q, T, F] and [N, Q].
     weights, film
-        [P] and [N, Phi], as in `timl.layout`.
+        [P] and [N, Phi], as in `timl.parameters`.
     support_mask, query_mask
         Variational dropout masks, [N, S, B, H] and [N, Q, H], or None for no dropout.
     step_sizes
@@ -54,7 +54,7 @@ def meta_gradient(
     """
     tasks, steps, _, _, bands = support_x.shape
     counts = torch.tensor(
-        layout.counts(layout.weight_shapes(bands, hidden, layers)), device=weights.device
+        parameters.counts(parameters.weight_shapes(bands, hidden, layers)), device=weights.device
     )
     unused = weights.new_zeros(layers, hidden)  # running statistics do not enter a training pass
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from timl.layout import BATCH_NORM_EPSILON, film_shapes, unflatten, weight_shapes
+from timl.parameters import BATCH_NORM_EPSILON, film_shapes, unflatten, weight_shapes
 
 
 def unflatten_weights(weights: Tensor, bands: int, hidden: int, layers: int) -> dict[str, Tensor]:
@@ -40,9 +40,9 @@ def network(
     x
         Input series, [B, T, F].
     weights
-        Flat parameters, [P], as `timl.layout.weight_shapes`.
+        Flat parameters, [P], as `timl.parameters.weight_shapes`.
     film
-        The task's FiLM values, [Phi], as `timl.layout.film_shapes`.
+        The task's FiLM values, [Phi], as `timl.parameters.film_shapes`.
     mask
         Variational dropout mask, [B, H], of 0 and 1 / (1 - rate); None for no dropout.
     running_mean, running_var

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import timl
 from test_cli import run
-from timl.data.download import RECORD_FILES
+from timl.data.download.record import RECORD_FILES
 from zenodo_server import RECORD, Server, status
 
 

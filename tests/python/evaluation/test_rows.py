@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import timl
-from timl.evaluation.cells import CellStore
+from timl.evaluation.paper.cells import CellStore
 from timl.evaluation.rows import (
     DEFAULT_ROWS,
     MetaTrainedRow,

@@ -13,8 +13,8 @@ import pytest
 import timl
 from rich.console import Console
 from timl.evaluation import Table1Result
-from timl.evaluation.cells import Cell, CellStore
-from timl.evaluation.result import duration
+from timl.evaluation.paper.cells import Cell, CellStore
+from timl.evaluation.paper.result import duration
 from timl.evaluation.rows import DEFAULT_ROWS, ScratchRow
 from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests, smallest_p
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from made import same_bits, small_model, state_of
 from timl import Episodes, meta_gradient, random, reference
-from timl.layout import counts, weight_shapes
 from timl.meta import meta_losses
+from timl.parameters import counts, weight_shapes
 from timl.random import Purpose
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import same_bits, small_model, state_of
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from timl.layout import BATCH_NORM_EPSILON
 from timl.meta import fit_strong, learn_metric
 from timl.nn import Classifier, StrongClassifier, load_pretrained
-from timl.nn.series import describe_series, hidden_states
+from timl.nn.description import describe_series, hidden_states
 from timl.nn.trees import Trees
+from timl.parameters import BATCH_NORM_EPSILON
 
 PLAIN = {"mean": np.zeros(18), "std": np.ones(18), "ndvi": "true"}
 

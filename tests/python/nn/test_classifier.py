@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timl import reference
-from timl.layout import weight_shapes
 from timl.nn import Classifier
+from timl.parameters import weight_shapes
 from torch import nn
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from timl.layout import counts, film_shapes, unflatten
 from timl.nn import TaskEncoder, one_thread
+from timl.parameters import counts, film_shapes, unflatten
 from timl.random import Purpose, dropout_mask, normal
 from torch.nn import functional
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from timl import _core, layout, reference
+from timl import _core, parameters, reference
 from timl.nn import operators
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -26,8 +26,8 @@ def arguments(
     """Tensors and sizes of a call of `network`; hidden units vary enough for BatchNorm."""
     batch, steps, bands, hidden, layers = SIZES[name]
     g = torch.Generator().manual_seed(seed)
-    weights = sum(layout.counts(layout.weight_shapes(bands, hidden, layers)))
-    film = sum(layout.counts(layout.film_shapes(steps, bands, hidden, layers)))
+    weights = sum(parameters.counts(parameters.weight_shapes(bands, hidden, layers)))
+    film = sum(parameters.counts(parameters.film_shapes(steps, bands, hidden, layers)))
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
@@ -302,8 +302,8 @@ def meta_batch(
     """A meta-batch of 6 support and 4 query samples, T=3, F=2, H=20, L=2."""
     g = torch.Generator().manual_seed(5)
     sizes = {"hidden": 20, "layers": 2}
-    weights = sum(layout.counts(layout.weight_shapes(2, 20, 2)))
-    film = sum(layout.counts(layout.film_shapes(3, 2, 20, 2)))
+    weights = sum(parameters.counts(parameters.weight_shapes(2, 20, 2)))
+    film = sum(parameters.counts(parameters.film_shapes(3, 2, 20, 2)))
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
@@ -335,11 +335,11 @@ def test_the_meta_gradient_is_the_twins(
     step_sizes = inner_lr * torch.linspace(0.5, 1.5, steps * 6, dtype=torch.float64).view(steps, 6)
     ours = operators.meta_gradient(*tensors, step_sizes, order=order, **sizes)
     theirs = reference.meta_gradient(*tensors, step_sizes, order=order, **sizes)
-    blocks = layout.weight_shapes(2, 20, 2)
+    blocks = parameters.weight_shapes(2, 20, 2)
     pairs = list(zip(ours, theirs, strict=True)) + list(
         zip(
-            layout.unflatten(ours.weights_gradient, blocks).values(),
-            layout.unflatten(theirs.weights_gradient, blocks).values(),
+            parameters.unflatten(ours.weights_gradient, blocks).values(),
+            parameters.unflatten(theirs.weights_gradient, blocks).values(),
             strict=True,
         )
     )

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 import torch
-from timl.layout import identity_film
 from timl.nn import TIML
+from timl.parameters import identity_film
 
 SIZES = {"bands": 4, "steps": 3, "hidden": 8, "layers": 2, "info_size": 5, "encoder_sizes": (16,)}
 

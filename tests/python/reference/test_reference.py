@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timl import reference
-from timl.layout import counts
+from timl.parameters import counts
 
 SIZES = [(3, 4, 8, 2), (1, 5, 8, 1), (2, 3, 16, 3)]  # T, F, H, L
 

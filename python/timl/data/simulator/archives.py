@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data.layout import SERIES_SHAPE
+from timl.bands import SERIES_SHAPE
 
 _LEVEL = 1
 """Of gzip's compression: it bounds the speed, and higher levels gain little."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from timl.data.layout import STEPS
+from timl.bands import STEPS
 from timl.data.simulator.covers import Regime
 from timl.data.simulator.draws import Draws, Floats, Stream
 from timl.data.simulator.places import Places

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from timl.data.layout import STEPS
+from timl.bands import STEPS
 from timl.data.simulator.climate import DAYS, YEAR, Climate
 from timl.data.simulator.covers import Kind, column, number
 from timl.data.simulator.draws import Draws, Floats, Stream

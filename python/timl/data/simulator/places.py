@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data.regions import BBox
+from timl.data.regions.boxes import BBox
 from timl.data.simulator.covers import COVERS, Regime
 from timl.data.simulator.draws import Draws, Floats, Integers, Stream
 

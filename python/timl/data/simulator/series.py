@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timl.data.layout import BANDS, STEPS
+from timl.bands import BANDS, STEPS
 from timl.data.simulator.climate import climate
 from timl.data.simulator.draws import Draws, Floats
 from timl.data.simulator.phenology import growth
@@ -42,7 +42,7 @@ def make_series(places: Places, samples: Samples, draws: Draws) -> Floats:
     series[..., BANDS.index("total_precipitation")] = np.round(weather.rain / 1000, 7)
     series[..., BANDS.index("elevation")] = np.round(weather.elevation)[:, None]
     series[..., BANDS.index("slope")] = np.round(weather.slope, 2)[:, None]
-    # The record's column 17 holds another ratio: see `timl.data.geotiff.NDVI_BANDS`.
+    # The record's column 17 holds another ratio: see `timl.data.own.exports.NDVI_BANDS`.
     high, low = series[..., BANDS.index("B7")], series[..., BANDS.index("B3")]
     total = high + low
     ratio = np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timl.data.layout import BANDS, STEPS
+from timl.bands import BANDS, STEPS
 from timl.data.simulator.climate import Climate
 from timl.data.simulator.covers import column, number
 from timl.data.simulator.draws import Draws, Floats, Stream

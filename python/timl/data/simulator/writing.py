@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from timl.data.classes import CROP
-from timl.data.layout import (
+from timl.bands import BANDS
+from timl.data.record.names import (
     ARCHIVE_SUFFIX,
     ARRAYS,
-    BANDS,
     BENCHMARKS,
     FEATURES,
     LABELS,
@@ -23,7 +22,7 @@ from timl.data.layout import (
     REGIONS,
     TEST_FEATURES,
 )
-from timl.data.regions import BBox
+from timl.data.regions.boxes import BBox
 from timl.data.simulator.archives import END, SeriesFiles, compress, folders, hdf5, members
 from timl.data.simulator.covers import COVERS, CROPS
 from timl.data.simulator.draws import Draws, Floats, Integers
@@ -31,6 +30,7 @@ from timl.data.simulator.labels import geojson, sample_keys
 from timl.data.simulator.places import Places
 from timl.data.simulator.samples import Evaluation, Samples
 from timl.data.simulator.series import make_series
+from timl.data.tasks.classes import CROP
 
 _CHUNK = 1024
 """Series made and compressed at once: their arrays stay near the processor."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timl.evaluation.figures import COLOURS, require_matplotlib
+from timl.evaluation.paper.figures import COLOURS, require_matplotlib
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
 

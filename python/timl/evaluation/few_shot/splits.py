@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from timl import random
 from timl.data import BBox
-from timl.data.countries import country_of
+from timl.data.regions.countries import country_of
 from timl.random import Purpose
 
 EARTH_RADIUS_KM = 6371.0

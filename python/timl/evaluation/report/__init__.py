@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from timl.data import CropHarvest, TaskSet
-from timl.evaluation.figures import require_matplotlib
+from timl.evaluation.paper.figures import require_matplotlib
+from timl.evaluation.paper.result import Table1Result
 from timl.evaluation.report.document import Document
 from timl.evaluation.report.material import Material
 from timl.evaluation.report.scored import (
@@ -18,7 +19,6 @@ from timl.evaluation.report.scored import (
 )
 from timl.evaluation.report.settings import provenance, run_times
 from timl.evaluation.report.training import embedding, forgetting, hardest_tasks, learning
-from timl.evaluation.result import Table1Result
 from timl.files import atomic_write
 
 _SECTIONS = (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import BBox, CropHarvest, Task, TaskSet
-from timl.evaluation.result import Table1Result
+from timl.evaluation.paper.result import Table1Result
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _LAST = 20

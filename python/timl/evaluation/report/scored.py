@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.evaluation.cells import Cell
+from timl.evaluation.paper.cells import Cell
+from timl.evaluation.paper.result import MEAN, METRICS, Table1Result
 from timl.evaluation.report import drawings
 from timl.evaluation.report.document import Picture, Section, Table, Text
 from timl.evaluation.report.material import Material
-from timl.evaluation.result import MEAN, METRICS, Table1Result
 from timl.evaluation.statistics import Estimate, smallest_p
 
 _LESS_IS_BETTER = ("brier",)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from timl.evaluation.paper.result import duration
 from timl.evaluation.report.document import Section, Table, Text
 from timl.evaluation.report.material import Material
-from timl.evaluation.result import duration
 
 _PAPER = (
     "The method and the experiment are those of G. Tseng, H. Kerner and D. Rolnick, TIML: "

@@ -1,0 +1,1 @@
+"""Downloading CropHarvest's record from Zenodo."""

@@ -1,0 +1,1 @@
+"""Your own labelled places, with exports of their series."""

@@ -1,0 +1,319 @@
+"""Exports in CropHarvest's GeoTIFF format, read as series.
+
+A file holds at least 12 steps of 30 days, oldest first, each of the 17 bands of `DYNAMIC_BANDS`,
+then elevation and slope. A pixel's series is made as the record's were: an NDVI appended, B1 and
+B10 dropped, then what is missing filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.bands import BANDS, SERIES_SHAPE, STEPS
+
+DYNAMIC_BANDS = (
+    "VV",
+    "VH",
+    "B1",
+    "B2",
+    "B3",
+    "B4",
+    "B5",
+    "B6",
+    "B7",
+    "B8",
+    "B8A",
+    "B9",
+    "B10",
+    "B11",
+    "B12",
+    "temperature_2m",
+    "total_precipitation",
+)
+"""Bands of each step of an export, in order."""
+
+STATIC_BANDS = ("elevation", "slope")
+"""Bands of an export after those of its steps."""
+
+NDVI_BANDS = {"true": ("B8", "B4"), "record": ("B7", "B3")}
+"""The bands a and b of each NDVI = (a - b) / (a + b): "record" is what CropHarvest's holds."""
+
+Fill = Literal["pixel", "file"]
+
+_KEPT = [(*DYNAMIC_BANDS, *STATIC_BANDS).index(band) for band in BANDS[:-1]]
+
+
+def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
+    """Turn the bands of an export into series, without filling what is missing.
+
+    Parameters
+    ----------
+    raw : ndarray, shape [17 steps + 2, n]
+        The bands of n pixels as in the file; NaN is missing.
+    ndvi : str
+        "true" for (B8 - B4) / (B8 + B4), "record" for (B7 - B3) / (B7 + B3), as the record's
+        series carry it. Either is 0 where the sum is not above 0 or is missing.
+
+    Returns
+    -------
+    ndarray of float64, shape [n, 12, 18]
+        The first 12 steps.
+
+    Raises
+    ------
+    ValueError
+        If the number of bands does not fit or there is no such NDVI.
+    """
+    if ndvi not in NDVI_BANDS:
+        raise ValueError(
+            f"ndvi is {ndvi!r}; give 'true' or 'record', whichever the model's series carry"
+        )
+    check_band_count(len(raw), "raw")
+    per_step, pixels = len(DYNAMIC_BANDS), raw.shape[1]
+    dynamic = raw[: STEPS * per_step].astype(np.float64).reshape(STEPS, per_step, pixels)
+    static = np.broadcast_to(raw[-len(STATIC_BANDS) :], (STEPS, len(STATIC_BANDS), pixels))
+    bands = np.concatenate([dynamic, static], axis=1)
+    high, low = (bands[:, DYNAMIC_BANDS.index(band)] for band in NDVI_BANDS[ndvi])
+    total = high + low
+    index = np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
+    series: NDArray[np.float64] = np.concatenate([bands[:, _KEPT], index[:, None]], axis=1)
+    pixels_first: NDArray[np.float64] = np.transpose(series, (2, 0, 1))
+    return pixels_first
+
+
+def check_band_count(count: int, source: object) -> None:
+    """Raise ValueError unless an export may have so many bands."""
+    steps, left = divmod(count - len(STATIC_BANDS), len(DYNAMIC_BANDS))
+    if left or steps < STEPS:
+        per_step = len(DYNAMIC_BANDS)
+        raise ValueError(
+            f"{source} has {count} bands; an export in CropHarvest's format has {per_step} bands "
+            f"a step, at least {STEPS} steps, then {' and '.join(STATIC_BANDS)}: "
+            f"{STEPS * per_step + len(STATIC_BANDS)} or {per_step} more a further step"
+        )
+
+
+def means_of_file(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give each band's mean over time of its mean over pixels; NaN is left out.
+
+    Parameters
+    ----------
+    series : ndarray of float64, shape [n, 12, 18]
+        All pixels of a file.
+
+    Returns
+    -------
+    ndarray of float64, shape [18]
+        NaN for a band that is missing everywhere.
+    """
+    return _mean(_mean(series))
+
+
+def fill_missing(
+    series: NDArray[np.float64], means: NDArray[np.float64], by: Fill
+) -> NDArray[np.float64]:
+    """Replace NaN by a mean of its band.
+
+    Parameters
+    ----------
+    series : ndarray of float64, shape [n, 12, 18]
+        Series.
+    means : ndarray of float64, shape [18]
+        The bands' means over the whole file: see `means_of_file`.
+    by : {"pixel", "file"}
+        "file": take ``means``, as CropHarvest does for maps and test files. "pixel": the mean of
+        the pixel's own steps, as it does for the record's training series, and of ``means`` only
+        the slope, where a pixel has none.
+
+    Returns
+    -------
+    ndarray of float64, shape [n, 12, 18]
+        NaN stays where there is no mean either.
+    """
+    if by == "file":
+        return np.where(np.isnan(series), means, series)
+    own = _mean(series.swapaxes(0, 1))  # [n, 18]
+    slope = BANDS.index("slope")
+    own[:, slope] = np.where(np.isnan(own[:, slope]), means[slope], own[:, slope])
+    return np.where(np.isnan(series), own[:, None], series)
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the first axis without NaN; NaN where there is nothing else, and no warning."""
+    present = ~np.isnan(values)
+    count = present.sum(axis=0)
+    total = np.where(present, values, 0.0).sum(axis=0)
+    means: NDArray[np.float64] = np.full(total.shape, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """An export as series.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    series : ndarray of float64, shape [n, 12, 18]
+        As measured, not normalised; n = height * width pixels, row by row from the north, each
+        from the west. NaN where a band is missing and there is no mean to fill it by.
+    lats, lons : ndarray of float64, shape [n]
+        The pixels' centres, degrees.
+    height, width : int
+        Rows and columns of pixels.
+    """
+
+    path: Path
+    series: NDArray[np.float64]
+    lats: NDArray[np.float64]
+    lons: NDArray[np.float64]
+    height: int
+    width: int
+
+
+def read_export(path: str | Path, ndvi: str, fill: Fill = "file") -> Export:
+    """Read an export whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        A GeoTIFF in CropHarvest's format.
+    ndvi : str
+        "true" or "record": see `series_of_bands`. Take what the data set or model has.
+    fill : {"file", "pixel"}
+        How missing values are filled: see `fill_missing`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read or is not in that format.
+    ImportError
+        If rasterio is not installed: the extra ``timl[maps]``.
+    """
+    with open_export(path) as file:
+        raw = _read_bands(file, None)
+        rows, columns = np.divmod(np.arange(file.height * file.width), file.width)
+        x, y = _apply(file.transform, columns + 0.5, rows + 0.5)
+        lons, lats = _to_degrees(file, x, y)
+        series = series_of_bands(raw.reshape(len(raw), -1), ndvi)
+        filled = fill_missing(series, means_of_file(series), fill)
+        return Export(Path(path), filled, lats, lons, file.height, file.width)
+
+
+def open_export(path: str | Path) -> Any:
+    """Open an export with rasterio and check its bands and reference system; to be closed."""
+    rasterio = import_rasterio()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        file = rasterio.open(path)
+    except rasterio.errors.RasterioError as error:
+        raise ValueError(f"{path} is no readable GeoTIFF: {error}") from error
+    try:
+        check_band_count(file.count, path)
+        if file.crs is None:
+            raise ValueError(f"{path} has no reference system, so its place is unknown")
+    except ValueError:
+        file.close()
+        raise
+    return file
+
+
+def pixel_at(file: Any, lat: float, lon: float) -> tuple[int, int]:
+    """Give row and column of the pixel that holds a point; they may be outside the file.
+
+    Parameters
+    ----------
+    file : rasterio dataset
+        From `open_export`.
+    lat, lon : float
+        Degrees.
+    """
+    x, y = _from_degrees(file, np.array([lon]), np.array([lat]))
+    columns, rows = _apply(~file.transform, x, y)
+    column, row = float(columns[0]), float(rows[0])
+    # a point on the eastern or southern edge belongs to the last pixel
+    column -= column == file.width
+    row -= row == file.height
+    return int(np.floor(row)), int(np.floor(column))
+
+
+def read_pixel(file: Any, row: int, column: int, ndvi: str, fill: Fill) -> NDArray[np.float64]:
+    """Read one pixel's series, float64 [12, 18]; otherwise as `read_export`."""
+    if fill == "file":
+        series = series_of_bands(_read_bands(file, None).reshape(file.count, -1), ndvi)
+        means = means_of_file(series)
+        return fill_missing(series[[row * file.width + column]], means, fill).reshape(SERIES_SHAPE)
+    pixel = series_of_bands(_read_bands(file, (row, column)).reshape(file.count, 1), ndvi)
+    means = np.full(len(BANDS), np.nan)
+    slope = BANDS.index("slope")
+    if np.isnan(pixel[:, :, slope]).all():
+        means[slope] = _mean(_read_bands(file, None)[-1].ravel())
+    return fill_missing(pixel, means, fill).reshape(SERIES_SHAPE)
+
+
+def import_rasterio() -> Any:
+    """Import rasterio, or raise an ImportError that says how to install it."""
+    try:
+        import rasterio
+        import rasterio.errors
+        import rasterio.warp
+        import rasterio.windows
+    except ImportError as error:
+        raise ImportError(
+            "this needs rasterio: install it with pip install 'timl[maps]'"
+        ) from error
+    return rasterio
+
+
+def _read_bands(file: Any, pixel: tuple[int, int] | None) -> NDArray[np.float64]:
+    """Read all bands, of the whole file or one pixel, [bands, rows, columns]; NaN is missing."""
+    rasterio = import_rasterio()
+    window = None if pixel is None else rasterio.windows.Window(pixel[1], pixel[0], 1, 1)
+    try:
+        raw = file.read(window=window).astype(np.float64)
+    except rasterio.errors.RasterioError as error:
+        raise ValueError(f"{file.name} is damaged: {error}") from error
+    if file.nodata is not None:
+        raw[raw == file.nodata] = np.nan
+    raw[~np.isfinite(raw)] = np.nan
+    return np.asarray(raw)
+
+
+def _apply(
+    transform: Any, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Apply an affine map to points."""
+    return (
+        transform.a * x + transform.b * y + transform.c,
+        transform.d * x + transform.e * y + transform.f,
+    )
+
+
+def _to_degrees(
+    file: Any, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitudes and latitudes of places in the file's reference system."""
+    if file.crs.to_epsg() == 4326:
+        return x, y
+    lons, lats = import_rasterio().warp.transform(file.crs, "EPSG:4326", x, y)
+    return np.asarray(lons), np.asarray(lats)
+
+
+def _from_degrees(
+    file: Any, lons: NDArray[np.float64], lats: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places in the file's reference system of longitudes and latitudes."""
+    if file.crs.to_epsg() == 4326:
+        return lons, lats
+    x, y = import_rasterio().warp.transform("EPSG:4326", file.crs, lons, lats)
+    return np.asarray(x), np.asarray(y)

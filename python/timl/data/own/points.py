@@ -1,0 +1,348 @@
+"""Your own labelled places with exports of their series: a data set and a task in one call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.bands import BANDS, SERIES_SHAPE
+from timl.data.cropharvest import CropHarvest
+from timl.data.own.exports import NDVI_BANDS, Fill, open_export, pixel_at, read_pixel
+from timl.data.own.points_table import read_points
+from timl.data.regions.boxes import BBox
+from timl.data.tasks.benchmarks import BenchmarkTask, TestInstance
+from timl.data.tasks.classes import CROP, NON_CROP
+from timl.data.tasks.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_METRES_PER_DEGREE = 111_195.0
+_SUFFIXES = (".tif", ".tiff")
+
+
+class OwnPoints(BenchmarkTask):
+    """A task of your own places; made by `own_points`, used as any `BenchmarkTask`.
+
+    Attributes
+    ----------
+    data, task, positives, negatives
+        As of `BenchmarkTask`. ``data.labels`` has a row per place with a series, and its columns
+        ``filename`` and ``row`` say from which file and row of your table.
+    unmatched : DataFrame
+        The places that were left out: row, lat, lon, reason.
+    """
+
+    unmatched: pd.DataFrame
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.unmatched)} places left out" if len(self.unmatched) else ""
+        return super().__repr__() + left_out
+
+
+def own_points(
+    labels: str | Path | pd.DataFrame,
+    exports: str | Path | Iterable[str | Path],
+    *,
+    like: CropHarvest | Mapping[str, Any],
+    target_label: str | None = None,
+    classification_label: str | None = None,
+    name: str = "own points",
+    region: BBox | None = None,
+    tolerance_m: float = 0.0,
+    fill: Fill = "pixel",
+    **columns: str,
+) -> OwnPoints:
+    """Make a data set and a task of labelled places and exports in CropHarvest's GeoTIFF format.
+
+    ``timl.finetune(model, own_points(...))`` adapts a model to them. Each place takes the series of
+    the pixel that holds it, made as the record's were: see `timl.data.own.exports`.
+
+    Parameters
+    ----------
+    labels : path, DataFrame or GeoDataFrame
+        The places: see `read_points`. Those with ``is_test`` become the test set.
+    exports : path or iterable of paths
+        A folder, searched with its subfolders for .tif files; or files. A place whose row names no
+        file is looked for in them; of several files that hold it, the one whose centre is nearest
+        is taken.
+    like : CropHarvest or mapping
+        What the series must be comparable to, for its mean, std and ndvi: the data set that the
+        model was trained on, or ``model.classifier.normalization``.
+    target_label : str, optional
+        The label of the positives; all others are negatives by CropHarvest's rules (see
+        `Task`). By default crop versus non-crop.
+    classification_label : str, optional
+        The FAO class of the target label, one of `timl.data.CLASSES`; by default that of most of
+        its places in the column ``classification_label``.
+    name : str
+        Of the task and its region.
+    region : BBox, optional
+        The task's region, which tells the task encoder where it is; it must hold all places. By
+        default the smallest box that does.
+    tolerance_m : float
+        A place outside all files takes the nearest pixel if it is not farther, metres.
+    fill : {"pixel", "file"}
+        How missing values are filled: "pixel" as in the record, "file" as in maps; see
+        `fill_missing`.
+    **columns : str
+        Names of columns: lat_column, lon_column, label_column, is_crop_column, filename_column;
+        see `read_points`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the table, the folder or a file that is named does not exist.
+    ValueError
+        If a table or file is not as it must be, no place has a series, or the task has no
+        positives or no negatives.
+    ImportError
+        If rasterio is not installed: the extra ``timl[maps]``.
+
+    Warns
+    -----
+    UserWarning
+        If places were left out; ``.unmatched`` lists them.
+    """
+    import pandas as pd
+
+    mean, std, ndvi = _statistics(like)
+    if not tolerance_m >= 0:
+        raise ValueError(f"tolerance_m is {tolerance_m}; give metres, 0 or more")
+    points = read_points(labels, **columns)
+    files = _files(exports)
+    target = CROP if target_label is None else target_label
+    if target != CROP and not (points["label"] == target).any():
+        known = ", ".join(sorted(set(points["label"].dropna()))) or "none"
+        raise ValueError(f"no place has the label {target!r}; there are: {known}")
+
+    series, sources, left_out = _read_series(points, files, ndvi, fill, tolerance_m)
+    unmatched = pd.DataFrame(left_out, columns=["row", "lat", "lon", "reason"])
+    if not series:
+        raise ValueError(f"none of the {len(points)} places has a series; row 0: {left_out[0][-1]}")
+    if left_out:
+        warnings.warn(
+            f"{len(left_out)} of {len(points)} places were left out, the first, row "
+            f"{left_out[0][0]}: {left_out[0][-1]}; .unmatched lists them",
+            stacklevel=2,
+        )
+    kept = points.loc[list(series)]
+    table = kept.assign(
+        row=kept.index, index=kept.index, dataset=name, filename=list(sources.values())
+    ).reset_index(drop=True)
+    x = np.stack(list(series.values())).astype(np.float32).reshape(-1, *SERIES_SHAPE)
+    is_test = table["is_test"].to_numpy(bool)
+    positive = (table["is_crop"] == 1) if target == CROP else (table["label"] == target)
+    test = TestInstance(
+        x[is_test],
+        positive.to_numpy(np.int8)[is_test],
+        table["lat"].to_numpy()[is_test],
+        table["lon"].to_numpy()[is_test],
+    )
+    data = CropHarvest.from_series(
+        table,
+        x[~is_test],
+        mean=mean,
+        std=std,
+        ndvi=ndvi,
+        tests={name: test} if is_test.any() else {},
+        root=files[0].parent,
+    )
+    task = Task(
+        _region(region, table, name),
+        target,
+        test_identifier=name,
+        classification_label=classification_label or _classification(table, target),
+    )
+    made = OwnPoints(data, name, task)
+    made.unmatched = unmatched
+    sizes = [len(made.positives), len(made.negatives)]
+    if min(sizes) == 0:
+        raise ValueError(
+            f"task {task.id!r} has {sizes[0]} positives and {sizes[1]} negatives among the "
+            f"{int((~is_test).sum())} training places; it needs both"
+        )
+    data.benchmarks = [made]
+    return made
+
+
+def _statistics(
+    like: CropHarvest | Mapping[str, Any],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Mean, std and NDVI of what the series must be comparable to."""
+    fields = ("mean", "std", "ndvi")
+    if isinstance(like, Mapping):
+        found = {field: like[field] for field in fields if field in like}
+    else:
+        found = {field: getattr(like, field) for field in fields if hasattr(like, field)}
+    if len(found) < len(fields):
+        raise TypeError(
+            f"like is a {type(like).__name__} without mean, std and ndvi; give the data set that "
+            "the model was trained on, or model.classifier.normalization"
+        )
+    mean, std = (np.asarray(found[field], np.float64) for field in ("mean", "std"))
+    if mean.shape != (len(BANDS),) or std.shape != (len(BANDS),):
+        raise ValueError(
+            f"like has mean {list(mean.shape)} and std {list(std.shape)}; both must be "
+            f"[{len(BANDS)}]"
+        )
+    if found["ndvi"] not in NDVI_BANDS:
+        raise ValueError(
+            f"like says that its series' NDVI is {found['ndvi']!r}, so it cannot be computed for "
+            "new places: give a mapping of mean, std and ndvi, ndvi 'record' (CropHarvest's "
+            "record) or 'true'"
+        )
+    return mean, std, str(found["ndvi"])
+
+
+def _files(exports: str | Path | Iterable[str | Path]) -> list[Path]:
+    if isinstance(exports, str | Path):
+        folder = Path(exports)
+        if not folder.exists():
+            raise FileNotFoundError(f"exports {folder} does not exist")
+        if folder.is_file():
+            return [folder]
+        files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES)
+    else:
+        files = [Path(file) for file in exports]
+    if not files:
+        raise ValueError(f"exports: there is no .tif file in {exports}")
+    return files
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a file lies: its edges and centre, degrees."""
+
+    path: Path
+    west: float
+    south: float
+    east: float
+    north: float
+
+    def metres_to(self, lat: float, lon: float) -> float:
+        """Distance from a point to the nearest edge, about; 0 inside."""
+        north = max(self.south - lat, 0.0, lat - self.north)
+        east = max(self.west - lon, 0.0, lon - self.east) * np.cos(np.radians(lat))
+        return float(np.hypot(north, east) * _METRES_PER_DEGREE)
+
+    def degrees_to_centre(self, lat: float, lon: float) -> float:
+        north, east = (self.south + self.north) / 2 - lat, (self.west + self.east) / 2 - lon
+        return float(np.hypot(north, east * np.cos(np.radians(lat))))
+
+
+def _place(path: Path) -> _Place:
+    from rasterio.warp import transform_bounds
+
+    with open_export(path) as file:
+        return _Place(path, *transform_bounds(file.crs, "EPSG:4326", *file.bounds))
+
+
+def _read_series(
+    points: pd.DataFrame, files: list[Path], ndvi: str, fill: Fill, tolerance_m: float
+) -> tuple[dict[int, NDArray[np.float64]], dict[int, str], list[tuple[int, float, float, str]]]:
+    """Give the series and file name of each row that has one, and the rows that have none."""
+    named = {file.name: file for file in files}
+    unnamed = bool(points["filename"].isna().any())
+    places = [_place(file) for file in files] if unnamed else []
+    series: dict[int, NDArray[np.float64]] = {}
+    sources: dict[int, str] = {}
+    left_out: list[tuple[int, float, float, str]] = []
+    with ExitStack() as stack:
+        opened: dict[Path, Any] = {}
+        for row, lat, lon, filename in points[["lat", "lon", "filename"]].itertuples(name=None):
+            try:
+                if filename is None:
+                    path = _file_at(places, lat, lon, tolerance_m)
+                elif filename in named:
+                    path = named[filename]
+                else:
+                    raise LookupError(f"there is no export called {filename!r}")
+                if path not in opened:
+                    if len(opened) == 64:  # far below any limit on open files
+                        stack.pop_all().close()
+                        opened.clear()
+                    opened[path] = stack.enter_context(open_export(path))
+                series[row] = _series_at(opened[path], lat, lon, ndvi, fill, tolerance_m)
+                sources[row] = path.name
+            except LookupError as error:
+                left_out.append((row, lat, lon, str(error.args[0])))
+    return series, sources, left_out
+
+
+def _file_at(places: list[_Place], lat: float, lon: float, tolerance_m: float) -> Path:
+    """Give the file that holds a point; LookupError if none does."""
+    distances = [place.metres_to(lat, lon) for place in places]
+    nearest = min(distances)
+    if nearest > tolerance_m:
+        raise LookupError(
+            f"no export holds latitude {lat}, longitude {lon}; the nearest is {nearest:.0f} m away"
+        )
+    holding = [p for p, distance in zip(places, distances, strict=True) if distance == nearest]
+    ranked = sorted(holding, key=lambda place: place.degrees_to_centre(lat, lon))
+    first, *others = ranked
+    edges = (first.west, first.south, first.east, first.north)
+    same = [p.path.name for p in others if (p.west, p.south, p.east, p.north) == edges]
+    if same:
+        raise ValueError(
+            f"{first.path.name} and {', '.join(same)} cover the same place, latitude {lat}, "
+            f"longitude {lon}: say in a column 'filename' which one a row means"
+        )
+    return first.path
+
+
+def _series_at(
+    file: Any, lat: float, lon: float, ndvi: str, fill: Fill, tolerance_m: float
+) -> NDArray[np.float64]:
+    """Read the series of the pixel that holds a point; LookupError if there is none."""
+    row, column = pixel_at(file, lat, lon)
+    inside = min(max(row, 0), file.height - 1), min(max(column, 0), file.width - 1)
+    if inside != (row, column):
+        distance = _place(Path(file.name)).metres_to(lat, lon)
+        if distance > tolerance_m:
+            raise LookupError(
+                f"{Path(file.name).name} does not hold latitude {lat}, longitude {lon}, which is "
+                f"{distance:.0f} m away from it"
+            )
+    series = read_pixel(file, *inside, ndvi, fill)
+    gaps = np.flatnonzero(np.isnan(series).any(axis=0))
+    if len(gaps):
+        missing = ", ".join(BANDS[band] for band in gaps)
+        raise LookupError(f"{Path(file.name).name} has no value of {missing} there")
+    return series
+
+
+def _region(region: BBox | None, table: pd.DataFrame, name: str) -> BBox:
+    lat, lon = table["lat"].to_numpy(), table["lon"].to_numpy()
+    if region is None:
+        return BBox(float(lat.min()), float(lat.max()), float(lon.min()), float(lon.max()), name)
+    outside = ~region.contains(lat, lon)
+    if outside.any():
+        row = int(table["row"][outside.argmax()])
+        raise ValueError(
+            f"region {region} does not hold {int(outside.sum())} of the places, the first is row "
+            f"{row}"
+        )
+    return region
+
+
+def _classification(table: pd.DataFrame, target: str) -> str:
+    if target == CROP:
+        return CROP
+    rows = table[table["label"] == target]
+    classes = rows["classification_label"].dropna()
+    if len(classes):
+        return str(classes.mode().iloc[0])
+    if len(rows) and rows["is_crop"].iloc[0] == 0:
+        return NON_CROP
+    raise ValueError(
+        f"the FAO class of {target!r} is not known, and the task encoder needs it: give "
+        "classification_label, such as 'cereals', or a column of that name"
+    )

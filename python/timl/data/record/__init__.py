@@ -1,0 +1,1 @@
+"""The record's files: archives, series, labels, and the store they are packed into."""

@@ -1,0 +1,1 @@
+"""Regions: boxes, the files that list them, and the world's countries."""

@@ -1,0 +1,106 @@
+"""The files that list regions: JSON, and shapes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from timl.data.regions.boxes import BBox
+from timl.data.regions.geometries import read_shapes
+
+
+def bbox_from_json(entry: object, source: str) -> BBox:
+    """Make a box from one decoded JSON object with a name and four edges.
+
+    Parameters
+    ----------
+    entry : object
+        ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``; other keys are ignored.
+    source : str
+        Where the entry stands, for the error message.
+
+    Raises
+    ------
+    ValueError
+        If a key is missing or a value is of the wrong kind.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{source}: a region must be an object, got {type(entry).__name__}")
+    name = entry.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{source}: a region needs a name, got {name!r}")
+    edges = {}
+    for key in ("min_lat", "max_lat", "min_lon", "max_lon"):
+        value = entry.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{source}: region {name!r} needs a number {key!r}, got {value!r}")
+        edges[key] = float(value)
+    return BBox(**edges, name=name)
+
+
+def read_regions(path: str | Path, name_column: str = "name") -> list[BBox]:
+    """Read regions from a JSON file, or from any file of shapes that GeoPandas reads.
+
+    Parameters
+    ----------
+    path : str or Path
+        A JSON file that holds a list of ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``,
+        or shapes (GeoJSON, Shapefile, GeoPackage, ...): the bounding box of each is a region.
+        Shapes need the extra ``timl[geo]``.
+    name_column : str
+        Of shapes: the column that names the regions.
+
+    Returns
+    -------
+    list of BBox
+        In the file's order.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file holds neither, or a name occurs twice.
+    ImportError
+        If the file holds shapes and GeoPandas is not installed.
+    """
+    path = Path(path)
+    entries = _json_list(path) if path.suffix.lower() == ".json" else None
+    if entries is None:
+        regions = _boxes_of_shapes(path, name_column)
+    else:
+        regions = [bbox_from_json(entry, f"{path}, entry {i}") for i, entry in enumerate(entries)]
+    names = [region.name for region in regions]
+    repeated = sorted({str(name) for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{path}: region names must differ; repeated: {', '.join(repeated)}")
+    return regions
+
+
+def _json_list(path: Path) -> list[object] | None:
+    """Read the list of a JSON file; None if it is GeoJSON."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    if isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature"):
+        return None
+    if not isinstance(content, list):
+        raise ValueError(f"{path} must hold a list of regions, got {type(content).__name__}")
+    return content
+
+
+def _boxes_of_shapes(path: Path, name_column: str) -> list[BBox]:
+    shapes = read_shapes(path)
+    if name_column not in shapes:
+        raise ValueError(
+            f"{path} has no column {name_column!r} to name the regions by; it has "
+            f"{', '.join(map(str, shapes.columns))}: give read_regions(path, name_column=...)"
+        )
+    regions = []
+    for row, (name, shape) in enumerate(zip(shapes[name_column], shapes.geometry, strict=True)):
+        if not isinstance(name, str) or not name or shape is None or shape.is_empty:
+            raise ValueError(f"{path}, row {row}: a region needs a name and a shape, got {name!r}")
+        min_lon, min_lat, max_lon, max_lat = shape.bounds
+        regions.append(BBox(min_lat, max_lat, min_lon, max_lon, name))
+    return regions

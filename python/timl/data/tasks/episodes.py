@@ -1,0 +1,151 @@
+"""Episodes: a meta-batch of support and query sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data.tasks.classes import INFO_SIZE
+
+if TYPE_CHECKING:
+    import torch
+
+    Floats: TypeAlias = NDArray[np.floating[Any]] | torch.Tensor
+
+_SHAPES = {
+    "info": "N,13",
+    "support_x": "N,S,B,T,F",
+    "support_y": "N,S,B",
+    "query_x": "N,Q,T,F",
+    "query_y": "N,Q",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Episodes:
+    """A meta-batch: for each of N tasks S support sets of B series, and Q query series.
+
+    All five are NumPy arrays, or all five are PyTorch tensors on one device; all have one dtype,
+    float32 or float64. Every size is at least 1.
+
+    Parameters
+    ----------
+    info : array or tensor, shape [N, 13]
+        The tasks' information (`timl.data.task_information`).
+    support_x : array or tensor, shape [N, S, B, T, F]
+        Normalised series of T steps and F bands, one set of B for each of S inner steps.
+    support_y : array or tensor, shape [N, S, B]
+        Their labels, 0 or 1.
+    query_x : array or tensor, shape [N, Q, T, F]
+        Normalised series the adapted classifier is scored on.
+    query_y : array or tensor, shape [N, Q]
+        Their labels, 0 or 1.
+
+    Raises
+    ------
+    TypeError
+        If a field is neither an array nor a tensor, kinds are mixed, or a dtype is not float32
+        or float64 throughout.
+    ValueError
+        If shapes do not fit, a size is 0, a value is NaN or infinite, a label is neither 0 nor 1,
+        or tensors lie on different devices.
+    """
+
+    info: Floats
+    support_x: Floats
+    support_y: Floats
+    query_x: Floats
+    query_y: Floats
+
+    def __post_init__(self) -> None:
+        _check_kinds(self)
+        _check_shapes(self)
+        _check_values(self)
+
+    def __len__(self) -> int:
+        return int(self.info.shape[0])
+
+    def to_torch(
+        self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Episodes:
+        """Give the same episodes as PyTorch tensors.
+
+        Parameters
+        ----------
+        dtype : torch.dtype, optional
+            float32 or float64; by default the dtype they have.
+        device : torch.device or str, optional
+            By default where they are.
+
+        Returns
+        -------
+        Episodes
+            Of tensors; what needs no conversion shares its memory.
+        """
+        import torch
+
+        values: list[Any] = [getattr(self, name) for name in _SHAPES]
+        return Episodes(*(torch.as_tensor(value, dtype=dtype, device=device) for value in values))
+
+
+def _check_kinds(episodes: Episodes) -> None:
+    values = {name: getattr(episodes, name) for name in _SHAPES}
+    for name, value in values.items():
+        if not (isinstance(value, np.ndarray) or type(value).__module__.startswith("torch")):
+            raise TypeError(
+                f"Episodes: {name} is a {type(value).__name__}; give a NumPy array or a "
+                "PyTorch tensor"
+            )
+        dtype = str(value.dtype).removeprefix("torch.")
+        if dtype not in ("float32", "float64"):
+            raise TypeError(f"Episodes: {name} is {dtype}; give float32 (or float64)")
+    types = {name: f"{type(value).__module__}.{value.dtype}" for name, value in values.items()}
+    kinds = {(isinstance(value, np.ndarray), str(value.dtype)) for value in values.values()}
+    if len(kinds) > 1:
+        raise TypeError(f"Episodes: the five fields must have one type; got {types}")
+    devices = {name: str(getattr(value, "device", "cpu")) for name, value in values.items()}
+    if len(set(devices.values())) > 1:
+        raise ValueError(f"Episodes: the five fields must be on one device; got {devices}")
+
+
+def _check_shapes(episodes: Episodes) -> None:
+    shapes = {name: tuple(getattr(episodes, name).shape) for name in _SHAPES}
+    sizes: dict[str, int] = {str(INFO_SIZE): INFO_SIZE}
+    for name, letters in _SHAPES.items():
+        shape, expected = shapes[name], letters.split(",")
+        if len(shape) != len(expected):
+            raise ValueError(
+                f"Episodes: {name} must have shape [{letters}], {len(expected)} dimensions; "
+                f"got {list(shape)}"
+            )
+        for letter, size in zip(expected, shape, strict=True):
+            if size == 0:
+                raise ValueError(
+                    f"Episodes: {name} [{letters}] is empty: {list(shape)}; every size must be "
+                    "at least 1"
+                )
+            if sizes.setdefault(letter, size) != size:
+                got = ", ".join(f"{n} {list(s)}" for n, s in shapes.items())
+                raise ValueError(
+                    f"Episodes: {letter} is {size} in {name} [{letters}] and should be "
+                    f"{sizes[letter]}; got {got}"
+                )
+
+
+def _check_values(episodes: Episodes) -> None:
+    for name in _SHAPES:
+        value: Any = getattr(episodes, name)
+        if name.endswith("_y"):
+            good: Any = (value == 0) | (value == 1)
+            wanted = "labels 0 and 1 only"
+        else:
+            good = abs(value) < np.inf  # arrays and tensors alike; NaN compares false
+            wanted = "finite values only"
+        if not bool(good.all()):
+            bad = int((~good).sum())
+            raise ValueError(
+                f"Episodes: {name} {list(value.shape)} must hold {wanted}; {bad} are not"
+            )

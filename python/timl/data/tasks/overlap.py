@@ -1,0 +1,147 @@
+"""What meta-training tasks share with the evaluation tasks: samples, labels and places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data.tasks.benchmarks import BenchmarkTask
+from timl.data.tasks.task_set import TaskSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_EARTH_RADIUS_KM = 6371.0088
+
+
+def overlap_report(
+    tasks: TaskSet, benchmarks: Iterable[BenchmarkTask] | None = None, radius_km: float = 10.0
+) -> pd.DataFrame:
+    """Report what training tasks share with evaluation tasks that were withheld.
+
+    Withholding a task takes its pair of region and label out of meta-training, not its samples:
+    they may be in other tasks, of the same region or of one that overlaps it.
+
+    Parameters
+    ----------
+    tasks : TaskSet
+        The tasks to train on.
+    benchmarks : iterable of BenchmarkTask, optional
+        The evaluation tasks; by default all of the tasks' data set.
+    radius_km : float
+        What counts as near a test sample; also, tasks that share nothing and have no sample so
+        near are left out.
+
+    Returns
+    -------
+    DataFrame
+        One row per benchmark and task, sorted by benchmark and distance. The benchmark's own
+        training samples come first, as a task of its region and label, for comparison.
+
+        - benchmark, region, label: what is compared;
+        - same_region, same_label: whether the task's region is the benchmark's (or of its
+          country), and its label the benchmark's;
+        - shared: how many of the task's samples the benchmark is fine-tuned on;
+        - target: how many of the task's samples, positive or negative, carry the benchmark's
+          label (for crop versus non-crop: are crops) and lie in its region;
+        - test_rows: how many of them are marked as test, which none should be;
+        - nearest_km: the least distance of one of them to a test sample, NaN without a test file;
+        - near: how many of them are within ``radius_km`` of a test sample.
+
+    Raises
+    ------
+    ValueError
+        If a benchmark is of another data set than the tasks, or radius_km is not positive.
+    """
+    import pandas as pd
+
+    if not radius_km > 0:
+        raise ValueError(f"radius_km is {radius_km}; give a positive number of kilometres")
+    data = tasks.data
+    labels = data.labels[data.labels["position"] >= 0]
+    rows = np.zeros(int(labels["position"].max()) + 1, np.int64)  # of each position
+    rows[labels["position"]] = np.arange(len(labels))
+    points = _unit_vectors(labels["lat"].to_numpy(), labels["lon"].to_numpy())
+    is_test = (labels["is_test"] == 1).to_numpy()
+    samples = [
+        rows[np.unique(np.concatenate(pair))]
+        for pair in zip(tasks.positives, tasks.negatives, strict=True)
+    ]
+    found = []
+    for benchmark in data.benchmarks if benchmarks is None else benchmarks:
+        if benchmark.data.labels is not data.labels:
+            raise ValueError(
+                f"benchmark {benchmark.name!r} is of {benchmark.data!r}, the tasks are of {data!r}"
+            )
+        task = benchmark.task
+        own = rows[np.unique(np.concatenate([benchmark.positives, benchmark.negatives]))]
+        distance = _nearest_km(benchmark, points)
+        target = (
+            (labels["is_crop"] == 1)
+            if task.target_label == "crop"
+            else (labels["label"] == task.target_label)
+        ).to_numpy(bool) & task.bounding_box.contains(
+            labels["lat"].to_numpy(), labels["lon"].to_numpy()
+        )
+        pairs = [(task, own), *zip(tasks, samples, strict=True)]
+        for other, chosen in pairs:
+            same_region = benchmark.withholds(other.bounding_box, task.target_label)
+            shared = 0 if chosen is own else int(np.isin(chosen, own).sum())
+            near = int((distance[chosen] <= radius_km).sum())
+            if not (same_region or shared or near):
+                continue
+            found.append(
+                {
+                    "benchmark": benchmark.name,
+                    "region": other.bounding_box.name,
+                    "label": other.target_label,
+                    "same_region": same_region,
+                    "same_label": other.target_label == task.target_label,
+                    "shared": shared,
+                    "target": int(target[chosen].sum()),
+                    "test_rows": int(is_test[chosen].sum()),
+                    "nearest_km": float(distance[chosen].min(initial=np.inf)),
+                    "near": near,
+                    "own": chosen is own,
+                }
+            )
+    columns = [
+        "benchmark",
+        "region",
+        "label",
+        "same_region",
+        "same_label",
+        "shared",
+        "target",
+        "test_rows",
+        "nearest_km",
+        "near",
+    ]
+    report = pd.DataFrame(found, columns=[*columns, "own"]).replace(
+        {"nearest_km": {np.inf: np.nan}}
+    )
+    order = ["benchmark", "own", "nearest_km", "region", "label"]
+    report = report.sort_values(order, ascending=[True, False, True, True, True], kind="stable")
+    return report[columns].reset_index(drop=True)
+
+
+def _nearest_km(benchmark: BenchmarkTask, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of each point to the nearest test sample, km [n]; infinite without a test file."""
+    from scipy.spatial import KDTree
+
+    identifier = str(benchmark.task.test_identifier)
+    if not benchmark.data.test_files(identifier):
+        return np.full(len(points), np.inf)
+    test = benchmark.test
+    chords, _ = KDTree(np.unique(_unit_vectors(test.lats, test.lons), axis=0)).query(points)
+    distance: NDArray[np.float64] = 2 * _EARTH_RADIUS_KM * np.arcsin(np.minimum(chords / 2, 1))
+    return distance
+
+
+def _unit_vectors(lats: NDArray[np.float64], lons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points on the unit sphere, [n, 3], of degrees [n]."""
+    lat, lon = np.radians(lats), np.radians(lons)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)

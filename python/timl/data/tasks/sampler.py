@@ -1,0 +1,138 @@
+"""Drawing episodes: balanced support and query sets, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from timl import random
+from timl.data.tasks.episodes import Episodes
+from timl.data.tasks.task_set import TaskSet, check_episode_sizes
+
+if TYPE_CHECKING:
+    from timl.data.cropharvest import CropHarvest
+
+
+class EpisodeSampler:
+    """Draws a task's episode from (seed, epoch, task's number) alone.
+
+    Neither the other tasks of a batch nor earlier draws matter, so a resumed run and a run with
+    other meta-batches draw the same episodes.
+
+    Parameters
+    ----------
+    data : CropHarvest
+        Where the series are.
+    task_set : TaskSet
+        The tasks.
+    k : int
+        Positives, and negatives, of each support set: B = 2 k.
+    query : int
+        Size Q of the query set; half of it is positive.
+    inner_steps : int
+        Support sets S of an episode; they share no sample.
+    seed : int
+        Seed of all draws.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of range, or a task has too few positives or negatives.
+    """
+
+    def __init__(
+        self,
+        data: CropHarvest,
+        task_set: TaskSet,
+        k: int = 10,
+        query: int = 8,
+        inner_steps: int = 1,
+        seed: int = 0,
+    ) -> None:
+        check_episode_sizes(k, query, inner_steps)
+        self.k, self.query, self.inner_steps, self.seed = k, query, inner_steps, seed
+        self._data, self._task_set = data, task_set
+        self._count = k * inner_steps + query // 2
+        pools = zip(task_set.positives, task_set.negatives, strict=True)
+        self._sizes = np.array([[len(p), len(n)] for p, n in pools], np.int64).reshape(-1, 2)
+        self._info = task_set.info
+        for task, sizes in zip(task_set, self._sizes, strict=True):
+            if sizes.min() < self._count:
+                raise ValueError(
+                    f"task {task.id!r} has {sizes[0]} positives and {sizes[1]} negatives; k={k}, "
+                    f"query={query}, inner_steps={inner_steps} need {self._count} of each: make "
+                    "the tasks with the same sizes, meta_tasks(data, k=..., query=..., "
+                    "inner_steps=...)"
+                )
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Give the order in which an epoch visits the tasks: a permutation of their indices."""
+        purpose = random.Purpose.TASK_ORDER
+        return random.permutation(len(self._task_set), seed=self.seed, epoch=epoch, purpose=purpose)
+
+    def batch(self, task_indices: ArrayLike, epoch: int) -> Episodes:
+        """Draw the epoch's episodes of some tasks.
+
+        Parameters
+        ----------
+        task_indices : array of int, shape [N]
+            Indices in the task set.
+        epoch : int
+            Number of the epoch.
+
+        Returns
+        -------
+        Episodes
+            float32 arrays; in every support and query set the positives come first.
+
+        Raises
+        ------
+        ValueError
+            If the indices are no list of at least one.
+        IndexError
+            If an index is out of range.
+        """
+        tasks = np.asarray(task_indices)
+        if tasks.ndim != 1 or not tasks.size or not np.issubdtype(tasks.dtype, np.integer):
+            raise ValueError(
+                f"task_indices must be integers of shape [N], N at least 1; got {tasks.dtype} "
+                f"{list(tasks.shape)}"
+            )
+        if tasks.min() < 0 or tasks.max() >= len(self._task_set):
+            raise IndexError(
+                f"task_indices must be in [0, {len(self._task_set)}), got {tasks.min()} to "
+                f"{tasks.max()}"
+            )
+        drawn = random.distinct(
+            self._sizes[tasks],
+            self._count,
+            seed=self.seed,
+            task=self._task_set.numbers[tasks],
+            epoch=epoch,
+            purpose=random.Purpose.SAMPLING,
+        )
+        positions = np.empty_like(drawn)
+        for row, task in enumerate(tasks):
+            positions[row, 0] = self._task_set.positives[task][drawn[row, 0]]
+            positions[row, 1] = self._task_set.negatives[task][drawn[row, 1]]
+        supports = self.k * self.inner_steps
+        # [N, positive or negative, S, k] -> [N, S, 2 k], positives first
+        support = positions[:, :, :supports].reshape(len(tasks), 2, self.inner_steps, self.k)
+        support = support.transpose(0, 2, 1, 3).reshape(len(tasks), self.inner_steps, 2 * self.k)
+        query = positions[:, :, supports:].reshape(len(tasks), self.query)
+        return Episodes(
+            info=self._info[tasks],
+            support_x=self._data.series(support),
+            support_y=_labels(support.shape),
+            query_x=self._data.series(query),
+            query_y=_labels(query.shape),
+        )
+
+
+def _labels(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Labels of sets whose first half is positive, float32 of this shape."""
+    labels = np.zeros(shape, np.float32)
+    labels[..., : shape[-1] // 2] = 1
+    return labels

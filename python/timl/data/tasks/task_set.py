@@ -1,0 +1,305 @@
+"""Task sets: the tasks to meta-train on, made from regions and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl import random
+from timl.data.record.names import REGIONS
+from timl.data.regions.boxes import BBox
+from timl.data.regions.countries import country_boxes
+from timl.data.regions.reading import read_regions
+from timl.data.tasks.classes import CROP, INFO_SIZE, NON_CROP
+from timl.data.tasks.task import Balance, Task, positives_and_negatives, training_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from timl.data.cropharvest import CropHarvest
+
+
+COUNTRIES = "countries"
+"""Instead of regions: the boxes of all countries."""
+
+
+class ForgettingHistory(Protocol):
+    """What `TaskSet.table` reads of a training history."""
+
+    task_ids: list[str]
+    """The training tasks' ids."""
+    forgotten: NDArray[np.int64]
+    """The epoch after which each of them was forgotten; -1: it was not."""
+
+
+@dataclass(frozen=True, eq=False)
+class TaskSet(Sequence[Task]):
+    """An ordered set of tasks and the samples of each.
+
+    Parameters
+    ----------
+    data : CropHarvest
+        The data set the samples are of.
+    tasks : tuple of Task
+        The tasks.
+    positives, negatives : tuple of ndarray of int64
+        For each task, the positions of its samples in `CropHarvest.series`. Where negatives are
+        balanced by repetition (see `Task`), positions of other crops occur several times.
+    numbers : ndarray of int64, shape [N]
+        Each task's number in the set it was made in; random draws for a task depend on it, so
+        they stay the same in a subset.
+    """
+
+    data: CropHarvest
+    tasks: tuple[Task, ...]
+    positives: tuple[NDArray[np.int64], ...]
+    negatives: tuple[NDArray[np.int64], ...]
+    numbers: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        lengths = [len(self.tasks), len(self.positives), len(self.negatives), len(self.numbers)]
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                "TaskSet: tasks, positives, negatives and numbers must have one length; got "
+                f"{lengths}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    @overload
+    def __getitem__(self, index: int) -> Task: ...
+    @overload
+    def __getitem__(self, index: slice) -> TaskSet: ...
+    def __getitem__(self, index: int | slice) -> Task | TaskSet:
+        if isinstance(index, slice):
+            return self.subset(range(len(self))[index])
+        return self.tasks[index]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __repr__(self) -> str:
+        regions = len({task.bounding_box.name for task in self})
+        return f"TaskSet({len(self)} tasks in {regions} regions)"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>" + str(self.table().to_html(max_rows=20))
+
+    @property
+    def info(self) -> NDArray[np.float32]:
+        """The tasks' information, float32 [N, 13]."""
+        return np.array([task.info for task in self], np.float32).reshape(-1, INFO_SIZE)
+
+    def subset(self, indices: Iterable[int]) -> TaskSet:
+        """Select tasks by their indices, in the order given."""
+        chosen = list(indices)
+        return TaskSet(
+            self.data,
+            tuple(self.tasks[i] for i in chosen),
+            tuple(self.positives[i] for i in chosen),
+            tuple(self.negatives[i] for i in chosen),
+            self.numbers[np.array(chosen, np.int64)],
+        )
+
+    def split(self, fraction: float = 0.1, seed: int = 0) -> tuple[TaskSet, TaskSet]:
+        """Divide the tasks at random into training and validation tasks.
+
+        Parameters
+        ----------
+        fraction : float
+            The share of validation tasks, in (0, 1); their number is rounded, and neither part
+            is empty.
+        seed : int
+            The same seed gives the same division.
+
+        Returns
+        -------
+        training, validation : TaskSet
+            Each in this set's order.
+
+        Raises
+        ------
+        ValueError
+            If the fraction is out of range or there are fewer than two tasks.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction is {fraction}; give a number between 0 and 1")
+        if len(self) < 2:
+            raise ValueError(f"cannot split a set of {len(self)} tasks in two")
+        count = min(max(round(len(self) * fraction), 1), len(self) - 1)
+        order = random.permutation(len(self), seed=seed, purpose=random.Purpose.INITIALISATION)
+        return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
+
+    def table(self, history: ForgettingHistory | None = None) -> pd.DataFrame:
+        """Show the tasks as a table.
+
+        ``tasks.subset(table.query("k >= 50").index)`` selects tasks by it.
+
+        Parameters
+        ----------
+        history : TrainingHistory, optional
+            Of a training run; it adds a column ``forgotten``: whether a task was forgotten, <NA>
+            if it was not trained on.
+
+        Returns
+        -------
+        DataFrame
+            Columns region, label ("crop" is crop versus non-crop), classification_label, k (the
+            fewer of positives and negatives), positives, negatives (each counted once) and
+            repeated_negatives (as often as they occur); one row per task.
+        """
+        import pandas as pd
+
+        positives = [len(positions) for positions in self.positives]
+        negatives = [len(np.unique(positions)) for positions in self.negatives]
+        table = pd.DataFrame(
+            {
+                "region": [task.bounding_box.name for task in self],
+                "label": [task.target_label for task in self],
+                "classification_label": [task.classification_label for task in self],
+                "k": [min(pair) for pair in zip(positives, negatives, strict=True)],
+                "positives": positives,
+                "negatives": negatives,
+                "repeated_negatives": [len(positions) for positions in self.negatives],
+            }
+        )
+        if history is not None:
+            forgotten = dict(zip(history.task_ids, history.forgotten >= 0, strict=True))
+            table["forgotten"] = pd.array([forgotten.get(task.id) for task in self], "boolean")
+        return table
+
+    def to_geopandas(self, history: ForgettingHistory | None = None) -> Any:
+        """Give the table as a GeoDataFrame of the tasks' boxes; needs the extra ``timl[geo]``."""
+        from timl.data.regions.geometries import boxes_frame
+
+        return boxes_frame(self.table(history), [task.bounding_box for task in self])
+
+
+def meta_tasks(
+    data: CropHarvest,
+    regions: str | Path | Sequence[BBox] | None = None,
+    *,
+    k: int = 10,
+    query: int = 8,
+    inner_steps: int = 1,
+    withhold: bool | Literal["as_published"] = True,
+    non_crop_labels: bool = True,
+    balance_negative_crops: Balance = False,
+    externally_contributed: bool = True,
+) -> TaskSet:
+    """Make the tasks to meta-train on: every region with crop versus non-crop and each label.
+
+    A task needs ``k * inner_steps + query / 2`` positives and as many negatives, so that its
+    support and query sets can be balanced and share no sample (TIML, section 4).
+
+    Parameters
+    ----------
+    data : CropHarvest
+        The data set.
+    regions : path, sequence of BBox, "countries", or None
+        A file (see `read_regions`), boxes, or "countries": the boxes of all countries (see
+        `country_boxes`). By default regions.json in the data's folder, or else the countries.
+    k : int
+        Positives, and negatives, of a support set.
+    query : int
+        Size of a query set; half of it is positive.
+    inner_steps : int
+        Support sets of an episode.
+    withhold : bool or "as_published"
+        Leave out the tasks of the data set's benchmarks: a benchmark's label in its region and in
+        the other boxes of its country, or all tasks there if it says so (Togo, China; see
+        `read_benchmarks`). "as_published": as TIML's published code, which means to leave out
+        Togo but does not. `overlap_report` shows what the remaining tasks share with benchmarks.
+    non_crop_labels : bool
+        Also make tasks of named labels that are no crops, such as "forest", as the cropharvest
+        package's rules do.
+    balance_negative_crops : bool or "cut"
+        Of the tasks of a crop: see `Task`. TIML's published code balances, with the version of
+        the package that does it as "cut"; with True a sample may occur twice in an episode.
+    externally_contributed : bool
+        Use the labels that people outside the record's team contributed, as the package does.
+
+    Returns
+    -------
+    TaskSet
+        In the regions' order; in each crop versus non-crop, then the labels by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file of regions.
+    ValueError
+        If a size is out of range, or no task has samples enough.
+    """
+    check_episode_sizes(k, query, inner_steps)
+    needed = k * inner_steps + query // 2
+    benchmarks = data.benchmarks if withhold else []
+    tasks: list[Task] = []
+    positives: list[NDArray[np.int64]] = []
+    negatives: list[NDArray[np.int64]] = []
+    for region in _regions(data, regions):
+        rows = training_rows(data.labels, region, externally_contributed)
+        if len(rows) < 2 * needed:
+            continue
+        counts = rows["label"].value_counts()
+        labels = sorted(str(label) for label in counts.index[counts >= needed])
+        for label in [CROP, *labels]:
+            if any(b.withholds(region, label, withhold == "as_published") for b in benchmarks):
+                continue
+            task = Task(
+                region,
+                label,
+                balance_negative_crops if label != CROP else False,
+                classification_label=_classification(rows, label),
+                include_externally_contributed_labels=externally_contributed,
+            )
+            if task.classification_label == NON_CROP and not non_crop_labels:
+                continue
+            positive, negative = positives_and_negatives(rows, task)
+            if min(len(positive), len(np.unique(negative))) >= needed:
+                tasks.append(task)
+                positives.append(positive)
+                negatives.append(negative)
+    if not tasks:
+        raise ValueError(
+            f"no task has {needed} positives and {needed} negatives (k * inner_steps + query / 2); "
+            "give other regions or smaller sizes"
+        )
+    numbers = np.arange(len(tasks), dtype=np.int64)
+    return TaskSet(data, tuple(tasks), tuple(positives), tuple(negatives), numbers)
+
+
+def check_episode_sizes(k: int, query: int, inner_steps: int) -> None:
+    """Raise ValueError unless these are sizes of a balanced episode."""
+    if k < 1:
+        raise ValueError(f"k is {k}; a support set needs at least 1 positive and 1 negative")
+    if query < 2 or query % 2:
+        raise ValueError(f"query is {query}; give an even number, at least 2")
+    if inner_steps < 1:
+        raise ValueError(f"inner_steps is {inner_steps}; give at least 1")
+
+
+def _regions(data: CropHarvest, regions: str | Path | Sequence[BBox] | None) -> Sequence[BBox]:
+    own = data.root / REGIONS
+    if regions == COUNTRIES or (regions is None and not own.is_file()):
+        return country_boxes()
+    if regions is None:
+        return read_regions(own)
+    return read_regions(regions) if isinstance(regions, str | Path) else regions
+
+
+def _classification(rows: pd.DataFrame, label: str) -> str:
+    """Give a label's FAO class: that of most of its samples, else "other" or "non_crop"."""
+    if label == CROP:
+        return CROP
+    samples = rows[rows["label"] == label]
+    classes = samples["classification_label"].dropna()
+    if len(classes):
+        return str(classes.mode().iloc[0])
+    return "other" if samples["is_crop"].iloc[0] == 1 else NON_CROP

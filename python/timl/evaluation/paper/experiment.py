@@ -1,0 +1,214 @@
+"""Table 1 of the paper: every row on every benchmark, over ten runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import platform
+import time
+import warnings
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from timl.data import BBox, CropHarvest, TaskSet, meta_tasks
+from timl.evaluation.paper.cells import CellStore
+from timl.evaluation.paper.extrapolation import measure_training
+from timl.evaluation.paper.plans import (
+    RUNS_PER_SEED,
+    Workshop,
+    all_versions,
+    compute_all,
+    plan_cells,
+)
+from timl.evaluation.paper.result import Table1Result, default_comparison
+from timl.evaluation.parallel import default_workers, to_bytes
+from timl.evaluation.rows import Row, Settings, find_rows
+
+
+def table1(
+    data: CropHarvest,
+    out: str | Path = "results",
+    epochs: int = 1000,
+    *,
+    rows: Sequence[str | Path | Row] | None = None,
+    runs: int = 10,
+    steps: int = 250,
+    seed: int = 0,
+    meta_seeds: int = 1,
+    sample_sizes: Sequence[int | None] = (None,),
+    zero_shot: bool = False,
+    as_published_code: bool = False,
+    compare_with: str | None = None,
+    regions: str | Path | Sequence[BBox] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Table1Result:
+    """Train, fine-tune and score every row on every benchmark (TIML, section 5 and table 1).
+
+    MAML, TIML and its ablations are meta-trained once, on the tasks of `meta_tasks` without the
+    benchmarks'; then every row is adapted to every benchmark in each of the runs and scored on
+    its test set. Finished cells, and meta-training as far as it got, are kept in `out`: the same
+    call goes on where it was stopped, and computes again only what depends on something that has
+    changed. The same seed gives the same table.
+
+    Parameters
+    ----------
+    data : CropHarvest
+        A data set with benchmarks.
+    out : str or Path
+        Folder for cells.jsonl, table1.csv, table1.json, table1.md, and a folder for each
+        meta-training.
+    epochs : int
+        Epochs of meta-training.
+    rows : list, optional
+        Names of the package's rows (see `timl.evaluation.rows.row_names`), paths of TOML files
+        (see `timl.evaluation.rows.read_row`), or `Row` objects of your own; by default the
+        paper's rows and logistic regression.
+    runs : int
+        Runs, 1 to 1000. Rows without randomness have one.
+    steps : int
+        Steps of fine-tuning.
+    seed : int
+        Of the meta-training, 0 or more; run r is seeded with ``1000 * seed + r``.
+    meta_seeds : int
+        Repetitions of the meta-training, with seed, seed + 1 and so on; each has its runs. The
+        standard error is then that over the repetitions, and both sources of variance are told.
+    sample_sizes : sequence of int or None
+        Numbers of labels to adapt to, drawn anew in every run, half of them positive; None: all,
+        which the table shows. Sizes that a benchmark does not have are left out of its curve.
+    zero_shot : bool
+        Also score the rows that are trained on the tasks before they are adapted.
+    as_published_code : bool
+        Follow the authors' published code where it differs from the paper: Togo stays among the
+        training tasks and negatives are balanced by cutting, both as of `meta_tasks`; the first
+        meta-batch of an epoch holds one task; validation moves the running statistics. (Its
+        unseeded split of the tasks is not followed: it would give other tasks every time.)
+    compare_with : str, optional
+        Name of the row that every other is tested against; by default "timl", or the first row
+        where that is not in the table.
+    regions
+        As of `meta_tasks`.
+    workers : int, optional
+        Processes of one thread that compute it, see `timl.evaluation.parallel.run_jobs`; by
+        default as many as there are CPUs. They change no bit. With 1 all is done in this process,
+        on PyTorch's threads; so it is, with a warning, where a row of your own cannot go to
+        another process.
+    progress : bool
+        Show bars.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no regions are given and the data set has none, or a test file is missing.
+    ValueError
+        If an argument is out of range, a row is unknown, the data set has no benchmarks, or `out`
+        holds files of another kind or the meta-training of other settings.
+    """
+    for name, number, least in (("epochs", epochs, 1), ("steps", steps, 0), ("seed", seed, 0)):
+        if number < least:
+            raise ValueError(f"{name} is {number}: give at least {least}")
+    if not 1 <= runs <= RUNS_PER_SEED:
+        raise ValueError(f"runs is {runs}: give 1 to {RUNS_PER_SEED}")
+    if not data.benchmarks:
+        raise ValueError(f"{data!r} has no benchmarks: give CropHarvest a benchmark file")
+    if not 1 <= meta_seeds <= RUNS_PER_SEED:
+        raise ValueError(f"meta_seeds is {meta_seeds}: give 1 to {RUNS_PER_SEED}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}: give at least 1")
+    sizes = sorted({size for size in sample_sizes if size is not None})
+    if None not in sample_sizes or any(size < 2 or size % 2 for size in sizes):
+        raise ValueError(
+            f"sample_sizes is {list(sample_sizes)}: give even numbers of at least 2, and None"
+        )
+    chosen = find_rows(rows)
+    all_settings = [
+        Settings(epochs, steps, seed + repetition, as_published_code)
+        for repetition in range(meta_seeds)
+    ]
+    protocol = {
+        "runs": runs,
+        "meta_seeds": meta_seeds,
+        "sample_sizes": [*sizes, None],
+        "zero_shot": zero_shot,
+        "compare_with": default_comparison([row.name for row in chosen], compare_with),
+    }
+    tasks = None
+    if any(row.meta_trained for row in chosen):
+        tasks = training_tasks(data, regions, as_published_code)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    store = CellStore(folder / "cells.jsonl")
+    provenance = _provenance(data, all_settings[0], protocol, tasks)
+
+    start = time.perf_counter()
+    wanted: list[int | None] = [*([0] if zero_shot else []), *sizes, None]
+    plans = [
+        plan
+        for row in chosen
+        for repetition, settings in enumerate(
+            all_settings if row.meta_trained else all_settings[:1]
+        )
+        for plan in plan_cells(row, data, settings, repetition, tasks, runs, wanted)
+    ]
+    missing = [plan for plan in plans if store.get(*plan.key) is None]
+    workshop = Workshop(data, tasks, folder, {row.name: row for row in chosen}, all_settings)
+    processes = _usable(workers, workshop)
+    for cell in compute_all(workshop, missing, processes, progress):
+        store.add(cell)
+    kept = [(plan, store.get(*plan.key)) for plan in plans]
+    cells = [plan.renamed(cell) for plan, cell in kept if cell is not None]
+    provenance["workers"] = processes
+    measured = {row.name: measure_training(folder / row.name) for row in chosen}
+    provenance["trainings"] = {row: found for row, found in measured.items() if found}
+    provenance["seconds"] = round(time.perf_counter() - start, 3)
+    result = Table1Result(
+        titles={row.name: row.title for row in chosen},
+        benchmarks=tuple(benchmark.name for benchmark in data.benchmarks),
+        cells=tuple(cells),
+        provenance=provenance,
+    )
+    result.save(folder)
+    return result
+
+
+def training_tasks(
+    data: CropHarvest,
+    regions: str | Path | Sequence[BBox] | None = None,
+    as_published_code: bool = False,
+) -> TaskSet:
+    """Return the tasks that `table1` meta-trains on; the arguments are as there."""
+    if as_published_code:
+        return meta_tasks(data, regions, withhold="as_published", balance_negative_crops="cut")
+    return meta_tasks(data, regions)
+
+
+def _usable(workers: int | None, workshop: Workshop) -> int:
+    """Return the number of processes: one where the rows or the data cannot go to another."""
+    workers = default_workers() if workers is None else workers
+    if workers > 1:
+        try:
+            to_bytes(workshop)
+        except pickle.PicklingError as error:
+            warnings.warn(f"one process computes the table: {error}", stacklevel=3)
+            return 1
+    return workers
+
+
+def _provenance(
+    data: CropHarvest, settings: Settings, protocol: dict[str, Any], tasks: TaskSet | None
+) -> dict[str, Any]:
+    return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "settings": {**dataclasses.asdict(settings), **protocol},
+        "versions": all_versions(),
+        "platform": platform.platform(),
+        "data": {
+            "checksum": data.checksum,
+            "ndvi": data.ndvi,
+            "training_series": len(data),
+            "benchmarks": [benchmark.name for benchmark in data.benchmarks],
+            "meta_training_tasks": None if tasks is None else [task.id for task in tasks],
+        },
+    }

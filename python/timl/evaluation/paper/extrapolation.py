@@ -1,0 +1,78 @@
+"""How long the record's whole experiment would take, from what a table measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from timl.evaluation.paper.cells import Cell
+
+TASKS, EPOCHS, RUNS, BENCHMARKS, SERIES = 525, 1000, 10, 3, 65_690
+"""Of the paper's experiment on its record: SERIES are the record's training series."""
+
+_SERIES_KEY, _VISITS_KEY = "series_visits", "task_visits"
+
+
+def measure_training(folder: Path) -> dict[str, float] | None:
+    """Read what a row's training took, and how often it visited a task or a series.
+
+    Parameters
+    ----------
+    folder : Path
+        The row's own.
+
+    Returns
+    -------
+    dict, optional
+        "seconds", and "task_visits" of a meta-training (validation tasks included; a forgotten
+        task is not visited), or "series_visits" of a pre-training. None: it trained otherwise.
+    """
+    history, pretraining = folder / "history.json", folder / "pretraining.json"
+    if history.is_file():
+        stored = json.loads(history.read_text("utf-8"))
+        tasks = [*stored["tasks"], *stored["validation_tasks"]]
+        visits = sum(loss is not None for task in tasks for loss in task["loss"])
+        return {"seconds": sum(stored["seconds"]), _VISITS_KEY: visits}
+    if pretraining.is_file():
+        stored = json.loads(pretraining.read_text("utf-8"))
+        if "series" in stored:
+            visits = stored["series"] * len(stored["validation_loss"])
+            return {"seconds": stored["seconds"], _SERIES_KEY: visits}
+    return None
+
+
+def extrapolate(
+    cells: Iterable[Cell], trainings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float]:
+    """Extrapolate to the record's experiment: 525 tasks, 1000 epochs, ten runs of three tasks.
+
+    A meta-training takes its seconds for a visit of a task times 525 times 1000, as if no task
+    were ever forgotten; a pre-training its seconds for a visit of a series times 65,690, for as
+    many epochs as it is allowed. A cell takes what the row's cells took on all labels: training
+    sets are drawn from in batches, but test sets of another size take otherwise.
+
+    Parameters
+    ----------
+    cells
+        Of the table.
+    trainings
+        What `measure_training` gave, by row.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds of each row, one row after another. Those of a table that was computed by several
+        processes are seconds of one of them.
+    """
+    taken: dict[str, list[float]] = {}
+    for cell in cells:
+        if cell.size is None:
+            taken.setdefault(cell.row, []).append(cell.seconds)
+    found = {row: sum(seconds) / len(seconds) * RUNS * BENCHMARKS for row, seconds in taken.items()}
+    for row, measured in trainings.items():
+        for key, size in ((_VISITS_KEY, TASKS), (_SERIES_KEY, SERIES)):
+            if measured.get(key):
+                found[row] += measured["seconds"] / measured[key] * size * EPOCHS
+    return found
