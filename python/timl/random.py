@@ -36,6 +36,8 @@ class Purpose(enum.IntEnum):
     FINE_TUNING_DROPOUT = 7
     INITIALISATION = 8
     SIMULATION = 9
+    SIGN_FLIPS = 22
+    CLUSTER_RESAMPLES = 23
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:
