@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     with pytest.raises(ValueError, match="row is 'none'"):
         again.compare("none")
     cells.write_text("no cell\n")
-    with pytest.raises(ValueError, match="line 1 is no finished job"):
+    with pytest.raises(ValueError, match="line 1 is not a finished job"):
         few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
 
 
