@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from timl.evaluation.paper.cells import Cell, CellStore
+from timl.evaluation.paper.cells import Cell, open_store
 from timl.evaluation.paper.extrapolation import BENCHMARKS, EPOCHS, RUNS, TASKS, extrapolate
 from timl.evaluation.scores import Scores
 from timl.evaluation.statistics import (
@@ -323,7 +323,7 @@ class Table1Result:
         # the store also holds cells of other settings, and numbers runs as they were computed
         kept = {
             tuple(map(str, (*_key(cell), *vars(cell.scores).values()))): cell
-            for cell in CellStore(folder / "cells.jsonl")
+            for cell in open_store(folder)
         }
         scores = [field.name for field in fields(Scores)]
         cells = []
