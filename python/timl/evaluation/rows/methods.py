@@ -26,9 +26,9 @@ from timl.data import BenchmarkTask, TaskSet
 from timl.files import atomic_write
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
-from timl.meta.normalization import normalization_of
 from timl.meta.pretraining import pooled_crops, pretrain
 from timl.nn import TIML, Classifier, StrongClassifier, seeded
+from timl.normalization import normalization_of
 
 Adapt = Callable[[BenchmarkTask, int], Classifier | StrongClassifier | NDArray[np.float64]]
 """From a benchmark and a run's seed to an adapted classifier, or its predictions."""
