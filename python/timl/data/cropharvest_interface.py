@@ -204,7 +204,7 @@ class Familiar:
 
     def shuffle(self, seed: int) -> None:
         """Put the samples in the random order of a seed, and let later draws depend on it."""
-        order = random.permutation(len(self), seed=seed, purpose=random.Purpose.INITIALISATION)
+        order = random.permutation(len(self), seed=seed, purpose=random.Purpose.SHUFFLE)
         self._positions, self._y = self._positions[order], self._y[order]
         self._seed = seed
         self.reset_sampled_indices()
@@ -277,7 +277,7 @@ class Familiar:
             seed=self._seed,
             task=1 + y,  # 0 is BenchmarkTask.sample's
             epoch=self._rounds[y],
-            purpose=random.Purpose.FINE_TUNING_SAMPLES,
+            purpose=random.Purpose.INTERFACE_SAMPLING,
         )
         start = self._drawn[y]
         self._drawn[y] += count

@@ -221,7 +221,7 @@ class BenchmarkTask:
                 f"negatives: give an even number from 2 to {2 * min(sizes)}"
             )
         part = copy.copy(self)
-        purpose = random.Purpose.INITIALISATION
+        purpose = random.Purpose.LABEL_SUBSET
         part.positives, part.negatives = (
             pool[random.distinct([len(pool)], size // 2, seed=seed, task=task, purpose=purpose)[0]]
             for task, pool in enumerate((self.positives, self.negatives))

@@ -133,7 +133,7 @@ class TaskSet(Sequence[Task]):
         if len(self) < 2:
             raise ValueError(f"cannot split a set of {len(self)} tasks in two")
         count = min(max(round(len(self) * fraction), 1), len(self) - 1)
-        order = random.permutation(len(self), seed=seed, purpose=random.Purpose.INITIALISATION)
+        order = random.permutation(len(self), seed=seed, purpose=random.Purpose.VALIDATION_SPLIT)
         return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
 
     def table(self, history: ForgettingHistory | None = None) -> pd.DataFrame:
