@@ -72,7 +72,7 @@ def clustered_difference(
         )
     number = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
     members = np.array([number[cluster] for cluster in clusters])
-    sums = np.bincount(members, values)
+    sums = np.bincount(members, values).astype(np.float64)
     sizes = np.bincount(members).astype(np.float64)
     low, high = _interval(sums, sizes, seed) if len(sums) > 1 else (np.nan, np.nan)
     return ClusteredDifference(
@@ -83,9 +83,8 @@ def clustered_difference(
 def _sign_flip_p(sums: NDArray[np.float64], seed: int) -> float:
     """Return how often flipped sums are as far from 0 as the true one."""
     count = len(sums)
-    observed = abs(sums.sum())
     # what differs by rounding alone counts as equal
-    least = observed - 1e-12 * np.abs(sums).sum()
+    least = float(abs(sums.sum()) - 1e-12 * np.abs(sums).sum())
     if count <= _EXACT:
         ways = 2 ** (count - 1)  # the other half has the same distances from 0
         extreme = 0
@@ -93,7 +92,7 @@ def _sign_flip_p(sums: NDArray[np.float64], seed: int) -> float:
             numbers = np.arange(start, min(start + _AT_ONCE, ways))[:, None]
             signs = 1.0 - 2.0 * ((numbers >> np.arange(count)) & 1)
             extreme += int((np.abs(signs @ sums) >= least).sum())
-        return extreme / ways
+        return float(extreme / ways)
     extreme = 0
     for step, start in enumerate(range(0, _DRAWS, _AT_ONCE)):
         shape = (min(_AT_ONCE, _DRAWS - start), count)

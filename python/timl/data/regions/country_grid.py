@@ -58,8 +58,9 @@ def countries_at(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[
             far = np.hypot(y - (row + down + 0.5), x - (column + right + 0.5))
             closer = (near > 0) & (far < nearest)
             found[closer], nearest[closer] = near[closer], far[closer]
-    names: NDArray[np.object_] = np.array([None, *grid.countries], object)
-    return names[found]
+    names = np.array([None, *grid.countries], object)
+    named: NDArray[np.object_] = names[found]
+    return named
 
 
 class _Grid(NamedTuple):

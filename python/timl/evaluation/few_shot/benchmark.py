@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from timl.data import BBox, CropHarvest
-from timl.evaluation.few_shot.result import FewShotCell, FewShotResult, open_store
-from timl.evaluation.few_shot.tasks import FewShotFold, FewShotTask, few_shot_folds
+from timl.evaluation.few_shot.cells import FewShotCell, open_store
+from timl.evaluation.few_shot.folds import FewShotFold, HeldOut, few_shot_folds
+from timl.evaluation.few_shot.result import FewShotResult
+from timl.evaluation.few_shot.tasks import FewShotTask
 from timl.evaluation.rows import Prepared, Row, RowExperiment, Settings, find_rows
 from timl.evaluation.rows.experiment import Shared
 from timl.evaluation.runner import (
@@ -52,8 +54,9 @@ def few_shot_benchmark(
     *,
     epochs: int = 200,
     budgets: Sequence[int | None] = (5, 10, 25, 50, None),
+    held_out: HeldOut = "country",
     draws: int = 3,
-    folds: int = 5,
+    folds: int | None = None,
     seed: int = 0,
     block_km: float = 3.0,
     random_splits: bool = True,
@@ -82,7 +85,7 @@ def few_shot_benchmark(
         out for it.
     draws
         Divisions of each task.
-    folds, seed, block_km, regions
+    held_out, folds, seed, block_km, regions
         As of `few_shot_folds`.
     random_splits
         Also score one random division of each task, draw 0, to show its optimism.
@@ -106,11 +109,14 @@ def few_shot_benchmark(
     if not wanted or any(budget is not None and budget < 1 for budget in wanted):
         raise ValueError(f"budgets is {list(budgets)}: give numbers of at least 1, or None for all")
     chosen = find_rows(FEW_SHOT_ROWS if rows is None else rows)
-    made = few_shot_folds(data, regions, folds, seed, draws=draws, block_km=block_km)
+    made = few_shot_folds(
+        data, regions, folds, seed, held_out=held_out, draws=draws, block_km=block_km
+    )
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     store = open_store(folder)
     settings = {
+        "held_out": held_out,
         "epochs": epochs,
         "seed": seed,
         "budgets": list(wanted),
@@ -136,8 +142,16 @@ def few_shot_benchmark(
         tuple(cell for key in jobs for cell in store[key]),
         {
             **described,
-            "folds": [list(fold.regions) for fold in made],
-            "left_out": {name: why for fold in made for name, why in fold.left_out.items()},
+            "folds": [
+                {
+                    "regions": dict(zip(fold.regions, fold.surveys, strict=True)),
+                    "tasks": [task.id for task in fold.tasks],
+                    "training_tasks": len(fold.training),
+                    "nearest_training_km": round(fold.nearest_training_km, 1),
+                }
+                for fold in made
+            ],
+            "left_out": made[0].left_out,
             "workers": processes,
             "seconds": round(time.perf_counter() - start, 3),
         },
@@ -189,8 +203,10 @@ class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
         divisions = [(draw, True) for draw in range(self.draws)]
         divisions += [(0, False)] if self.random_splits else []
         prepared = self.prepared(job)
+        region = str(fold.tasks.tasks[job.task].bounding_box.name)
+        survey = fold.surveys[fold.regions.index(region)]
         return [
-            _cell(job, prepared, task, budget, draw, spatial)
+            _cell(job, prepared, task, (region, survey), budget, draw, spatial)
             for draw, spatial in divisions
             for task in [fold.draw(job.task, draw, spatial)]
             for budget in task.budgets(self.budgets)
@@ -204,6 +220,7 @@ class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
             "data": fold.training.data.checksum,
             "split": [
                 fold.number,
+                fold.held_out,
                 fold.seed,
                 fold.block_km,
                 fold.distance_km,
@@ -220,17 +237,20 @@ def _cell(
     job: _Job,
     prepared: Prepared,
     task: FewShotTask,
+    origin: tuple[str, str],
     budget: int | None,
     draw: int,
     spatial: bool,
 ) -> FewShotCell:
-    """Adapt a row to so many labels of a divided task, and score it."""
+    """Adapt a row to so many labels of a divided task of one region and survey, and score it."""
     labelled = task.with_labels(budget)
     start = time.perf_counter()
     scores = evaluate(prepared.adapt(labelled, task.seed), task)
     return FewShotCell(
         row=job.row,
         task=task.name,
+        region=origin[0],
+        survey=origin[1],
         fold=job.fold,
         draw=draw,
         spatial=spatial,

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from timl.evaluation.clusters import clustered_difference
+from timl.evaluation.few_shot.cells import FewShotCell
 from timl.evaluation.plotting import COLOURS, require_matplotlib
-from timl.evaluation.runner import CellStore
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
 
@@ -23,30 +26,6 @@ ALL = "all"
 """Stands in tables for the budget None."""
 
 _MARKERS, _STYLES = "os^DvPX*<", ("-", "--", ":")
-
-
-@dataclass(frozen=True)
-class FewShotCell:
-    """The scores of one row on one division of one task, with one number of labels."""
-
-    row: str
-    task: str
-    fold: int
-    draw: int
-    spatial: bool
-    labels: int | None
-    """Labels per class; None: all."""
-    auc_roc: float
-    average_precision: float
-    f1: float
-    brier: float
-    training_samples: int
-    test_samples: int
-    distance_km: float
-    seconds: float
-    """Time of adapting and scoring."""
-    training_seconds: float
-    """Time of the training that the row's cells of one fold share."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +58,7 @@ class FewShotResult:
         frame = self.frame()
         return (
             frame[frame["spatial"] == spatial]
-            .groupby(["row", "task", "labels"], sort=False)[[*SCORES, "seconds"]]
+            .groupby(["row", "task", "region", "labels"], sort=False)[[*SCORES, "seconds"]]
             .mean()
             .reset_index()
         )
@@ -90,7 +69,8 @@ class FewShotResult:
         Returns
         -------
         DataFrame
-            Columns row, labels, tasks, mean, standard_error (over tasks), rank (mean over tasks, 1
+            Columns row, labels, tasks, mean, standard_error (of that mean, regions counting as
+            independent; NaN for a single region), rank (mean over tasks, 1
             is best), at_random (the mean on random divisions; NaN without), seconds (of a cell).
 
         Raises
@@ -109,7 +89,7 @@ class FewShotResult:
             {
                 "tasks": grouped.size(),
                 "mean": grouped[score].mean(),
-                "standard_error": grouped[score].sem(),
+                "standard_error": grouped[[score, "region"]].apply(_clustered_error, score),
                 "rank": grouped["rank"].mean(),
                 "seconds": grouped["seconds"].mean(),
             }
@@ -119,7 +99,10 @@ class FewShotResult:
         return table.reset_index()
 
     def compare(self, row: str | None = None, score: str = "auc_roc") -> pd.DataFrame:
-        """Test one row against every other over the tasks, by labels.
+        """Test one row against every other, by labels; regions and surveys count, not tasks.
+
+        Tasks of one region share test samples, and regions of one survey the way they were
+        labelled: see `timl.evaluation.clusters.clustered_difference`.
 
         Parameters
         ----------
@@ -131,9 +114,10 @@ class FewShotResult:
         Returns
         -------
         DataFrame
-            Columns labels, other, tasks, difference (the mean of row - other), p (Wilcoxon's
-            signed-rank test, two-sided), p_corrected (Holm's, over the others), worst_task (where
-            the row loses most).
+            Columns labels, other, tasks, difference (mean over tasks of row - other), low and high
+            (95 % interval, drawing regions), regions, p_regions, p_corrected (Holm's correction of
+            p_regions over the others), surveys, p_surveys, worst_task (where the row loses most).
+            The p are two-sided and of the sign-flip test over clusters.
 
         Raises
         ------
@@ -141,7 +125,6 @@ class FewShotResult:
             If row or score is unknown.
         """
         import pandas as pd
-        from scipy.stats import wilcoxon
 
         self._require(score)
         names = list(self.titles)
@@ -149,18 +132,41 @@ class FewShotResult:
             row = next((name for name in ("strong", "timl") if name in names), names[-1])
         if row not in names:
             raise ValueError(f"row is {row!r}: choose of {', '.join(names)}")
+        clusters = self.frame().drop_duplicates("task").set_index("task")[["region", "survey"]]
+        sign = -1 if score == "brier" else 1
         lines = []
         for labels, scored in self.per_task().groupby("labels", sort=False):
             wide = scored.pivot(index="task", columns="row", values=score)
-            others = [name for name in names if name != row]
-            differences = [(wide[row] - wide[other]).dropna() for other in others]
-            p = [1.0 if not (d != 0).any() else float(wilcoxon(d).pvalue) for d in differences]
-            sign = -1 if score == "brier" else 1
-            for other, d, one, corrected in zip(others, differences, p, holm(p), strict=True):
-                worst = (sign * d).idxmin()
-                lines.append((labels, other, len(d), d.mean(), one, corrected, worst))
-        columns = ["labels", "other", "tasks", "difference", "p", "p_corrected", "worst_task"]
-        return pd.DataFrame(lines, columns=columns)
+            found = []
+            for other in names:
+                difference = (wide[row] - wide[other]).dropna()
+                if other == row or difference.empty:
+                    continue
+                of = clusters.loc[difference.index]
+                by_region, by_survey = (
+                    clustered_difference(difference.tolist(), of[column].tolist())
+                    for column in ("region", "survey")
+                )
+                found.append((other, by_region, by_survey, (sign * difference).idxmin()))
+            corrected = holm([by_region.p for _, by_region, _, _ in found])
+            lines += [
+                {
+                    "labels": labels,
+                    "other": other,
+                    "tasks": by_region.differences,
+                    "difference": by_region.mean,
+                    "low": by_region.low,
+                    "high": by_region.high,
+                    "regions": by_region.clusters,
+                    "p_regions": by_region.p,
+                    "p_corrected": p,
+                    "surveys": by_survey.clusters,
+                    "p_surveys": by_survey.p,
+                    "worst_task": worst,
+                }
+                for (other, by_region, by_survey, worst), p in zip(found, corrected, strict=True)
+            ]
+        return pd.DataFrame(lines)
 
     def to_markdown(self) -> str:
         """Return means, ranks, tests, optimism and cost as tables, with the number of tasks."""
@@ -194,21 +200,34 @@ class FewShotResult:
         tests = self.compare(score=score)
         row = next(name for name in self.titles if name not in set(tests["other"]))
         lines = [
-            f"## {score}: {self.titles[row]} against the others (Wilcoxon over tasks, Holm)",
+            f"## {score}: {self.titles[row]} against the others",
             "",
-            "| labels per class | against | tasks | difference | p | corrected | loses most on |",
-            "|---" * 7 + "|",
+            "Sign-flip tests over regions (corrected: Holm) and over surveys; 95 % intervals over "
+            "regions.",
+            "",
+            "| labels per class | against | tasks | difference | interval | regions | p | "
+            "corrected | surveys | p | loses most on |",
+            "|---" * 11 + "|",
         ]
         for test in tests.itertuples():
-            shown = f"{test.difference:+.3f} | {test.p:.2g} | {test.p_corrected:.2g}"
-            other = self.titles[test.other]
-            lines.append(
-                f"| {test.labels} | {other} | {test.tasks} | {shown} | {test.worst_task} |"
-            )
+            cells = [
+                test.labels,
+                self.titles[test.other],
+                test.tasks,
+                f"{test.difference:+.3f}",
+                f"{test.low:+.3f} to {test.high:+.3f}",
+                test.regions,
+                f"{test.p_regions:.2g}",
+                f"{test.p_corrected:.2g}",
+                test.surveys,
+                f"{test.p_surveys:.2g}",
+                test.worst_task,
+            ]
+            lines.append(f"| {' | '.join(map(str, cells))} |")
         return "\n".join(lines)
 
     def plot(self, score: str = "auc_roc", rows: Sequence[str] | None = None) -> Figure:
-        """Draw a score against labels per class, with bands of one standard error over tasks.
+        """Draw a score against labels per class, with bands of one standard error over regions.
 
         Parameters
         ----------
@@ -265,12 +284,10 @@ class FewShotResult:
             raise ValueError(f"score is {score!r}: choose of {', '.join(SCORES)}")
 
 
-def open_store(folder: Path) -> CellStore[FewShotCell]:
-    """Open the finished cells of a benchmark's folder.
-
-    Raises
-    ------
-    ValueError
-        If cells.jsonl holds something else.
-    """
-    return CellStore(folder / "cells.jsonl", lambda stored: FewShotCell(**stored))
+def _clustered_error(scored: pd.DataFrame, score: str) -> float:
+    """Return the standard error of a mean over tasks whose regions are independent."""
+    sums = (scored[score] - scored[score].mean()).groupby(scored["region"]).sum()
+    count = len(sums)
+    if count < 2:
+        return float("nan")
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(scored))

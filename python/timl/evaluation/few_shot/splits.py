@@ -1,17 +1,14 @@
-"""Splits: regions into folds, and a task's samples into training and test parts in space."""
+"""Dividing a task's samples into a training and a test part that are apart in space."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data import BBox
-from timl.data.regions.countries import country_of
 from timl.random import Purpose
 
 EARTH_RADIUS_KM = 6371.0
@@ -32,49 +29,6 @@ def derived_seed(seed: int, *of: object) -> int:
     """Derive a seed in [0, 2**31) from a run's seed and what it is for."""
     text = "/".join(map(str, (seed, *of)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
-
-
-def region_folds(
-    boxes: Sequence[BBox], weights: Sequence[int], folds: int = 5, seed: int = 0
-) -> list[list[int]]:
-    """Divide regions into folds; boxes that overlap or are of one country stay together.
-
-    Parameters
-    ----------
-    boxes : sequence of BBox
-        The regions. Boxes that share an edge alone do not overlap.
-    weights : sequence of int
-        Of each region, for instance its number of tasks: the folds' sums are about equal.
-    folds : int
-        At most so many, at least 2; fewer where there are fewer groups.
-    seed : int
-        Decides which of equally heavy groups comes first.
-
-    Returns
-    -------
-    list of list of int
-        The regions' indices in each fold, ascending; no fold is empty.
-
-    Raises
-    ------
-    ValueError
-        If folds is below 2, or all regions form one group.
-    """
-    if folds < 2:
-        raise ValueError(f"folds is {folds}: give at least 2")
-    groups = _groups(boxes)
-    if len(groups) < 2:
-        raise ValueError(
-            f"the {len(boxes)} regions overlap or are of one country, so none can be held out: "
-            f"give regions that are apart"
-        )
-    order = random.permutation(len(groups), seed=derived_seed(seed, "folds"), purpose=Purpose.FOLDS)
-    heaviest_first = sorted(order, key=lambda g: -sum(weights[i] for i in groups[g]))
-    made: list[list[int]] = [[] for _ in range(min(folds, len(groups)))]
-    for group in heaviest_first:
-        lightest = min(made, key=lambda fold: (sum(weights[i] for i in fold), len(fold)))
-        lightest.extend(groups[group])
-    return [sorted(fold) for fold in made]
 
 
 def split_in_space(
@@ -173,11 +127,24 @@ def split_at_random(
     return _split(_on_sphere(lat, lon), train_part, test_part)
 
 
+def smallest_distance_km(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the smallest distance between places of two sets, [n, 2] and [m, 2] degrees, in km."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(_on_sphere(*one.T))
+    return _on_ground(float(tree.query(_on_sphere(*other.T))[0].min()))
+
+
+def _on_ground(chord: float) -> float:
+    """Return the distance on the ground, km, from that through the earth."""
+    return 2 * EARTH_RADIUS_KM * float(np.arcsin(chord / 2 / EARTH_RADIUS_KM))
+
+
 def _split(points: NDArray[np.float64], train: NDArray[Any], test: NDArray[Any]) -> Split:
     from scipy.spatial import cKDTree
 
     chord = float(cKDTree(points[test]).query(points[train])[0].min())
-    return Split(train, test, 2 * EARTH_RADIUS_KM * float(np.arcsin(chord / 2 / EARTH_RADIUS_KM)))
+    return Split(train, test, _on_ground(chord))
 
 
 def _on_sphere(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -235,22 +202,3 @@ def _sides(groups: NDArray[np.int64], positive: NDArray[np.bool_], seed: int) ->
         side[group] = coins[group] if train == test else test < train
         filled[int(side[group])] += shares[group]
     return side[groups]
-
-
-def _groups(boxes: Sequence[BBox]) -> list[list[int]]:
-    """Return the indices of boxes that overlap or are of one country, in groups."""
-    group = list(range(len(boxes)))
-    for i, one in enumerate(boxes):
-        for j, other in enumerate(boxes[:i]):
-            if _together(one, other):
-                old, new = group[i], group[j]
-                group = [new if g == old else g for g in group]
-    return [[i for i, g in enumerate(group) if g == wanted] for wanted in dict.fromkeys(group)]
-
-
-def _together(one: BBox, other: BBox) -> bool:
-    country = country_of(one.name)
-    return (country is not None and country == country_of(other.name)) or (
-        min(one.max_lat, other.max_lat) > max(one.min_lat, other.min_lat)
-        and min(one.max_lon, other.max_lon) > max(one.min_lon, other.min_lon)
-    )

@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 import timl
 from timl.data import BBox, CropHarvest
+from timl.data.regions.country_grid import countries_at
 from timl.evaluation.few_shot import (
     FewShotFold,
     few_shot_benchmark,
     few_shot_folds,
-    region_folds,
     split_at_random,
     split_in_space,
 )
+from timl.evaluation.few_shot.groups import fold_groups, neighbour_groups
 from timl.evaluation.rows import find_rows
 
 SIMPLE = ["logistic-regression-cv", "gradient-boosting", "nearest-class-mean"]
@@ -32,7 +33,7 @@ POOLED = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> CropHarvest:
-    """Four regions of 120 scattered samples; the last box lies partly in the third."""
+    """Four regions of three surveys, 120 scattered samples each; the last two boxes overlap."""
     rng = np.random.default_rng(0)
     count = 480
     region = np.repeat(np.arange(4), count // 4)
@@ -41,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CropHarvest:
     series[:, :, 7] += 4 * is_crop[:, None]
     labels = pd.DataFrame(
         {
-            "dataset": "made",
+            "dataset": np.array(["first", "second", "third", "third"])[region],
             "index": np.arange(count),
             "lat": rng.uniform(0, 0.9, count) + np.array([0, 10, 20, 20.5])[region],
             "lon": rng.uniform(0, 0.9, count),
@@ -65,19 +66,51 @@ def folds(data: CropHarvest) -> list[FewShotFold]:
     return few_shot_folds(data, BOXES)
 
 
-def test_regions_that_overlap_or_are_of_one_country_stay_together() -> None:
+@pytest.fixture(scope="module")
+def real_folds(realcrops: CropHarvest) -> list[FewShotFold]:
+    """Folds of real surveys, each a new country."""
+    with pytest.warns(UserWarning, match="cannot be divided in space"):
+        return few_shot_folds(realcrops, draws=1)
+
+
+def test_districts_that_overlap_or_are_of_one_country_stay_together() -> None:
     boxes = [*BOXES, BBox(50, 51, 0, 1, "Brazil_1"), BBox(60, 61, 0, 1, "Brazil_2")]
-    folds = region_folds(boxes, [1] * 6, 5)
-    assert sorted(folds) == [[0], [1], [2, 3], [4, 5]]
-    with pytest.raises(ValueError, match="the 2 regions overlap or are of one country"):
-        region_folds(BOXES[2:], [1, 1])
+    groups = neighbour_groups(boxes)
+    assert groups == [[0], [1], [2, 3], [4, 5]]
+    folds = fold_groups(groups, [1] * 6, 3, seed=0)
+    assert sorted(map(len, folds)) == [2, 2, 2]
+    assert sorted(i for fold in folds for i in fold) == list(range(6))
+
+
+def test_no_sample_to_be_scored_has_a_sister_in_the_training(real_folds: list[FewShotFold]) -> None:
+    # a sister: of the same survey, or in the same country
+    labels = real_folds[0].tasks.data.labels
+    labels = labels[labels["position"] >= 0].set_index("position")
+    labels["country"] = countries_at(*labels[["lat", "lon"]].to_numpy(float).T)
+    assert len(real_folds) == 7 and sum(len(fold.tasks) for fold in real_folds) == 107
+    for fold in real_folds:
+        scored, trained = (
+            labels.loc[np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))]
+            for tasks in (fold.tasks, fold.training)
+        )
+        for column in ("dataset", "country"):
+            assert not set(scored[column].dropna()) & set(trained[column].dropna()), fold
+        assert fold.nearest_training_km > 10
+        assert len(fold.training) > 40
+
+
+def test_a_new_district_may_have_sisters_in_the_training(data: CropHarvest) -> None:
+    folds = few_shot_folds(data, [*BOXES[:3], BBox(30, 31, 0, 1, "R30")], held_out="district")
+    assert {fold.held_out for fold in folds} == {"district"}
+    with pytest.raises(ValueError, match="held_out is 'continent': give 'country' or 'district'"):
+        few_shot_folds(data, BOXES, held_out="continent")  # type: ignore[arg-type]
 
 
 def test_no_sample_of_a_held_out_box_is_trained_on(
     data: CropHarvest, folds: list[FewShotFold]
 ) -> None:
     places = data.labels.set_index("position")[["lat", "lon"]]
-    assert len(folds) == 3 and sum(len(fold.tasks) for fold in folds) >= 8
+    assert len(folds) == 3 and sum(len(fold.tasks) for fold in folds) >= 6
     for fold in folds:
         lat, lon = places.loc[
             np.concatenate([*fold.training.positives, *fold.training.negatives])
@@ -158,6 +191,7 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     assert set(table["labels"]) == {"5", "all"} and table["at_random"].notna().all()
     tests = again.compare("nearest-class-mean-pooled")
     assert list(tests["other"]) == ["random-forest"] * 2 and (tests["p_corrected"] <= 1).all()
+    assert set(tests["regions"]) <= {3, 4} and set(tests["surveys"]) == {3}
     assert "Random Forest" in again.to_markdown()
     assert len(again.plot().axes[0].lines) == 2
     with pytest.raises(ValueError, match="row is 'none'"):
