@@ -58,13 +58,6 @@ def test_commands_and_python_of_a_page_are_such(page: str) -> None:
         assert {text for text in arguments if text.startswith("--")} <= {*options, "--help"}, line
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_the_files_that_a_page_of_the_checkout_links_to_are_there(name: str) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (DOCUMENTS.parent / name).read_text("utf-8"))
-    assert links
-    assert [link for link in links if not (DOCUMENTS.parent / link).exists()] == []
-
-
 def run(block: str) -> None:
     """Run the lines of a shell block, which must all be commands of timl."""
     for line in block.replace("\\\n", " ").splitlines():
