@@ -1,5 +1,5 @@
 # Everything a checkout needs: `make demo` sets up and runs the main job, `make test` sets up and
-# passes the tests. Both need Python 3.10 to 3.13 with venv, a C++20 compiler, CMake and make.
+# passes the tests. Both need Python 3.10 to 3.13 with venv, a C++20 compiler, CMake, Ninja and make.
 PYTHON ?= python3
 # Any PyTorch from 2.11 on will do; the file names the one that the project is tested with.
 TESTED_TORCH := build_backend/tested-torch.txt

@@ -9,6 +9,11 @@ import pytest
 import timl
 
 CHECKOUT = Path(__file__).parents[2]
+PAGES = [
+    str(path.relative_to(CHECKOUT))
+    for pages in ("*.md", "benchmarks/*.md", "notebooks/*.*", "docs/**/*.md")
+    for path in sorted(CHECKOUT.glob(pages))
+]
 TESTED_TORCH = "build_backend/tested-torch.txt"
 
 
@@ -47,15 +52,11 @@ def test_the_workflow_and_the_hooks_are_read_and_run_what_contributors_run():
         assert {"name", "description", "body"} <= set(form), path.name
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "notebooks/README.md"],
-)
+@pytest.mark.parametrize("name", PAGES)
 def test_the_links_of_a_page_lead_somewhere(name: str):
     folder = (CHECKOUT / name).parent
-    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", read(name))
-    assert links
-    for target, anchor in links:
+    text = re.sub(r"^```.*?^```", "", read(name), flags=re.DOTALL | re.MULTILINE)
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
         path = folder / target if target else CHECKOUT / name
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
