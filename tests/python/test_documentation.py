@@ -58,6 +58,16 @@ def test_commands_and_python_of_a_page_are_such(page: str) -> None:
         assert {text for text in arguments if text.startswith("--")} <= {*options, "--help"}, line
 
 
+def test_what_the_page_on_the_code_names_is_in_the_files_it_links_to() -> None:
+    page = DOCUMENTS / "explanation/where-things-are.md"
+    named = re.findall(r"\[`([\w.]+)`\]\((\.\./\.\./[^)]+)\)", page.read_text(encoding="utf-8"))
+    assert named
+    for name, link in named:
+        source = (page.parent / link).read_text(encoding="utf-8")
+        for part in name.split("."):
+            assert re.search(rf"\b{part}\b", source), f"{name} is not in {link}"
+
+
 def run(block: str) -> None:
     """Run the lines of a shell block, which must all be commands of timl."""
     for line in block.replace("\\\n", " ").splitlines():
