@@ -74,7 +74,8 @@ $(VENV)/documentation: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[docs]"
 	touch $@
 
-BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+# Without --quiet, which would keep the warnings from --strict too.
+BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs: $(VENV)/documentation
 	$(BUILD_SITE)
