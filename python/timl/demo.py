@@ -8,7 +8,8 @@ from pathlib import Path
 from timl.data import CropHarvest, meta_tasks
 from timl.data.simulator import simulate
 from timl.evaluation import Table1Result, table1
-from timl.evaluation.paper.figures import require_matplotlib, save_figure
+from timl.evaluation.paper.figures import save_figure
+from timl.evaluation.plotting import require_matplotlib
 
 _ROWS = ("random-forest", "logistic-regression", "no-pre-training", "maml", "timl")
 

@@ -28,7 +28,8 @@ ROOMS = (
     "timl.meta",
     "timl.baselines",
     # scores and experiments
-    "timl.evaluation.prediction timl.evaluation.scores timl.evaluation.statistics",
+    "timl.evaluation.prediction timl.evaluation.scores timl.evaluation.statistics "
+    "timl.evaluation.plotting",
     "timl.evaluation.runner",
     "timl.evaluation.rows",
     "timl.evaluation.paper timl.evaluation.few_shot",

@@ -18,7 +18,7 @@ from timl.data import BBox
 from timl.evaluation import Row, Table1Result, find_rows, table1
 from timl.evaluation.report import write_report
 from timl.evaluation.report.document import Document, Picture, Section, Table, Text
-from timl.evaluation.rows.methods import MetaTrainedRow
+from timl.evaluation.rows import MetaTrainedRow
 from timl.evaluation.scores import evaluate_with_reliability
 from typer.testing import CliRunner
 
@@ -193,7 +193,7 @@ def test_a_finished_table_is_read_as_it_was(data: timl.CropHarvest, folder: Path
         Table1Result.load(folder)
 
 
-def test_cells_count_for_the_calibration_curve(data: timl.CropHarvest, folder: Path) -> None:
+def test_cells_count_for_the_calibration_curve(data: timl.CropHarvest) -> None:
     benchmark = data.benchmarks[0]
     y = benchmark.test.y
     probability = [1.0 if label == 1 else 0.05 for label in y]
@@ -202,12 +202,6 @@ def test_cells_count_for_the_calibration_curve(data: timl.CropHarvest, folder: P
     assert bins[0] == (negatives, 0, pytest.approx(0.05 * negatives))
     assert bins[9] == (positives, positives, positives)
     assert all(one == (0, 0, 0.0) for one in bins[1:9])
-    # cells from before there were counts are still read
-    lines = [json.loads(line) for line in (folder / "cells.jsonl").read_text().splitlines()]
-    for line in lines:
-        del line["reliability"]
-    (folder / "cells.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "computed by a version that did not count" in write(data, folder).read_text("utf-8")
 
 
 def test_the_command_writes_it_again(

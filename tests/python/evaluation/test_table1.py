@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import pytest
 import timl
 from rich.console import Console
 from timl.evaluation import Table1Result
-from timl.evaluation.paper.cells import Cell, CellStore
+from timl.evaluation.paper.cells import Cell
 from timl.evaluation.paper.result import duration
-from timl.evaluation.rows import DEFAULT_ROWS, ScratchRow
+from timl.evaluation.rows import DEFAULT_ROWS
+from timl.evaluation.runner import CellStore
 from timl.evaluation.statistics import estimate, estimate_groups, holm, paired_tests, smallest_p
 
 SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "workers": 1, "progress": False}
@@ -41,7 +41,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """The cells that are computed from now on."""
     cells: list[Cell] = []
     add = CellStore.add
-    monkeypatch.setattr(CellStore, "add", lambda store, c: (cells.append(c), add(store, c)))
+    monkeypatch.setattr(CellStore, "add", lambda store, k, c: (cells.extend(c), add(store, k, c)))
     return cells
 
 
@@ -100,13 +100,14 @@ def test_a_finished_table_is_not_computed_again(
 def test_an_interrupted_table_goes_on_to_the_same_bytes(
     data: timl.CropHarvest, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add, added = CellStore.add, []
+    add = CellStore.add
+    added: list[Cell] = []
 
-    def interrupt(store: CellStore, cell: Cell) -> None:
+    def interrupt(store: CellStore[Cell], key: str, cells: list[Cell]) -> None:
         if len(added) == 15:  # within the runs after the meta-trainings
             raise KeyboardInterrupt
-        added.append(cell)
-        add(store, cell)
+        added.extend(cells)
+        add(store, key, cells)
 
     with monkeypatch.context() as patch:
         patch.setattr(CellStore, "add", interrupt)
@@ -114,60 +115,11 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
             timl.table1(data, tmp_path, **SMALL)
     assert added[-1].row == "maml" and not (tmp_path / "table1.csv").exists()
     rest: list[Cell] = []
-    monkeypatch.setattr(CellStore, "add", lambda store, c: (rest.append(c), add(store, c)))
+    monkeypatch.setattr(CellStore, "add", lambda store, k, c: (rest.extend(c), add(store, k, c)))
     timl.table1(data, tmp_path, **SMALL)
     assert len(added) + len(rest) == CELLS
     timl.table1(data, out, **SMALL)
     assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
-
-
-def test_processes_change_no_bit_and_go_on_after_a_stop(
-    data: timl.CropHarvest, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add, added = CellStore.add, []
-
-    def interrupt(store: CellStore, cell: Cell) -> None:
-        if len(added) == 15:
-            raise KeyboardInterrupt
-        added.append(cell)
-        add(store, cell)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CellStore, "add", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            timl.table1(data, tmp_path, **{**SMALL, "workers": 2})
-    with (tmp_path / "cells.jsonl").open("a") as file:
-        file.write('{"row": "timl", "benchm')  # as a power failure leaves it
-    timl.table1(data, tmp_path, **{**SMALL, "workers": 2})
-    timl.table1(data, out, **SMALL)
-    assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
-    assert len((tmp_path / "cells.jsonl").read_text().splitlines()) == CELLS
-    name = "timl/model.safetensors"
-    assert (tmp_path / name).read_bytes() == (out / name).read_bytes()
-
-
-def test_data_of_memory_and_rows_that_cannot_be_sent(
-    data: timl.CropHarvest, tmp_path: Path
-) -> None:
-    positions = data.labels["position"].to_numpy()
-    labels = data.labels[(positions >= 0) & (data.labels["is_test"] == 0)]
-    series = np.asarray(data.series(labels["position"].to_numpy(), normalize=False))
-    memory = timl.CropHarvest.from_series(
-        labels, series, mean=data.mean, std=data.std, ndvi=data.ndvi
-    )
-    copy = pickle.loads(pickle.dumps(memory))
-    assert np.array_equal(copy.series([0, 5]), memory.series([0, 5]))
-    mapped = pickle.dumps(data)
-    assert len(mapped) < len(pickle.dumps(memory)) - series.nbytes / 2
-    assert np.array_equal(pickle.loads(mapped).series([0, 5]), data.series([0, 5]))
-
-    class Own(ScratchRow):
-        """No other process knows it."""
-
-    options = {**SMALL, "workers": 2, "rows": [Own(name="own", title="Own")]}
-    with pytest.warns(UserWarning, match="one process computes the table"):
-        result = timl.table1(data, tmp_path, **options)
-    assert len(result.cells) == 4
 
 
 def test_other_settings_are_other_cells(
@@ -217,7 +169,7 @@ def test_what_is_refused(
 
 def test_a_file_of_something_else_is_left_alone(data: timl.CropHarvest, tmp_path: Path) -> None:
     (tmp_path / "cells.jsonl").write_text('{"row": "timl"}\n')
-    with pytest.raises(ValueError, match=r"cells\.jsonl, line 1 is no finished cell"):
+    with pytest.raises(ValueError, match=r"cells\.jsonl, line 1 is not a finished job"):
         timl.table1(data, tmp_path, **SMALL)
     assert (tmp_path / "cells.jsonl").read_text() == '{"row": "timl"}\n'
 

@@ -80,7 +80,7 @@ class Store:
     def __reduce__(self) -> Any:
         # another process maps the same files; a store in memory goes there whole
         if isinstance(self.series, np.memmap):
-            return _reopen, (self.folder,)
+            return _reopen, (self.folder.resolve(),)
         return Store, tuple(getattr(self, field.name) for field in fields(self))
 
     def labels(self) -> pd.DataFrame:

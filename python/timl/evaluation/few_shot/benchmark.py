@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from timl.data import BBox, CropHarvest
-from timl.evaluation.few_shot.result import FewShotCell, FewShotResult, read_cells
+from timl.evaluation.few_shot.result import FewShotCell, FewShotResult, open_store
 from timl.evaluation.few_shot.tasks import FewShotFold, FewShotTask, few_shot_folds
-from timl.evaluation.parallel import default_workers, run_jobs
-from timl.evaluation.rows import Prepared, Row, Settings, find_rows
+from timl.evaluation.rows import Prepared, Row, RowExperiment, Settings, find_rows
+from timl.evaluation.rows.experiment import Shared
+from timl.evaluation.runner import (
+    Training,
+    complete,
+    digest,
+    provenance,
+    software_versions,
+    worker_count,
+)
 from timl.evaluation.scores import evaluate
-from timl.meta.configuration import checksum, versions
-from timl.nn import one_thread
+from timl.meta.configuration import checksum
 
 FEW_SHOT_ROWS = (
     "random-forest",
@@ -37,7 +42,6 @@ FEW_SHOT_ROWS = (
 )
 """The rows that are compared where none are given."""
 
-_CELLS = "cells.jsonl"
 _STEPS = 250
 
 
@@ -65,33 +69,37 @@ def few_shot_benchmark(
 
     Parameters
     ----------
-    data : CropHarvest
+    data
         The data set.
-    out : str or Path
+    out
         Folder for cells.jsonl, few-shot.csv, few-shot.json, few-shot.md and the trainings.
-    rows : list, optional
+    rows
         As of `timl.table1`; by default `FEW_SHOT_ROWS`.
-    epochs : int
+    epochs
         Epochs of meta-training and, at most, of pre-training.
-    budgets : sequence of int or None
+    budgets
         Labels per class; None: all of the training part. Those that a task does not have are left
         out for it.
-    draws : int
+    draws
         Divisions of each task.
     folds, seed, block_km, regions
         As of `few_shot_folds`.
-    random_splits : bool
+    random_splits
         Also score one random division of each task, draw 0, to show its optimism.
-    workers : int, optional
-        Processes; by default one for each processor.
-    progress : bool
+    workers
+        Processes that compute it, as of `timl.table1`.
+    progress
         Show bars.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, a row is unknown, or `out` holds files of another kind.
+        If an argument is out of range, a row is unknown or cannot be sent to other processes, or
+        `out` holds files of another kind.
+    RuntimeError
+        If a worker process dies. Finished cells are kept.
     """
+    processes = worker_count(workers)
     if epochs < 1 or seed < 0:
         raise ValueError(f"epochs is {epochs}, seed is {seed}: give at least 1 and at least 0")
     wanted = tuple(dict.fromkeys(budgets))
@@ -101,44 +109,36 @@ def few_shot_benchmark(
     made = few_shot_folds(data, regions, folds, seed, draws=draws, block_km=block_km)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    run = _Run(made, chosen, Settings(epochs, _STEPS, seed), wanted, draws, random_splits, folder)
-    kept = read_cells(folder / _CELLS)
-    count = default_workers() if workers is None else workers
-    jobs = [
-        _Job(row, fold, task)
-        for row in range(len(chosen))
-        for fold, held in enumerate(made)
-        for task in range(len(held.tasks))
-    ]
-    digests = run.digests(jobs)
-    missing = [job for job in jobs if digests[job] not in kept]
-    trainings = list(dict.fromkeys((job.row, job.fold) for job in missing))
-    to_train = [pair for pair in trainings if chosen[pair[0]].meta_trained]
+    store = open_store(folder)
+    settings = {
+        "epochs": epochs,
+        "seed": seed,
+        "budgets": list(wanted),
+        "draws": draws,
+        "random_splits": random_splits,
+        "block_km": block_km,
+    }
+    described = provenance(data, settings)
     start = time.perf_counter()
-    finished = run_jobs(run.train, to_train, workers=count)
-    for _ in _bar(finished, len(to_train), "Training", progress):
-        pass
-    with (folder / _CELLS).open("a", encoding="utf-8") as file:
-        done = run_jobs(run.score, missing, workers=count)
-        for number, cells in _bar(done, len(missing), "Scoring", progress):
-            digest = digests[missing[number]]
-            kept[digest] = cells
-            line = {"job": digest, "cells": [dataclasses.asdict(cell) for cell in cells]}
-            file.write(json.dumps(line) + "\n")
-            file.flush()
+    experiment = _FewShotExperiment(
+        rows={row.name: row for row in chosen},
+        folder=folder,
+        folds=made,
+        settings=Settings(epochs, _STEPS, seed),
+        budgets=wanted,
+        draws=draws,
+        random_splits=random_splits,
+    )
+    jobs = experiment.jobs()
+    complete(experiment, jobs, store, folder, processes, progress)
     result = FewShotResult(
         {row.name: row.title for row in chosen},
-        tuple(cell for job in jobs for cell in kept[digests[job]]),
+        tuple(cell for key in jobs for cell in store[key]),
         {
-            "seed": seed,
-            "epochs": epochs,
-            "draws": draws,
-            "budgets": list(wanted),
-            "block_km": block_km,
-            "data": data.checksum,
-            "versions": _versions(),
+            **described,
             "folds": [list(fold.regions) for fold in made],
             "left_out": {name: why for fold in made for name, why in fold.left_out.items()},
+            "workers": processes,
             "seconds": round(time.perf_counter() - start, 3),
         },
     )
@@ -147,124 +147,101 @@ def few_shot_benchmark(
 
 
 class _Job(NamedTuple):
-    row: int
+    """A row on one task: all its divisions and budgets."""
+
+    row: str
     fold: int
     task: int
 
 
-@dataclass
-class _Run:
-    """What the jobs share; a process has its own copy."""
+@dataclass(kw_only=True)
+class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
+    """The benchmark, in parts that are the folds."""
 
-    folds: list[FewShotFold]
-    rows: list[Row]
+    folds: Sequence[FewShotFold]
     settings: Settings
     budgets: tuple[int | None, ...]
     draws: int
     random_splits: bool
-    folder: Path
-    prepared: dict[tuple[int, int], Prepared] = field(default_factory=dict)
 
-    def train(self, pair: tuple[int, int]) -> None:
-        """Do what a row's cells of one fold share, and keep it on the disk."""
-        self._prepare(*pair)
-
-    def digests(self, jobs: Sequence[_Job]) -> dict[_Job, str]:
-        """Return for each job a digest of all that its scores depend on."""
-        common = {key: self._described(*key) for key in {(job.row, job.fold) for job in jobs}}
+    def jobs(self) -> dict[str, _Job]:
+        """Return all jobs by a digest of all that their scores depend on."""
         found = {}
-        for job in jobs:
-            task = dataclasses.asdict(self.folds[job.fold].tasks.tasks[job.task])
-            text = json.dumps([common[job.row, job.fold], task], sort_keys=True)
-            found[job] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        for row in self.rows:
+            for fold, held in enumerate(self.folds):
+                common = self._described(self.rows[row], held)
+                for number, task in enumerate(held.tasks.tasks):
+                    key = digest({**common, "task": dataclasses.asdict(task)})
+                    found[key] = _Job(row, fold, number)
         return found
 
-    def _described(self, row: int, fold: int) -> dict[str, Any]:
-        held, of = self.folds[fold], self.rows[row]
-        return {
-            "row": of.name,
-            "configuration": of.configuration(self.settings, held.training),
-            "training": checksum(held.training) if of.meta_trained else None,
-            "data": held.training.data.checksum,
-            "split": [
-                held.number,
-                held.seed,
-                held.block_km,
-                held.distance_km,
-                held.least_test,
-                held.most_test,
-            ],
-            "budgets": self.budgets,
-            "draws": [self.draws, self.random_splits],
-            "versions": _versions(),
-        }
+    def row_and_part(self, job: _Job) -> Training:
+        """Return the job's row and fold."""
+        return Training(job.row, job.fold)
 
-    def score(self, job: _Job) -> list[FewShotCell]:
-        """Adapt and score a row on one task: all divisions and budgets."""
-        from threadpoolctl import threadpool_limits
+    def shared(self, row: str, part: int) -> Shared:
+        """Return the settings, the tasks to train on when a fold is held out, and a folder."""
+        return Shared(self.settings, self.folds[part].training, self.folder / f"{row}-{part}")
 
+    def compute(self, job: _Job) -> list[FewShotCell]:
+        """Adapt and score a row on all divisions and budgets of one task."""
         fold = self.folds[job.fold]
         divisions = [(draw, True) for draw in range(self.draws)]
         divisions += [(0, False)] if self.random_splits else []
-        with threadpool_limits(1), one_thread():
-            prepared = self._prepared(job.row, job.fold)
-            return [
-                self._cell(job, prepared, task, budget, draw, spatial)
-                for draw, spatial in divisions
-                for task in [fold.draw(job.task, draw, spatial)]
-                for budget in task.budgets(self.budgets)
-            ]
+        prepared = self.prepared(job)
+        return [
+            _cell(job, prepared, task, budget, draw, spatial)
+            for draw, spatial in divisions
+            for task in [fold.draw(job.task, draw, spatial)]
+            for budget in task.budgets(self.budgets)
+        ]
 
-    def _cell(
-        self,
-        job: _Job,
-        prepared: Prepared,
-        task: FewShotTask,
-        budget: int | None,
-        draw: int,
-        spatial: bool,
-    ) -> FewShotCell:
-        labelled = task.with_labels(budget)
-        start = time.perf_counter()
-        scores = evaluate(prepared.adapt(labelled, task.seed), task)
-        return FewShotCell(
-            row=self.rows[job.row].name,
-            task=task.name,
-            fold=job.fold,
-            draw=draw,
-            spatial=spatial,
-            labels=budget,
-            auc_roc=scores.auc_roc,
-            average_precision=scores.average_precision,
-            f1=scores.f1,
-            brier=scores.brier,
-            training_samples=len(labelled.positives) + len(labelled.negatives),
-            test_samples=scores.samples,
-            distance_km=round(task.distance_km, 3),
-            seconds=round(time.perf_counter() - start, 4),
-            training_seconds=round(prepared.seconds, 3),
-        )
-
-    def _prepared(self, row: int, fold: int) -> Prepared:
-        key = row, fold
-        if key not in self.prepared:
-            self.prepared[key] = self._prepare(row, fold)
-        return self.prepared[key]
-
-    def _prepare(self, row: int, fold: int) -> Prepared:
-        folder = self.folder / f"{self.rows[row].name}-{fold}"
-        return self.rows[row].prepare(self.settings, self.folds[fold].training, folder, False)
+    def _described(self, row: Row, fold: FewShotFold) -> dict[str, Any]:
+        return {
+            "row": row.name,
+            "configuration": row.configuration(self.settings, fold.training),
+            "training": checksum(fold.training) if row.meta_trained else None,
+            "data": fold.training.data.checksum,
+            "split": [
+                fold.number,
+                fold.seed,
+                fold.block_km,
+                fold.distance_km,
+                fold.least_test,
+                fold.most_test,
+            ],
+            "budgets": self.budgets,
+            "draws": [self.draws, self.random_splits],
+            "versions": software_versions(),
+        }
 
 
-def _bar(results: Iterable[Any], total: int, title: str, progress: bool) -> Iterable[Any]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(results, title, total=total, console=console, disable=not progress or not total)
-
-
-def _versions() -> dict[str, str]:
-    import sklearn
-
-    return {**versions(), "scikit-learn": str(sklearn.__version__)}
+def _cell(
+    job: _Job,
+    prepared: Prepared,
+    task: FewShotTask,
+    budget: int | None,
+    draw: int,
+    spatial: bool,
+) -> FewShotCell:
+    """Adapt a row to so many labels of a divided task, and score it."""
+    labelled = task.with_labels(budget)
+    start = time.perf_counter()
+    scores = evaluate(prepared.adapt(labelled, task.seed), task)
+    return FewShotCell(
+        row=job.row,
+        task=task.name,
+        fold=job.fold,
+        draw=draw,
+        spatial=spatial,
+        labels=budget,
+        auc_roc=scores.auc_roc,
+        average_precision=scores.average_precision,
+        f1=scores.f1,
+        brier=scores.brier,
+        training_samples=len(labelled.positives) + len(labelled.negatives),
+        test_samples=scores.samples,
+        distance_km=round(task.distance_km, 3),
+        seconds=round(time.perf_counter() - start, 4),
+        training_seconds=round(prepared.seconds, 3),
+    )

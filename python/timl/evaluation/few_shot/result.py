@@ -1,4 +1,4 @@
-"""What came out of the few-shot benchmark: cells, means, ranks, tests, and files of them."""
+"""The finished few-shot benchmark: cells, means, ranks, tests, and files of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timl.evaluation.paper.figures import COLOURS, require_matplotlib
+from timl.evaluation.plotting import COLOURS, require_matplotlib
+from timl.evaluation.runner import CellStore
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
 
@@ -34,7 +35,7 @@ class FewShotCell:
     draw: int
     spatial: bool
     labels: int | None
-    """Per class; None: all."""
+    """Labels per class; None: all."""
     auc_roc: float
     average_precision: float
     f1: float
@@ -43,9 +44,9 @@ class FewShotCell:
     test_samples: int
     distance_km: float
     seconds: float
-    """For adapting and scoring."""
+    """Time of adapting and scoring."""
     training_seconds: float
-    """For what the row's cells of one fold share."""
+    """Time of the training that the row's cells of one fold share."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +54,7 @@ class FewShotResult:
     """The finished benchmark."""
 
     titles: dict[str, str]
-    """Of the rows, by name."""
+    """Titles of the rows by name."""
     cells: tuple[FewShotCell, ...]
     provenance: dict[str, Any]
     """Settings, versions, folds, and the tasks that were left out."""
@@ -66,7 +67,7 @@ class FewShotResult:
         return f"<p>{self!r}</p>" + str(self.table().to_html(float_format="{:.3f}".format))
 
     def frame(self) -> pd.DataFrame:
-        """Give the cells as a table; ``labels`` is "all" for all of them."""
+        """Return the cells as a table; ``labels`` is "all" for all of them."""
         import pandas as pd
 
         frame = pd.DataFrame([dataclasses.asdict(cell) for cell in self.cells])
@@ -74,7 +75,7 @@ class FewShotResult:
         return frame
 
     def per_task(self, spatial: bool = True) -> pd.DataFrame:
-        """Give the scores by row, task and labels, the mean over draws."""
+        """Return the scores by row, task and labels, the mean over draws."""
         frame = self.frame()
         return (
             frame[frame["spatial"] == spatial]
@@ -84,7 +85,7 @@ class FewShotResult:
         )
 
     def table(self, score: str = "auc_roc") -> pd.DataFrame:
-        """Give means over tasks, by row and labels.
+        """Return means over tasks, by row and labels.
 
         Returns
         -------
@@ -122,9 +123,9 @@ class FewShotResult:
 
         Parameters
         ----------
-        row : str, optional
-            By default "strong", else "timl", else the last.
-        score : str
+        row
+            Name of the row; by default "strong", else "timl", else the last.
+        score
             "auc_roc", "average_precision", "f1" or "brier".
 
         Returns
@@ -162,7 +163,7 @@ class FewShotResult:
         return pd.DataFrame(lines, columns=columns)
 
     def to_markdown(self) -> str:
-        """Give means, ranks, tests, optimism and cost as tables, with the number of tasks."""
+        """Return means, ranks, tests, optimism and cost as tables, with the number of tasks."""
         parts = []
         for score in SCORES:
             table = self.table(score)
@@ -211,9 +212,9 @@ class FewShotResult:
 
         Parameters
         ----------
-        score : str
+        score
             "auc_roc", "average_precision", "f1" or "brier".
-        rows : sequence of str, optional
+        rows
             Names of the rows to draw; by default all.
 
         Raises
@@ -264,28 +265,12 @@ class FewShotResult:
             raise ValueError(f"score is {score!r}: choose of {', '.join(SCORES)}")
 
 
-def read_cells(path: Path) -> dict[str, list[FewShotCell]]:
-    """Read the finished jobs' cells by digest; a last line cut short is taken away.
+def open_store(folder: Path) -> CellStore[FewShotCell]:
+    """Open the finished cells of a benchmark's folder.
 
     Raises
     ------
     ValueError
-        If the file holds something else.
+        If cells.jsonl holds something else.
     """
-    if not path.exists():
-        return {}
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        with atomic_write(path) as file:
-            file.write(whole)
-    found = {}
-    for number, line in enumerate(whole.decode("utf-8").splitlines(), start=1):
-        try:
-            stored = json.loads(line)
-            found[str(stored["job"])] = [FewShotCell(**cell) for cell in stored["cells"]]
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{path}, line {number} is no finished job ({error!r}): remove the line or the file"
-            ) from error
-    return found
+    return CellStore(folder / "cells.jsonl", lambda stored: FewShotCell(**stored))

@@ -28,20 +28,20 @@ class FewShotTask(BenchmarkTask):
 
     Parameters
     ----------
-    data : CropHarvest
+    data
         The data set.
-    task : Task
+    task
         Region and label.
-    train, test : pair of ndarray of int64
+    train, test : pair of int64 arrays
         Positions of the positives and of the negatives in `CropHarvest.series`.
-    seed : int
-        Of the draws of fewer labels.
-    distance_km : float
+    seed
+        Seed of the draws of fewer labels.
+    distance_km
         The smallest distance of a training and a test sample.
 
     Attributes
     ----------
-    test_positions : ndarray of int64
+    test_positions : int64 array of shape [n]
         Positions of the test samples, positives first.
     """
 
@@ -63,7 +63,7 @@ class FewShotTask(BenchmarkTask):
 
     @cached_property
     def test(self) -> TestInstance:
-        """The test set, positives first."""
+        """Test set of the task: the samples at `test_positions`, positives first."""
         places = _places(self.data)[self.test_positions]
         x = self.data.series(self.test_positions, normalize=self.task.normalize)
         return TestInstance(x, self._test_labels, places[:, 0], places[:, 1])
@@ -108,11 +108,11 @@ class FewShotFold:
 
         Parameters
         ----------
-        index : int
-            The task's in `tasks`.
-        draw : int
+        index
+            Number of the task in `tasks`.
+        draw
             Each draw has a division of its own.
-        spatial : bool
+        spatial
             Apart in space; else at random, with parts of the same sizes.
 
         Raises
@@ -211,21 +211,21 @@ def few_shot_folds(
 
     Parameters
     ----------
-    data : CropHarvest
+    data
         The data set.
     regions
         As of `timl.meta_tasks`. Their names must differ.
-    folds : int
+    folds
         At most so many; fewer where regions overlap, are of one country, or are few.
-    seed : int
-        Of the folds and every division.
-    draws : int
+    seed
+        Seed of the folds and every division.
+    draws
         Divisions of each task that must be possible; a task where one is not is left out.
     block_km, distance_km
         As of `split_in_space`.
-    least_test : int
+    least_test
         Positives, and negatives, that a test part needs.
-    most_test : int
+    most_test
         Positives, and negatives, that are kept of one.
     k, query, inner_steps
         Sizes of the episodes of meta-training, as of `timl.meta_tasks`.
@@ -250,7 +250,7 @@ def few_shot_folds(
     boxes = list(dict.fromkeys(task.bounding_box for task in tasks))
     names = [str(box.name) for box in boxes]
     if len(set(names)) < len(names):
-        raise ValueError(f"regions must have different names, but are {', '.join(names)}")
+        raise ValueError(f"regions are called {', '.join(names)}: give each a name of its own")
     counts = [sum(task.bounding_box == box for task in tasks) for box in boxes]
     made = []
     for number, held in enumerate(region_folds(boxes, counts, folds, seed)):

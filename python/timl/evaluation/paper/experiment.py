@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
-import platform
 import time
-import warnings
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from timl.data import BBox, CropHarvest, TaskSet, meta_tasks
-from timl.evaluation.paper.cells import CellStore
+from timl.evaluation.paper.cells import open_store
 from timl.evaluation.paper.extrapolation import measure_training
-from timl.evaluation.paper.plans import (
-    RUNS_PER_SEED,
-    Workshop,
-    all_versions,
-    compute_all,
-    plan_cells,
-)
+from timl.evaluation.paper.plans import RUNS_PER_SEED, TableExperiment, plan_cells
 from timl.evaluation.paper.result import Table1Result, default_comparison
-from timl.evaluation.parallel import default_workers, to_bytes
 from timl.evaluation.rows import Row, Settings, find_rows
+from timl.evaluation.runner import complete, provenance, worker_count
 
 
 def table1(
@@ -55,47 +44,47 @@ def table1(
 
     Parameters
     ----------
-    data : CropHarvest
+    data
         A data set with benchmarks.
-    out : str or Path
+    out
         Folder for cells.jsonl, table1.csv, table1.json, table1.md, and a folder for each
         meta-training.
-    epochs : int
+    epochs
         Epochs of meta-training.
-    rows : list, optional
+    rows
         Names of the package's rows (see `timl.evaluation.rows.row_names`), paths of TOML files
         (see `timl.evaluation.rows.read_row`), or `Row` objects of your own; by default the
         paper's rows and logistic regression.
-    runs : int
+    runs
         Runs, 1 to 1000. Rows without randomness have one.
-    steps : int
+    steps
         Steps of fine-tuning.
-    seed : int
-        Of the meta-training, 0 or more; run r is seeded with ``1000 * seed + r``.
-    meta_seeds : int
+    seed
+        Seed of the meta-training, 0 or more; run r is seeded with ``1000 * seed + r``.
+    meta_seeds
         Repetitions of the meta-training, with seed, seed + 1 and so on; each has its runs. The
         standard error is then that over the repetitions, and both sources of variance are told.
-    sample_sizes : sequence of int or None
+    sample_sizes
         Numbers of labels to adapt to, drawn anew in every run, half of them positive; None: all,
         which the table shows. Sizes that a benchmark does not have are left out of its curve.
-    zero_shot : bool
+    zero_shot
         Also score the rows that are trained on the tasks before they are adapted.
-    as_published_code : bool
+    as_published_code
         Follow the authors' published code where it differs from the paper: Togo stays among the
         training tasks and negatives are balanced by cutting, both as of `meta_tasks`; the first
         meta-batch of an epoch holds one task; validation moves the running statistics. (Its
         unseeded split of the tasks is not followed: it would give other tasks every time.)
-    compare_with : str, optional
+    compare_with
         Name of the row that every other is tested against; by default "timl", or the first row
         where that is not in the table.
     regions
         As of `meta_tasks`.
-    workers : int, optional
-        Processes of one thread that compute it, see `timl.evaluation.parallel.run_jobs`; by
-        default as many as there are CPUs. They change no bit. With 1 all is done in this process,
-        on PyTorch's threads; so it is, with a warning, where a row of your own cannot go to
-        another process.
-    progress : bool
+    workers
+        Processes that compute the table, see `timl.evaluation.runner.Workers`; they change no
+        bit. By default those of the active `joblib.parallel_config` (a Dask cluster, for
+        instance), or as many as there are CPUs. With 1 all is done in this process, meta-training
+        on PyTorch's threads.
+    progress
         Show bars.
 
     Raises
@@ -103,20 +92,22 @@ def table1(
     FileNotFoundError
         If no regions are given and the data set has none, or a test file is missing.
     ValueError
-        If an argument is out of range, a row is unknown, the data set has no benchmarks, or `out`
-        holds files of another kind or the meta-training of other settings.
+        If an argument is out of range, a row is unknown or cannot be sent to other processes, the
+        data set has no benchmarks, or `out` holds files of another kind or the meta-training of
+        other settings.
+    RuntimeError
+        If a worker process dies. Finished cells are kept.
     """
+    processes = worker_count(workers)
     for name, number, least in (("epochs", epochs, 1), ("steps", steps, 0), ("seed", seed, 0)):
         if number < least:
             raise ValueError(f"{name} is {number}: give at least {least}")
     if not 1 <= runs <= RUNS_PER_SEED:
         raise ValueError(f"runs is {runs}: give 1 to {RUNS_PER_SEED}")
     if not data.benchmarks:
-        raise ValueError(f"{data!r} has no benchmarks: give CropHarvest a benchmark file")
+        raise ValueError(f"data is {data!r}, without benchmarks: give CropHarvest a benchmark file")
     if not 1 <= meta_seeds <= RUNS_PER_SEED:
         raise ValueError(f"meta_seeds is {meta_seeds}: give 1 to {RUNS_PER_SEED}")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}: give at least 1")
     sizes = sorted({size for size in sample_sizes if size is not None})
     if None not in sample_sizes or any(size < 2 or size % 2 for size in sizes):
         raise ValueError(
@@ -128,6 +119,7 @@ def table1(
         for repetition in range(meta_seeds)
     ]
     protocol = {
+        **dataclasses.asdict(all_settings[0]),
         "runs": runs,
         "meta_seeds": meta_seeds,
         "sample_sizes": [*sizes, None],
@@ -139,8 +131,12 @@ def table1(
         tasks = training_tasks(data, regions, as_published_code)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    store = CellStore(folder / "cells.jsonl")
-    provenance = _provenance(data, all_settings[0], protocol, tasks)
+    store = open_store(folder)
+    described = provenance(data, protocol)
+    described["data"]["benchmarks"] = [benchmark.name for benchmark in data.benchmarks]
+    described["data"]["meta_training_tasks"] = (
+        None if tasks is None else [task.id for task in tasks]
+    )
 
     start = time.perf_counter()
     wanted: list[int | None] = [*([0] if zero_shot else []), *sizes, None]
@@ -152,22 +148,24 @@ def table1(
         )
         for plan in plan_cells(row, data, settings, repetition, tasks, runs, wanted)
     ]
-    missing = [plan for plan in plans if store.get(*plan.key) is None]
-    workshop = Workshop(data, tasks, folder, {row.name: row for row in chosen}, all_settings)
-    processes = _usable(workers, workshop)
-    for cell in compute_all(workshop, missing, processes, progress):
-        store.add(cell)
-    kept = [(plan, store.get(*plan.key)) for plan in plans]
-    cells = [plan.renamed(cell) for plan, cell in kept if cell is not None]
-    provenance["workers"] = processes
+    experiment = TableExperiment(
+        rows={row.name: row for row in chosen},
+        folder=folder,
+        data=data,
+        tasks=tasks,
+        settings=all_settings,
+    )
+    jobs = {plan.key: plan for plan in plans}
+    complete(experiment, jobs, store, folder, processes, progress)
+    described["workers"] = processes
     measured = {row.name: measure_training(folder / row.name) for row in chosen}
-    provenance["trainings"] = {row: found for row, found in measured.items() if found}
-    provenance["seconds"] = round(time.perf_counter() - start, 3)
+    described["trainings"] = {row: found for row, found in measured.items() if found}
+    described["seconds"] = round(time.perf_counter() - start, 3)
     result = Table1Result(
         titles={row.name: row.title for row in chosen},
         benchmarks=tuple(benchmark.name for benchmark in data.benchmarks),
-        cells=tuple(cells),
-        provenance=provenance,
+        cells=tuple(plan.renumbered(cell) for plan in plans for cell in store[plan.key]),
+        provenance=described,
     )
     result.save(folder)
     return result
@@ -182,33 +180,3 @@ def training_tasks(
     if as_published_code:
         return meta_tasks(data, regions, withhold="as_published", balance_negative_crops="cut")
     return meta_tasks(data, regions)
-
-
-def _usable(workers: int | None, workshop: Workshop) -> int:
-    """Return the number of processes: one where the rows or the data cannot go to another."""
-    workers = default_workers() if workers is None else workers
-    if workers > 1:
-        try:
-            to_bytes(workshop)
-        except pickle.PicklingError as error:
-            warnings.warn(f"one process computes the table: {error}", stacklevel=3)
-            return 1
-    return workers
-
-
-def _provenance(
-    data: CropHarvest, settings: Settings, protocol: dict[str, Any], tasks: TaskSet | None
-) -> dict[str, Any]:
-    return {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "settings": {**dataclasses.asdict(settings), **protocol},
-        "versions": all_versions(),
-        "platform": platform.platform(),
-        "data": {
-            "checksum": data.checksum,
-            "ndvi": data.ndvi,
-            "training_series": len(data),
-            "benchmarks": [benchmark.name for benchmark in data.benchmarks],
-            "meta_training_tasks": None if tasks is None else [task.id for task in tasks],
-        },
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,32 +11,20 @@ import numpy as np
 
 from timl.data import CLASSES, CropHarvest, TaskSet
 from timl.evaluation.paper.result import Table1Result
+from timl.evaluation.plotting import (
+    COLOURS,
+    SMOOTHING_WINDOW,
+    YELLOW,
+    require_matplotlib,
+    smoothed,
+)
 from timl.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#D55E00",
-    "#56B4E9",
-    "#F0E442",
-    "#000000",
-    "#999999",
-)
-_WINDOW = 20
-
-
-def require_matplotlib(needy: str) -> None:
-    """Raise an ImportError that names the extra if matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f'{needy} matplotlib: pip install "timl[plot]"') from error
+_STAR = COLOURS[4]
+_MARKERS = "osD^vP"
 
 
 def save_figure(
@@ -45,15 +34,15 @@ def save_figure(
 
     Parameters
     ----------
-    path : str or Path
+    path
         The file to write.
-    data : CropHarvest
+    data
         The data set.
-    tasks : TaskSet
+    tasks
         The tasks that were trained on.
-    result : Table1Result
+    result
         The table.
-    folder : str or Path
+    folder
         Where `timl.table1` kept it: the histories of its meta-trained rows are there.
 
     Raises
@@ -79,7 +68,7 @@ def save_figure(
 
 
 def _draw_map(axes: Axes, data: CropHarvest, tasks: TaskSet) -> None:
-    """Regions as boxes, coloured points for the classes of their tasks, stars for benchmarks."""
+    """Draw regions as boxes, points for the classes of their tasks, and benchmarks as stars."""
     from matplotlib.patches import Rectangle
 
     regions: dict[str, tuple[Any, list[str]]] = {}
@@ -99,18 +88,20 @@ def _draw_map(axes: Axes, data: CropHarvest, tasks: TaskSet) -> None:
             axes.plot(
                 box.min_lon + width * (i + 0.5) / len(present),
                 box.min_lat + height / 2,
-                "osD^vP"[classes.index(name) % 6],
+                _MARKERS[classes.index(name) % len(_MARKERS)],
                 color=COLOURS[classes.index(name) % len(COLOURS)],
                 ms=4,
                 zorder=3,
             )
     for i, name in enumerate(classes):
         colour = COLOURS[i % len(COLOURS)]
-        axes.plot([], [], "osD^vP"[i % 6], color=colour, ms=5, label=name.replace("_", " "))
+        axes.plot(
+            [], [], _MARKERS[i % len(_MARKERS)], color=colour, ms=5, label=name.replace("_", " ")
+        )
     for benchmark in data.benchmarks:
         lat, lon = benchmark.task.bounding_box.centre
-        axes.plot(lon, lat, "*", color="#D55E00", mec="white", ms=15, zorder=4)
-    axes.plot([], [], "*", color="#D55E00", ms=10, label="evaluation task", ls="")
+        axes.plot(lon, lat, "*", color=_STAR, mec="white", ms=15, zorder=4)
+    axes.plot([], [], "*", color=_STAR, ms=10, label="evaluation task", ls="")
     axes.set(
         title=f"{len(tasks)} meta-training tasks in {len(regions)} regions",
         xlabel="longitude",
@@ -122,28 +113,34 @@ def _draw_map(axes: Axes, data: CropHarvest, tasks: TaskSet) -> None:
 
 
 def _draw_learning(axes: Axes, histories: dict[str, dict[str, Any]]) -> None:
-    """Mean query losses of training and validation tasks, averaged over 20 epochs."""
-    for (title, history), colour in zip(histories.items(), COLOURS, strict=False):
+    """Draw the mean query losses of training and validation tasks, smoothed."""
+    for (title, history), colour in zip(histories.items(), cycle(COLOURS), strict=False):
         for kind, style in (("tasks", ":"), ("validation_tasks", "-")):
             losses = np.array([task["loss"] for task in history[kind]], np.float64)
             if not losses.size:
                 continue
             mean = np.nanmean(losses, axis=0)
-            window = min(_WINDOW, len(mean))
-            smooth = np.convolve(mean, np.ones(window) / window, mode="valid")
+            smooth = smoothed(mean)
             label = f"{title}, {'validation' if style == '-' else 'training'}"
-            axes.plot(np.arange(window, len(mean) + 1), smooth, style, color=colour, label=label)
-    axes.set(title=f"Loss after adaptation (mean of {_WINDOW} epochs)", xlabel="epoch")
+            axes.plot(
+                np.arange(len(mean) - len(smooth), len(mean)) + 1,
+                smooth,
+                style,
+                color=colour,
+                label=label,
+            )
+    axes.set(title=f"Loss after adaptation (mean of {SMOOTHING_WINDOW} epochs)", xlabel="epoch")
     axes.set_ylabel("cross entropy")
     axes.legend(fontsize=8, frameon=False)
     axes.grid(color="0.92", lw=0.6)
 
 
 def _draw_scores(axes: Axes, result: Table1Result) -> None:
-    """AUC ROC of every row on every benchmark, with standard errors."""
+    """Draw the AUC ROC of every row on every benchmark, with standard errors."""
     width = 0.8 / len(result.titles)
     places = np.arange(len(result.benchmarks))
-    for i, ((row, title), colour) in enumerate(zip(result.titles.items(), COLOURS, strict=False)):
+    colours = cycle((*COLOURS, YELLOW))  # nine, the number of the paper's rows
+    for i, ((row, title), colour) in enumerate(zip(result.titles.items(), colours, strict=False)):
         estimates = [result.estimate(row, name, "auc_roc") for name in result.benchmarks]
         axes.bar(
             places + (i - (len(result.titles) - 1) / 2) * width,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from timl.data import CropHarvest, TaskSet
-from timl.evaluation.paper.figures import require_matplotlib
 from timl.evaluation.paper.result import Table1Result
+from timl.evaluation.plotting import require_matplotlib
 from timl.evaluation.report.document import Document
-from timl.evaluation.report.material import Material
+from timl.evaluation.report.inputs import ReportInputs
 from timl.evaluation.report.scored import (
     calibration,
     confusion,
@@ -44,19 +44,19 @@ def write_report(
 
     Parameters
     ----------
-    result : Table1Result
+    result
         The table, of `timl.table1` or of `Table1Result.load`.
-    data : CropHarvest
+    data
         The data set of the table.
-    tasks : TaskSet or None
+    tasks
         The tasks that its rows were meta-trained on; None where there are none.
-    folder : str or Path
+    folder
         The table's folder: models and histories are read from it, the report is written to it.
 
     Returns
     -------
     Path
-        Of report.html.
+        Path of report.html.
 
     Raises
     ------
@@ -67,15 +67,15 @@ def write_report(
     """
     require_matplotlib("the report needs")
     _require_same(result, data, tasks)
-    material = Material(result, data, tasks, Path(folder))
+    inputs = ReportInputs(result, data, tasks, Path(folder))
     document = Document(
         title="Table 1: few-shot crop mapping",
         summary=_summary(result),
-        sections=[section(material) for section in _SECTIONS],
+        sections=[section(inputs) for section in _SECTIONS],
     )
-    path = material.folder / "report.html"
+    path = inputs.folder / "report.html"
     for picture in document.pictures:
-        with atomic_write(material.folder / f"{picture.name}.svg") as file:
+        with atomic_write(inputs.folder / f"{picture.name}.svg") as file:
             file.write(picture.svg)
     with atomic_write(path.with_suffix(".md"), "w") as file:
         file.write(document.to_markdown())

@@ -29,7 +29,7 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     ranks: Sequence[Sequence[int]] = ()
-    """Of each text: 1 the best of its column, 2 the second best, 0 any other."""
+    """Rank of each text: 1 the best of its column, 2 the second best, 0 any other."""
     wide: bool = False
     """Whether the texts are sentences, which may break, and not numbers."""
 
@@ -39,7 +39,7 @@ class Picture:
     """A figure as SVG."""
 
     name: str
-    """Of its file, without suffix."""
+    """Name of its file, without suffix."""
     svg: bytes
     alternative: str
     """What a reader who cannot see it must know."""
@@ -54,7 +54,7 @@ class Section:
     """A part of the document with a heading."""
 
     name: str
-    """In links."""
+    """Name in links."""
     title: str
     blocks: list[Block] = field(default_factory=list)
 

@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.evaluation.plotting import COLOURS, YELLOW
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; yellow is too pale for lines.
-_COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#999999",
-)  # fmt: skip
 _MARKERS = "osD^vPXp<>hd"
 _DASHES = ("-", "--", "-.", ":")
 _WIDTH = 4.8
-"""Inches: on a phone the letters are then still legible."""
+"""Width in inches: on a phone the letters are then still legible."""
 _MARKED = 8
-"""Markers along a line."""
+"""Number of markers along a line."""
 
 
 class Point(NamedTuple):
@@ -34,9 +32,9 @@ class Point(NamedTuple):
     x: float
     y: float
     kind: str
-    """Its class of crops."""
+    """Class of crops."""
     value: float | None = None
-    """What its colour tells, where not the class; None: nothing, it is hollow."""
+    """What the colour shows, where not the class; None: the point is hollow."""
 
 
 class Line(NamedTuple):
@@ -62,15 +60,15 @@ def lines(
     Parameters
     ----------
     series
-        By title.
+        Lines by title.
     x_label, y_label
-        Of the axes.
+        Labels of the axes.
     diagonal
         Whether to draw where y equals x, from 0 to 1.
     ticks
         Texts of places on the x axis.
     limits
-        Of the y axis.
+        Limits of the y axis.
     steps
         Whether values stay until the next one.
     """
@@ -79,9 +77,9 @@ def lines(
             axes.plot([0, 1], [0, 1], color="0.6", lw=1, label="perfect")
         for i, (title, line) in enumerate(series.items()):
             style: dict[str, Any] = {
-                "color": _COLOURS[i % len(_COLOURS)],
+                "color": COLOURS[i % len(COLOURS)],
                 "marker": _MARKERS[i % len(_MARKERS)],
-                "ls": _DASHES[(i + i // len(_COLOURS)) % len(_DASHES)],
+                "ls": _DASHES[(i + i // len(COLOURS)) % len(_DASHES)],
                 "markevery": max(1, len(line.x) // _MARKED),
                 "ms": 4.5,
                 "lw": 1.4,
@@ -115,7 +113,7 @@ def scores(
                 places + shift,
                 xerr=[error for _, error in values],
                 fmt=_MARKERS[i % len(_MARKERS)],
-                color=_COLOURS[i % len(_COLOURS)],
+                color=COLOURS[i % len(COLOURS)],
                 ms=5.5,
                 capsize=2,
                 lw=1.2,
@@ -144,8 +142,8 @@ def classes(
     stars
         Places of the evaluation tasks.
     x_label, y_label
-        Of the axes.
-    background : ndarray, shape [n, 2], optional
+        Labels of the axes.
+    background : float64 array of shape [n, 2]
         Faint dots, the labelled samples.
     """
     with _figure(4.1) as (axes, out):
@@ -156,14 +154,14 @@ def classes(
             axes.plot(
                 *zip(*chosen, strict=True),
                 _MARKERS[i % len(_MARKERS)],
-                color=_COLOURS[i % len(_COLOURS)],
+                color=COLOURS[i % len(COLOURS)],
                 mec="white",
                 mew=0.4,
                 ms=6,
                 label=kind.replace("_", " "),
             )
         for i, place in enumerate(stars):
-            axes.plot(*place, "*", color="#F0E442", mec="black", ms=14, zorder=4,
+            axes.plot(*place, "*", color=YELLOW, mec="black", ms=14, zorder=4,
                       label="evaluation task" if i == 0 else None)  # fmt: skip
         axes.set(xlabel=x_label, ylabel=y_label)
         _finish(axes, columns=3)
@@ -205,7 +203,7 @@ def events(groups: Mapping[str, Sequence[float]], x_label: str, end: float) -> b
     with _figure(1.1 + 0.28 * len(groups)) as (axes, out):
         for i, times in enumerate(groups.values()):
             spread = i + 0.5 * (np.arange(len(times)) % 5 / 5 - 0.4)
-            colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+            colour, marker = COLOURS[i % len(COLOURS)], _MARKERS[i % len(_MARKERS)]
             axes.plot(times, spread, marker, color=colour, ms=5, mec="white", mew=0.4)
         axes.set_yticks(np.arange(len(groups)), [name.replace("_", " ") for name in groups])
         axes.set(xlabel=x_label, xlim=(0, end), ylim=(len(groups) - 0.5, -0.5))
@@ -215,7 +213,7 @@ def events(groups: Mapping[str, Sequence[float]], x_label: str, end: float) -> b
 
 @contextmanager
 def _figure(height: float) -> Iterator[tuple[Axes, io.BytesIO]]:
-    """Give axes to draw on; the SVG is in the buffer afterwards."""
+    """Yield axes to draw on; the SVG is in the buffer afterwards."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

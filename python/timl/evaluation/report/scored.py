@@ -12,16 +12,16 @@ from timl.evaluation.paper.cells import Cell
 from timl.evaluation.paper.result import MEAN, METRICS, Table1Result
 from timl.evaluation.report import drawings
 from timl.evaluation.report.document import Picture, Section, Table, Text
-from timl.evaluation.report.material import Material
+from timl.evaluation.report.inputs import ReportInputs
 from timl.evaluation.statistics import Estimate, smallest_p
 
 _LESS_IS_BETTER = ("brier",)
 _TIE = 1e-12
 
 
-def table(material: Material) -> Section:
+def table(inputs: ReportInputs) -> Section:
     """Show AUC ROC and F1 of every row on every benchmark, and the other scores' means."""
-    result = material.result
+    result = inputs.result
     columns = (*result.benchmarks, MEAN)
     section = Section("table", "Scores")
     for metric in ("auc_roc", "f1"):
@@ -43,9 +43,9 @@ def table(material: Material) -> Section:
     return section
 
 
-def statistics(material: Material) -> Section:
+def statistics(inputs: ReportInputs) -> Section:
     """Show the paired tests against one row, and the two sources of variance."""
-    result = material.result
+    result = inputs.result
     tests = result.tests(MEAN, "auc_roc")
     section = Section("statistics", "Differences between methods")
     pairs = max((test.pairs for test in tests), default=0)
@@ -96,9 +96,9 @@ def statistics(material: Material) -> Section:
     return section
 
 
-def ranking(material: Material) -> Section:
+def ranking(inputs: ReportInputs) -> Section:
     """Show each row's rank on every benchmark, and the scores as a figure."""
-    result = material.result
+    result = inputs.result
     section = Section("ranking", "Ranking over the evaluation tasks")
     means = np.array(
         [
@@ -140,9 +140,9 @@ def ranking(material: Material) -> Section:
     return section
 
 
-def sample_sizes(material: Material) -> Section:
+def sample_sizes(inputs: ReportInputs) -> Section:
     """Draw AUC ROC by the number of labels, where it was asked for."""
-    result = material.result
+    result = inputs.result
     section = Section("sample-sizes", "Scores by number of labels")
     if all(cell.size is None for cell in result.cells):
         section.blocks.append(
@@ -197,9 +197,9 @@ def sample_sizes(material: Material) -> Section:
     return section
 
 
-def confusion(material: Material) -> Section:
+def confusion(inputs: ReportInputs) -> Section:
     """Show the four counts of decisions, as means over the runs."""
-    result = material.result
+    result = inputs.result
     section = Section("confusion", "Confusion matrices")
     section.blocks.append(
         Text("Samples of the test set by label and decision at probability 0.5, means over runs.")
@@ -228,22 +228,18 @@ def confusion(material: Material) -> Section:
     return section
 
 
-def calibration(material: Material) -> Section:
+def calibration(inputs: ReportInputs) -> Section:
     """Draw how often samples are positive by the probability that they were given."""
-    result = material.result
+    result = inputs.result
     section = Section("calibration", "Calibration")
     errors: dict[str, dict[str, float]] = {}
     for number, benchmark in enumerate(result.benchmarks):
         series, own = {}, errors.setdefault(benchmark, {})
         for row, title in result.titles.items():
             bins = _bins(_cells(result, row, benchmark))
-            if bins is None:
-                continue
             samples, positives, sums = bins[bins[:, 0] > 0].T
             series[title] = drawings.Line(list(sums / samples), list(positives / samples))
             own[title] = float(np.abs(positives - sums).sum() / samples.sum())
-        if not series:
-            continue
         best = min(own, key=lambda title: own[title])
         section.blocks.append(
             Picture(
@@ -261,16 +257,8 @@ def calibration(material: Material) -> Section:
                 f"together.",
             )
         )
-    if not any(errors.values()):
-        section.blocks.append(
-            Text(
-                "Not known: the cells were computed by a version that did not count. Remove "
-                "cells.jsonl and run timl table1 again."
-            )
-        )
-        return section
     texts = [
-        [title, *(f"{own[title]:.3f}" if title in own else "" for own in errors.values())]
+        [title, *(f"{own[title]:.3f}" for own in errors.values())]
         for title in result.titles.values()
     ]
     caption = "Expected calibration error over the ten bins, less is better"
@@ -315,10 +303,10 @@ def _cells(result: Table1Result, row: str, benchmark: str) -> list[Cell]:
     ]
 
 
-def _bins(cells: Sequence[Cell]) -> NDArray[np.float64] | None:
-    """Return samples, positives and sums of probabilities of all cells, [10, 3]."""
-    counted = [cell.reliability for cell in cells if cell.reliability is not None]
-    return np.array(counted, np.float64).sum(axis=0) if counted else None
+def _bins(cells: Sequence[Cell]) -> NDArray[np.float64]:
+    """Return samples, positives and sums of probabilities of all cells, float64 [10, 3]."""
+    total: NDArray[np.float64] = np.sum([cell.reliability for cell in cells], axis=0, dtype=float)
+    return total
 
 
 def _share(part: float, whole: float) -> str:

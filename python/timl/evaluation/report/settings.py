@@ -9,7 +9,7 @@ import numpy as np
 
 from timl.evaluation.paper.result import duration
 from timl.evaluation.report.document import Section, Table, Text
-from timl.evaluation.report.material import Material
+from timl.evaluation.report.inputs import ReportInputs
 
 _PAPER = (
     "The method and the experiment are those of G. Tseng, H. Kerner and D. Rolnick, TIML: "
@@ -18,9 +18,9 @@ _PAPER = (
 _PAPER_LINK = "https://arxiv.org/abs/2202.02124"
 
 
-def run_times(material: Material) -> Section:
+def run_times(inputs: ReportInputs) -> Section:
     """Show what each row took."""
-    result = material.result
+    result = inputs.result
     section = Section("run-times", "Run times")
     rows = []
     for row, title in result.titles.items():
@@ -46,10 +46,10 @@ def run_times(material: Material) -> Section:
     return section
 
 
-def provenance(material: Material) -> Section:
+def provenance(inputs: ReportInputs) -> Section:
     """Show settings, seeds, versions, platform and the data's checksum."""
     section = Section("provenance", "Provenance")
-    rows = list(_flat(material.result.provenance))
+    rows = list(_flat(inputs.result.provenance))
     section.blocks.append(
         Table("What the numbers come from", ["what", "value"], rows, wide=True),
     )
@@ -61,7 +61,7 @@ def provenance(material: Material) -> Section:
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
-    """Give lines of nested settings; of the list of tasks only its length."""
+    """Yield lines of nested settings; of the list of tasks only its length."""
     for name, value in values.items():
         title = f"{before}{name.replace('_', ' ')}"
         if isinstance(value, Mapping):

@@ -7,33 +7,35 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.evaluation.plotting import SMOOTHING_WINDOW, smoothed
 from timl.evaluation.report import drawings
 from timl.evaluation.report.document import Picture, Section, Table, Text
 from timl.evaluation.report.drawings import Line, Point
-from timl.evaluation.report.material import Course, Material, TaskCourse, place
+from timl.evaluation.report.inputs import ReportInputs, TaskRecord, TrainingRecord, place
 
-_WINDOW = 20
 _HARDEST, _FORGOTTEN = 15, 30
-"""Lines of the lists."""
+"""Lengths of the lists."""
 _NONE = Text("No row of this table was meta-trained.")
 
 
-def learning(material: Material) -> Section:
+def learning(inputs: ReportInputs) -> Section:
     """Draw losses and AUC ROC of training and validation tasks by epoch."""
     section = Section("learning", "Learning curves")
-    if not material.courses:
+    if not inputs.trainings:
         section.blocks.append(_NONE)
         return section
-    measures: tuple[tuple[str, str, Callable[[TaskCourse], NDArray[np.float64]]], ...] = (
+    measures: tuple[tuple[str, str, Callable[[TaskRecord], NDArray[np.float64]]], ...] = (
         ("loss", "cross entropy", lambda task: task.loss),
         ("auc", "AUC ROC", lambda task: task.auc),
     )
     for name, label, values in measures:
         for validates, kind in ((True, "validation"), (False, "training")):
             series = {
-                course.title: line
-                for course in material.courses.values()
-                if (line := _smooth([values(t) for t in course.tasks if t.validates == validates]))
+                training.title: line
+                for training in inputs.trainings.values()
+                if (
+                    line := _smooth([values(t) for t in training.tasks if t.validates == validates])
+                )
             }
             if not series:
                 continue
@@ -44,7 +46,7 @@ def learning(material: Material) -> Section:
                     f"report-{kind}-{name}",
                     drawings.lines(series, "epoch", label),
                     f"{subject} by epoch. At the end: {last}.",
-                    f"{subject} after adaptation, mean over tasks and {_WINDOW} epochs."
+                    f"{subject} after adaptation, mean over tasks and {SMOOTHING_WINDOW} epochs."
                     + (
                         " Forgotten tasks no longer count: what remains is harder."
                         if not validates
@@ -53,24 +55,24 @@ def learning(material: Material) -> Section:
                 )
             )
     best = ", ".join(
-        f"{course.title} {course.best_epoch + 1} of {course.epochs}"
-        for course in material.courses.values()
+        f"{training.title} {training.best_epoch + 1} of {training.epochs}"
+        for training in inputs.trainings.values()
     )
     section.blocks.append(Text(f"Weights are those of the best epoch by validation loss: {best}."))
     return section
 
 
-def forgetting(material: Material) -> Section:
+def forgetting(inputs: ReportInputs) -> Section:
     """Show which tasks were forgotten, when, of which crops and where."""
     section = Section("forgetting", "Forgetting over time")
-    forgetful = {row: course for row, course in material.courses.items() if course.forgotten}
+    forgetful = {row: training for row, training in inputs.trainings.items() if training.forgotten}
     if not forgetful:
         section.blocks.append(Text("No task was forgotten in any meta-training of this table."))
         return section
-    remaining = {course.title: _remaining(course) for course in forgetful.values()}
+    remaining = {training.title: _remaining(training) for training in forgetful.values()}
     counts = "; ".join(
-        f"{course.title} forgot {len(course.forgotten)} of {len(course.trained)}"
-        for course in forgetful.values()
+        f"{training.title} forgot {len(training.forgotten)} of {len(training.trained)}"
+        for training in forgetful.values()
     )
     section.blocks.append(
         Picture(
@@ -78,55 +80,53 @@ def forgetting(material: Material) -> Section:
             drawings.lines(remaining, "epoch", "tasks still trained on", steps=True),
             f"Number of tasks still trained on by epoch. {counts}.",
             "Tasks still trained on. A task is forgotten once it is learned: its AUC ROC, "
-            "averaged over 20 epochs, has reached the threshold.",
+            f"averaged over {SMOOTHING_WINDOW} epochs, has reached the threshold.",
         )
     )
     section.blocks += _forgetting_of(
-        material, next((c for row, c in forgetful.items() if row == "timl"), None)
+        inputs, next((c for row, c in forgetful.items() if row == "timl"), None)
         or next(iter(forgetful.values()))
     )  # fmt: skip
     return section
 
 
-def _forgetting_of(material: Material, course: Course) -> list[Text | Table | Picture]:
+def _forgetting_of(inputs: ReportInputs, training: TrainingRecord) -> list[Text | Table | Picture]:
     """Show one meta-training's by class, on the map, and as lists."""
-    kinds = sorted({material.kind(task.id) for task in course.trained})
+    kinds = sorted({inputs.kind(task.id) for task in training.trained})
     by_kind = {
-        kind: [task for task in course.trained if material.kind(task.id) == kind] for kind in kinds
+        kind: [task for task in training.trained if inputs.kind(task.id) == kind] for kind in kinds
     }
     times = {
         kind: [float(t.forgotten + 1) for t in tasks if t.forgotten is not None]
         for kind, tasks in by_kind.items()
     }
     points = [
-        Point(box.centre[1], box.centre[0], material.kind(task.id), _after(task.forgotten))
-        for task in course.trained
-        if (box := material.box(task.id)) is not None
+        Point(box.centre[1], box.centre[0], inputs.kind(task.id), _after(task.forgotten))
+        for task in training.trained
+        if (box := inputs.box(task.id)) is not None
     ]
     said = "; ".join(f"{kind} {len(times[kind])} of {len(by_kind[kind])}" for kind in kinds)
     spread = _spread(points)
-    first = course.forgotten
+    first = training.forgotten
     more = len(first) - _FORGOTTEN
     return [
         Picture(
             "report-forgotten-classes",
-            drawings.events(times, "epoch", float(course.epochs)),
-            f"When {course.title} forgot the tasks of each class. Forgotten: {said}.",
-            f"{course.title}: the epochs after which tasks were forgotten, by class of crops.",
+            drawings.events(times, "epoch", float(training.epochs)),
+            f"When {training.title} forgot the tasks of each class. Forgotten: {said}.",
+            f"{training.title}: the epochs after which tasks were forgotten, by class of crops.",
         ),
         Picture(
             "report-forgotten-map",
-            drawings.values(
-                spread, "longitude", "latitude", "epoch of forgetting", material.places
-            ),
-            f"Map of the {len(course.trained)} training tasks of {course.title}; "
+            drawings.values(spread, "longitude", "latitude", "epoch of forgetting", inputs.places),
+            f"Map of the {len(training.trained)} training tasks of {training.title}; "
             f"{len(first)} forgotten ones are coloured by epoch, the others hollow. The table "
             f"below lists places.",
-            f"{course.title}: where tasks were forgotten, and when (yellow is late); hollow "
+            f"{training.title}: where tasks were forgotten, and when (yellow is late); hollow "
             f"squares were kept. Tasks of one region stand in a ring; grey dots are labels.",
         ),
         Table(
-            f"{course.title}: forgotten tasks by class of crops",
+            f"{training.title}: forgotten tasks by class of crops",
             ["class", "tasks", "forgotten", "median epoch"],
             [
                 [
@@ -139,14 +139,14 @@ def _forgetting_of(material: Material, course: Course) -> list[Text | Table | Pi
             ],
         ),
         Table(
-            f"{course.title}: forgotten tasks, the first ones first"
+            f"{training.title}: forgotten tasks, the first ones first"
             + (f" ({more} more are in history.json)" if more > 0 else ""),
             ["task", "class", "centre of the region", "epoch", "AUC ROC then"],
             [
                 [
                     task.id,
-                    material.kind(task.id).replace("_", " "),
-                    place(material.box(task.id)),
+                    inputs.kind(task.id).replace("_", " "),
+                    place(inputs.box(task.id)),
                     str(_after(task.forgotten)),
                     f"{task.final_auc:.3f}",
                 ]
@@ -156,16 +156,16 @@ def _forgetting_of(material: Material, course: Course) -> list[Text | Table | Pi
     ]
 
 
-def embedding(material: Material) -> Section:
+def embedding(inputs: ReportInputs) -> Section:
     """Draw what the task encoder makes of each task, in two dimensions, beside the map."""
     section = Section("embedding", "Task embedding")
-    found = _film(material)
-    if found is None or material.tasks is None:
+    found = _film(inputs)
+    if found is None or inputs.tasks is None:
         section.blocks.append(Text("No row of this table has a task encoder."))
         return section
     title, film = found
-    tasks = list(material.tasks)
-    benchmarks = material.data.benchmarks
+    tasks = list(inputs.tasks)
+    benchmarks = inputs.data.benchmarks
     # principal components of the tasks; the evaluation tasks are projected onto them
     centred = film - film[: len(tasks)].mean(axis=0)
     _, lengths, axes = np.linalg.svd(centred[: len(tasks)], full_matrices=False)
@@ -204,7 +204,7 @@ def embedding(material: Material) -> Section:
                 [(lon, lat) for lat, lon in places],
                 "longitude",
                 "latitude",
-                material.places,
+                inputs.places,
             ),
             f"Map of the same {len(tasks)} tasks by class of crops, and {len(benchmarks)} "
             f"evaluation tasks.",
@@ -215,16 +215,16 @@ def embedding(material: Material) -> Section:
     return section
 
 
-def hardest_tasks(material: Material) -> Section:
+def hardest_tasks(inputs: ReportInputs) -> Section:
     """List the tasks with the lowest final AUC ROC, by their mean over the meta-trainings."""
     section = Section("hardest", "Hardest tasks")
-    if not material.courses:
+    if not inputs.trainings:
         section.blocks.append(_NONE)
         return section
-    courses = list(material.courses.values())
-    final = [{task.id: task for task in course.tasks} for course in courses]
+    trainings = list(inputs.trainings.values())
+    final = [{task.id: task for task in training.tasks} for training in trainings]
     means = {}
-    for name in dict.fromkeys(task.id for course in courses for task in course.tasks):
+    for name in dict.fromkeys(task.id for training in trainings for task in training.tasks):
         known = [known[name].final_auc for known in final if name in known]
         if np.isfinite(known).any():
             means[name] = float(np.nanmean(known))
@@ -232,13 +232,14 @@ def hardest_tasks(material: Material) -> Section:
     section.blocks.append(
         Table(
             f"The {len(lowest)} tasks with the lowest AUC ROC on their query sets after "
-            f"adaptation, mean of the last {_WINDOW} epochs that each had (v: a validation task)",
-            ["task", "class", "centre of the region", *(c.title for c in courses), "mean"],
+            f"adaptation, mean of the last {SMOOTHING_WINDOW} epochs that each had (v: a "
+            f"validation task)",
+            ["task", "class", "centre of the region", *(c.title for c in trainings), "mean"],
             [
                 [
                     name,
-                    material.kind(name).replace("_", " "),
-                    place(material.box(name)),
+                    inputs.kind(name).replace("_", " "),
+                    place(inputs.box(name)),
                     *(
                         f"{known[name].final_auc:.3f}{' v' if known[name].validates else ''}"
                         if name in known
@@ -264,19 +265,18 @@ def _smooth(values: list[NDArray[np.float64]]) -> Line | None:
     if not len(epochs):
         return None
     mean = np.where(known, stacked, 0).sum(axis=0)[epochs] / known.sum(axis=0)[epochs]
-    window = min(_WINDOW, len(mean))
-    smooth = np.convolve(mean, np.ones(window) / window, mode="valid")
-    return Line(list(epochs[window - 1 :] + 1), list(smooth))
+    smooth = smoothed(mean)
+    return Line(list(epochs[-len(smooth) :] + 1), list(smooth))
 
 
-def _remaining(course: Course) -> Line:
-    count = len(course.trained)
+def _remaining(training: TrainingRecord) -> Line:
+    count = len(training.trained)
     x, y = [0.0], [float(count)]
-    for number, task in enumerate(course.forgotten, start=1):
+    for number, task in enumerate(training.forgotten, start=1):
         assert task.forgotten is not None
         x.append(task.forgotten + 1.0)
         y.append(float(count - number))
-    return Line([*x, float(course.epochs)], [*y, y[-1]])
+    return Line([*x, float(training.epochs)], [*y, y[-1]])
 
 
 def _after(epoch: int | None) -> int | None:
@@ -284,7 +284,7 @@ def _after(epoch: int | None) -> int | None:
     return None if epoch is None else epoch + 1
 
 
-def _film(material: Material) -> tuple[str, NDArray[np.float64]] | None:
+def _film(inputs: ReportInputs) -> tuple[str, NDArray[np.float64]] | None:
     """Return FiLM values of all tasks, then of the benchmarks, of the first row with an encoder.
 
     Float64 [tasks + benchmarks, Phi].
@@ -293,22 +293,22 @@ def _film(material: Material) -> tuple[str, NDArray[np.float64]] | None:
 
     from timl.nn import TIML
 
-    if material.tasks is None:
+    if inputs.tasks is None:
         return None
-    rows = sorted(material.courses, key=lambda row: row != "timl")
+    rows = sorted(inputs.trainings, key=lambda row: row != "timl")
     for row in rows:
-        folder = material.folder / row
+        folder = inputs.folder / row
         if not (folder / "config.json").is_file():
             continue
         encoder = TIML.from_pretrained(folder).encoder
         if encoder is None:
             continue
         info = np.concatenate(
-            [material.tasks.info, [benchmark.info for benchmark in material.data.benchmarks]]
+            [inputs.tasks.info, [benchmark.info for benchmark in inputs.data.benchmarks]]
         )
         with torch.no_grad():
             film = encoder(info)
-        return material.result.titles[row], film.double().numpy()
+        return inputs.result.titles[row], film.double().numpy()
     return None
 
 

@@ -1,18 +1,19 @@
 """The rows of Table 1: configurations in TOML files, and the methods that they configure."""
 
-from timl.evaluation.rows.methods import (
-    BaselineRow,
+from timl.evaluation.rows.baselines import BASELINES, BaselineRow
+from timl.evaluation.rows.experiment import RowExperiment
+from timl.evaluation.rows.networks import (
     CropPreTrainingRow,
     MetaTrainedRow,
-    Prepared,
-    Row,
     ScratchRow,
-    Settings,
+    StrongRow,
 )
 from timl.evaluation.rows.pooled import PooledBaselineRow
 from timl.evaluation.rows.reading import DEFAULT_ROWS, find_rows, read_row, row_names
+from timl.evaluation.rows.row import Prepared, Row, Settings
 
 __all__ = [
+    "BASELINES",
     "DEFAULT_ROWS",
     "BaselineRow",
     "CropPreTrainingRow",
@@ -20,8 +21,10 @@ __all__ = [
     "PooledBaselineRow",
     "Prepared",
     "Row",
+    "RowExperiment",
     "ScratchRow",
     "Settings",
+    "StrongRow",
     "find_rows",
     "read_row",
     "row_names",

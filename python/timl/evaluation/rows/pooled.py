@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from timl import random
 from timl.baselines import GradientBoosting, NearestClassMean
 from timl.data import BenchmarkTask, TaskSet
-from timl.evaluation.rows.methods import Prepared, Row, Settings
+from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.meta.configuration import checksum
 from timl.random import Purpose
 
@@ -50,14 +50,14 @@ class PooledBaselineRow(Row):
     classifier: str
     """"random-forest", "logistic-regression", "gradient-boosting" or "nearest-class-mean"."""
     share: float = 0.8
-    """Of the total weight, the part of the target's labels."""
+    """Share of the target's labels in the total weight."""
     pool: int = 1500
-    """Rows of the other tasks, at most."""
+    """Largest number of samples of the other tasks."""
 
     def __post_init__(self) -> None:
         if self.classifier not in _CLASSIFIERS:
             raise ValueError(
-                f"row {self.name!r}: classifier is {self.classifier!r}, choose of "
+                f"row {self.name!r}: classifier is {self.classifier!r}: choose of "
                 f"{', '.join(_CLASSIFIERS)}"
             )
         if not 0 < self.share < 1 or self.pool < 2:
@@ -144,6 +144,6 @@ def _pool(
 
 
 def _features(series: NDArray[np.float32], info: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the numbers of each series and of its task, [n, F]; one task's are for all."""
+    """Return the numbers of each series and of its task, float32 [n, F]; one task's are for all."""
     numbers = np.broadcast_to(info, (len(series), info.shape[-1]))
     return np.concatenate([series.reshape(len(series), -1), numbers], axis=1)

@@ -8,9 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from timl.evaluation.rows.methods import METHODS as METHODS_OF_NETWORKS
-from timl.evaluation.rows.methods import Row
+from timl.evaluation.rows.baselines import BaselineRow
+from timl.evaluation.rows.networks import (
+    CropPreTrainingRow,
+    MetaTrainedRow,
+    ScratchRow,
+    StrongRow,
+)
 from timl.evaluation.rows.pooled import PooledBaselineRow
+from timl.evaluation.rows.row import Row
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +36,7 @@ DEFAULT_ROWS = (
 )
 """The paper's rows and logistic regression, in the table's order."""
 
-OPTIONAL_ROWS = (
+_OPTIONAL_ROWS = (
     "temporal-cnn",
     "maml-first-order",
     "anil",
@@ -44,18 +50,27 @@ OPTIONAL_ROWS = (
     "nearest-class-mean-pooled",
     "strong",
 )
-"""Further rows of the package, only by name."""
+"""The order of further rows, which are there only by name; others of the folder follow them."""
 
-METHODS: dict[str, type[Row]] = {**METHODS_OF_NETWORKS, "pooled-baseline": PooledBaselineRow}
-"""By the name that a row's file gives."""
+METHODS: dict[str, type[Row]] = {
+    "baseline": BaselineRow,
+    "pooled-baseline": PooledBaselineRow,
+    "no-pre-training": ScratchRow,
+    "crop-pre-training": CropPreTrainingRow,
+    "meta-training": MetaTrainedRow,
+    "strong": StrongRow,
+}
+"""Classes of rows by the name that a row's file gives."""
 
 _FOLDER = Path(__file__).parent
 _SUFFIX = ".toml"
 
 
 def row_names() -> list[str]:
-    """Return the names of the package's rows, in the table's order."""
-    return [*DEFAULT_ROWS, *OPTIONAL_ROWS]
+    """Return the names of the package's rows, the TOML files of this folder, in table order."""
+    ordered = (*DEFAULT_ROWS, *_OPTIONAL_ROWS)
+    files = {path.stem for path in _FOLDER.glob(f"*{_SUFFIX}")}
+    return [*ordered, *sorted(files.difference(ordered))]
 
 
 def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
@@ -69,11 +84,11 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If a file does not exist.
     TypeError
-        An entry is of another kind.
+        If an entry is of another kind.
     ValueError
-        There is no row of a name, none is given, two have one name, or a file is malformed.
+        If there is no row of a name, none is given, two have one name, or a file is malformed.
     """
     names, known = [], row_names()
     own: list[Row] = []
@@ -96,25 +111,24 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
         )
     found = [read_row(_FOLDER / f"{name}{_SUFFIX}") for name in known if name in names] + own
     all_names = [row.name for row in found]
-    twice = sorted({name for name in all_names if all_names.count(name) > 1})
-    if twice:
-        raise ValueError(f"several rows are called {', '.join(twice)}: give them other names")
+    repeated = sorted({name for name in all_names if all_names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"several rows are called {', '.join(repeated)}: give them other names")
     return found
 
 
 def read_row(path: str | Path) -> Row:
     """Read a row from a TOML file; its name is the file's.
 
-    The file holds ``title``, ``method`` ("baseline", "pooled-baseline", "no-pre-training",
-    "crop-pre-training" or "meta-training") and the method's options, which are the fields of its
-    class in `timl.evaluation.rows`.
+    The file holds ``title``, ``method`` (a key of `METHODS`) and the method's options, which are
+    the fields of its class in `timl.evaluation.rows`.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        If there is no such file.
     ValueError
-        The file is no TOML, or its keys or values do not fit the method.
+        If the file is not TOML, or its keys or values do not fit the method.
     """
     path = Path(path)
     if not path.is_file():
@@ -125,7 +139,7 @@ def read_row(path: str | Path) -> Row:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     name, method = path.stem, given.pop("method", None)
     if method not in METHODS:
-        raise ValueError(f"{path}: method is {method!r}, choose of {', '.join(METHODS)}")
+        raise ValueError(f"{path}: method is {method!r}: choose of {', '.join(METHODS)}")
     kind = METHODS[method]
     fields = {field.name: field for field in dataclasses.fields(kind) if field.name != "name"}
     unknown = [key for key in given if key not in fields]
@@ -136,7 +150,7 @@ def read_row(path: str | Path) -> Row:
     ]
     if unknown or missing:
         raise ValueError(
-            f"{path}: unknown keys {unknown}, missing keys {missing}; method {method} takes "
+            f"{path}: unknown keys {unknown}, missing keys {missing}: method {method} takes "
             f"{', '.join(fields)}"
         )
     for key, value in given.items():
@@ -145,5 +159,5 @@ def read_row(path: str | Path) -> Row:
             (int, float) if wanted == "float" else {"str": str, "bool": bool, "int": int}[wanted]
         )
         if not isinstance(value, kinds) or (isinstance(value, bool) and wanted != "bool"):
-            raise ValueError(f"{path}: {key} must be a {wanted}, but is {value!r}")
+            raise ValueError(f"{path}: {key} is {value!r}: give a {wanted}")
     return kind(name=name, **given)

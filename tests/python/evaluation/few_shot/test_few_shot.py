@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,14 +132,20 @@ def test_baselines_learn_from_ten_labels(
 
 
 def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
-    data: CropHarvest, tmp_path: Path
+    data: CropHarvest, tmp_path: Path, dask_client: Any
 ) -> None:
-    options = {"draws": 1, "budgets": (5, None), "regions": BOXES, "progress": False}
-    rows = ["random-forest", "nearest-class-mean-pooled"]
+    options: dict[str, Any] = {
+        "draws": 1, "epochs": 1, "budgets": (5, None), "regions": BOXES, "progress": False
+    }  # fmt: skip
+    rows = ["gradient-boosting", "nearest-class-mean-pooled"]
     one = few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
     two = few_shot_benchmark(data, tmp_path / "two", rows, workers=2, **options)
+    with joblib.parallel_config(backend="dask"):
+        dask = few_shot_benchmark(data, tmp_path / "dask", rows, **options)
+    assert [found.provenance["workers"] for found in (one, two, dask)] == [1, 2, 2]
     times = ["seconds", "training_seconds"]
     pd.testing.assert_frame_equal(one.frame().drop(columns=times), two.frame().drop(columns=times))
+    pd.testing.assert_frame_equal(one.frame().drop(columns=times), dask.frame().drop(columns=times))
     cells = tmp_path / "one" / "cells.jsonl"
     content = cells.read_bytes()
     cells.write_bytes(content[: len(content) * 2 // 3])
@@ -149,13 +157,13 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     table = again.table()
     assert set(table["labels"]) == {"5", "all"} and table["at_random"].notna().all()
     tests = again.compare("nearest-class-mean-pooled")
-    assert list(tests["other"]) == ["random-forest"] * 2 and (tests["p_corrected"] <= 1).all()
-    assert "Random Forest" in again.to_markdown()
+    assert list(tests["other"]) == ["gradient-boosting"] * 2 and (tests["p_corrected"] <= 1).all()
+    assert "Gradient boosting" in again.to_markdown()
     assert len(again.plot().axes[0].lines) == 2
     with pytest.raises(ValueError, match="row is 'none'"):
         again.compare("none")
     cells.write_text("no cell\n")
-    with pytest.raises(ValueError, match="line 1 is no finished job"):
+    with pytest.raises(ValueError, match="line 1 is not a finished job"):
         few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
 
 

@@ -1,28 +1,19 @@
-"""What the rows of Table 1 do: how each gets from training data to predictions."""
+"""Rows of networks: from random weights, pre-trained on all crops, and meta-trained."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from timl.baselines import (
-    TemporalCNN,
-    cross_validated_logistic_regression,
-    gradient_boosting,
-    logistic_regression,
-    nearest_class_mean,
-    random_forest,
-)
 from timl.data import BenchmarkTask, TaskSet
+from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.files import atomic_write
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
@@ -30,129 +21,9 @@ from timl.meta.normalization import normalization_of
 from timl.meta.pretraining import pooled_crops, pretrain
 from timl.nn import TIML, Classifier, StrongClassifier, seeded
 
-Adapt = Callable[[BenchmarkTask, int], Classifier | StrongClassifier | NDArray[np.float64]]
-"""From a benchmark and a run's seed to an adapted classifier, or its predictions."""
-
-_FORGETTING = 0.95
+_LEARNING_RATE = 1e-3
+"""Size of the steps of meta-training's inner loop and of fine-tuning."""
 _PRE_TRAINING = "pretraining.json"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the rows of one table share."""
-
-    epochs: int
-    """Epochs of meta-training."""
-    steps: int
-    """Steps of fine-tuning."""
-    seed: int
-    """Seed of the meta-training."""
-    as_published_code: bool = False
-    """Whether meta-training follows the authors' published code where it differs."""
-
-
-class Prepared(NamedTuple):
-    """A row that is ready to be adapted."""
-
-    adapt: Adapt
-    """Adapts to one benchmark in one run."""
-    seconds: float = 0.0
-    """What the training that its cells share took, earlier sessions included."""
-    zero_shot: Callable[[BenchmarkTask], Classifier | NDArray[np.float64]] | None = None
-    """Gives a benchmark's classifier or predictions without any of its labels, if the row can."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row(ABC):
-    """One row: a way to get from training data to predictions."""
-
-    name: str
-    """In files, and on the command line."""
-    title: str
-    """In the printed table."""
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether all runs would give the same predictions."""
-        return False
-
-    @property
-    def meta_trained(self) -> bool:
-        """Whether the row is trained on the meta-training tasks, and can so be scored zero-shot."""
-        return False
-
-    def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
-        """Return all that its predictions depend on but data, benchmark and run, as JSON takes."""
-        described = dataclasses.asdict(self)
-        del described["title"]
-        return {"method": type(self).__name__, **described}
-
-    @abstractmethod
-    def prepare(
-        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
-    ) -> Prepared:
-        """Do what all runs share, keeping its files in the folder.
-
-        Parameters
-        ----------
-        settings
-            The table's.
-        tasks
-            The tasks to meta-train on, where `meta_trained`.
-        folder
-            The row's own; it may not be there yet.
-        progress
-            Whether to show bars.
-        """
-
-
-class _Predictor(Protocol):
-    def fit(self, x: ArrayLike, y: ArrayLike) -> Any: ...
-    def predict_proba(self, x: ArrayLike) -> NDArray[np.float64]: ...
-
-
-_BASELINES: dict[str, Callable[[int], _Predictor]] = {
-    "random-forest": random_forest,
-    "logistic-regression": lambda _: logistic_regression(),
-    "temporal-cnn": TemporalCNN,
-    "logistic-regression-cv": lambda _: cross_validated_logistic_regression(),
-    "gradient-boosting": gradient_boosting,
-    "nearest-class-mean": lambda _: nearest_class_mean(),
-}
-_WITHOUT_RANDOMNESS = ("logistic-regression", "logistic-regression-cv", "nearest-class-mean")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaselineRow(Row):
-    """A classifier that is trained on all labels of the benchmark's training set."""
-
-    classifier: str
-    """"random-forest", "logistic-regression", "logistic-regression-cv", "gradient-boosting",
-    "nearest-class-mean" or "temporal-cnn"."""
-
-    def __post_init__(self) -> None:
-        if self.classifier not in _BASELINES:
-            raise ValueError(
-                f"row {self.name!r}: classifier is {self.classifier!r}, choose of "
-                f"{', '.join(_BASELINES)}"
-            )
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether all runs would give the same predictions."""
-        return self.classifier in _WITHOUT_RANDOMNESS
-
-    def prepare(
-        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
-    ) -> Prepared:
-        """Prepare nothing."""
-
-        def adapt(benchmark: BenchmarkTask, seed: int) -> NDArray[np.float64]:
-            baseline = _BASELINES[self.classifier](seed)
-            baseline.fit(*benchmark.train_arrays())
-            return baseline.predict_proba(benchmark.test.x)
-
-        return Prepared(adapt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,11 +73,11 @@ class CropPreTrainingRow(_TrainedRow):
     """The network trained on all tasks' samples as crop versus non-crop, then fine-tuned."""
 
     learning_rate: float = 1e-3
-    """Adam's, in pre-training."""
+    """Learning rate of Adam in pre-training."""
     batch: int = 64
-    """Series in a batch of pre-training."""
+    """Number of series in a batch of pre-training."""
     patience: int = 10
-    """Epochs without a better validation loss before pre-training ends."""
+    """Number of epochs without a better validation loss before pre-training ends."""
 
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return the row, the settings, the tasks and what is withheld from the pool."""
@@ -263,9 +134,7 @@ class CropPreTrainingRow(_TrainedRow):
                 classifier, benchmark, protocol="paper", steps=settings.steps, seed=seed
             )
 
-        return Prepared(
-            adapt, stored["seconds"], lambda b: finetune(classifier, b, protocol="paper", steps=0)
-        )
+        return Prepared(adapt, stored["seconds"], partial(_without_labels, classifier))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,9 +156,13 @@ class MetaTrainedRow(_TrainedRow):
 
     def __post_init__(self) -> None:
         if self.encoder and self.append_information:
-            raise ValueError(f"row {self.name!r}: give encoder or append_information, not both")
+            raise ValueError(
+                f"row {self.name!r}: encoder and append_information are both true: give one"
+            )
         if self.head_only and self.learned_step_sizes:
-            raise ValueError(f"row {self.name!r}: give head_only or learned_step_sizes, not both")
+            raise ValueError(
+                f"row {self.name!r}: head_only and learned_step_sizes are both true: give one"
+            )
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
@@ -302,21 +175,20 @@ class MetaTrainedRow(_TrainedRow):
                 append_information=self.append_information,
                 learned_steps=1 if self.learned_step_sizes else 0,
             )
-        rates: float | list[float] = 1e-3
+        rates: float | list[float] = _LEARNING_RATE
         if self.head_only:  # the last two tensors are the last layer's weight and bias
-            rates = [0.0] * (model.classifier.layers + 2) + [1e-3] * 2
-        history = meta_train(
+            tensors = len(list(model.classifier.parameters()))
+            rates = [0.0] * (tensors - 2) + [_LEARNING_RATE] * 2
+        options = {} if self.forgetting else {"forgetting_threshold": None}
+        seconds = _meta_train(
             model,
             tasks,
-            epochs=settings.epochs,
+            settings,
+            folder,
+            progress,
             inner_lr=rates,
             first_order=self.first_order,
-            forgetting_threshold=_FORGETTING if self.forgetting else None,
-            seed=settings.seed,
-            first_batch_of_one=settings.as_published_code,
-            validation_moves_statistics=settings.as_published_code,
-            out=folder,
-            progress=progress,
+            **options,
         )
         if model.log_step_sizes is not None:
             rates = model.log_step_sizes[-1].exp().tolist()
@@ -331,8 +203,7 @@ class MetaTrainedRow(_TrainedRow):
                 seed=seed,
             )
 
-        seconds = float(np.nansum(history.seconds))
-        return Prepared(adapt, seconds, lambda b: finetune(model, b, protocol="paper", steps=0))
+        return Prepared(adapt, seconds, partial(_without_labels, model))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,35 +217,44 @@ class StrongRow(_TrainedRow):
         assert tasks is not None
         with seeded(settings.seed):
             model = TIML()
-        history = meta_train(
-            model,
-            tasks,
-            epochs=settings.epochs,
-            forgetting_threshold=_FORGETTING,
-            seed=settings.seed,
-            out=folder,
-            progress=progress,
-        )
+        seconds = _meta_train(model, tasks, settings, folder, progress)
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> StrongClassifier:
             adapted = finetune(model, benchmark, protocol="strong", seed=seed)
             assert isinstance(adapted, StrongClassifier)
             return adapted
 
-        seconds = float(np.nansum(history.seconds))
-        return Prepared(adapt, seconds, lambda b: finetune(model, b, protocol="paper", steps=0))
+        return Prepared(adapt, seconds, partial(_without_labels, model))
+
+
+def _meta_train(
+    model: TIML,
+    tasks: TaskSet,
+    settings: Settings,
+    folder: Path,
+    progress: bool,
+    **options: Any,
+) -> float:
+    """Meta-train a model as a table's settings say, and return the seconds of all sessions."""
+    history = meta_train(
+        model,
+        tasks,
+        epochs=settings.epochs,
+        seed=settings.seed,
+        first_batch_of_one=settings.as_published_code,
+        validation_moves_statistics=settings.as_published_code,
+        out=folder,
+        progress=progress,
+        **options,
+    )
+    return float(np.nansum(history.seconds))
+
+
+def _without_labels(model: Classifier | TIML, benchmark: BenchmarkTask) -> Classifier:
+    """Return the classifier that a benchmark starts from."""
+    return finetune(model, benchmark, protocol="paper", steps=0)
 
 
 def _withheld(tasks: TaskSet) -> list[dict[str, Any]]:
     """Return the benchmarks' tasks, whose samples `pooled_crops` leaves out, as JSON takes."""
     return [dataclasses.asdict(benchmark.task) for benchmark in tasks.data.benchmarks]
-
-
-METHODS: dict[str, type[Row]] = {
-    "baseline": BaselineRow,
-    "no-pre-training": ScratchRow,
-    "crop-pre-training": CropPreTrainingRow,
-    "meta-training": MetaTrainedRow,
-    "strong": StrongRow,
-}
-"""By the name that a row's file gives."""

@@ -1,4 +1,4 @@
-"""What a report is made of: the table, its tasks, and the histories of its meta-trainings."""
+"""What a report is written from: the table, its tasks, and its meta-trainings' histories."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from timl.data import BBox, CropHarvest, Task, TaskSet
 from timl.evaluation.paper.result import Table1Result
+from timl.evaluation.plotting import SMOOTHING_WINDOW
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
-_LAST = 20
-"""Epochs over which a final AUC ROC is averaged, as for forgetting."""
 
 
 @dataclass(frozen=True)
-class TaskCourse:
+class TaskRecord:
     """One task in one meta-training."""
 
     id: str
@@ -28,41 +27,42 @@ class TaskCourse:
     forgotten: int | None
     """The epoch after which it was forgotten, from 0."""
     loss: NDArray[np.float64]
-    """Of each epoch; NaN once forgotten."""
+    """Query loss of each epoch, float64 [epochs]; NaN once forgotten."""
     auc: NDArray[np.float64]
+    """AUC ROC of each epoch, float64 [epochs]; NaN once forgotten."""
 
     @property
     def final_auc(self) -> float:
-        """AUC ROC, averaged over the last 20 epochs that the task had; NaN if it had none."""
-        known = self.auc[np.isfinite(self.auc)][-_LAST:]
+        """AUC ROC, averaged over the last epochs that the task had; NaN if it had none."""
+        known = self.auc[np.isfinite(self.auc)][-SMOOTHING_WINDOW:]
         return float(known.mean()) if len(known) else float("nan")
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingRecord:
     """One row's first meta-training."""
 
     title: str
     epochs: int
     best_epoch: int
-    tasks: tuple[TaskCourse, ...]
-    """Those trained on, then those that validate."""
+    tasks: tuple[TaskRecord, ...]
+    """The tasks trained on, then those that validate."""
 
     @property
-    def trained(self) -> list[TaskCourse]:
+    def trained(self) -> list[TaskRecord]:
         """The tasks that were trained on."""
         return [task for task in self.tasks if not task.validates]
 
     @property
-    def forgotten(self) -> list[TaskCourse]:
-        """The forgotten tasks, in time."""
+    def forgotten(self) -> list[TaskRecord]:
+        """The forgotten tasks, in the order of forgetting."""
         found = [task for task in self.tasks if task.forgotten is not None]
         return sorted(found, key=lambda task: (task.forgotten, task.id))
 
 
 @dataclass(frozen=True)
-class Material:
-    """What the sections read."""
+class ReportInputs:
+    """What the sections of a report read."""
 
     result: Table1Result
     data: CropHarvest
@@ -71,7 +71,7 @@ class Material:
     folder: Path
 
     @cached_property
-    def courses(self) -> dict[str, Course]:
+    def trainings(self) -> dict[str, TrainingRecord]:
         """The meta-trainings by row, read from history.json in each row's folder."""
         return {
             row: _read(file, title)
@@ -86,7 +86,7 @@ class Material:
 
     @cached_property
     def places(self) -> NDArray[np.float64]:
-        """Longitude and latitude of all labelled samples, [n, 2]."""
+        """Longitude and latitude of all labelled samples, float64 [n, 2]."""
         places: NDArray[np.float64] = self.data.labels[["lon", "lat"]].to_numpy(np.float64)
         return places
 
@@ -110,11 +110,11 @@ def place(box: BBox | None) -> str:
     return ", ".join(part.replace(" ", _NO_BREAK) for part in (north, east))
 
 
-def _read(file: Path, title: str) -> Course:
+def _read(file: Path, title: str) -> TrainingRecord:
     stored: dict[str, Any] = json.loads(file.read_text("utf-8"))
     try:
         tasks = tuple(
-            TaskCourse(
+            TaskRecord(
                 id=task["id"],
                 validates=kind == "validation_tasks",
                 forgotten=task.get("forgotten"),
@@ -124,6 +124,8 @@ def _read(file: Path, title: str) -> Course:
             for kind in ("tasks", "validation_tasks")
             for task in stored[kind]
         )
-        return Course(title, stored["epochs"], stored["best_epoch"], tasks)
+        return TrainingRecord(title, stored["epochs"], stored["best_epoch"], tasks)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no history of a meta-training ({error!r})") from error
+        raise ValueError(
+            f"{file} is not the history of a meta-training ({error!r}): train again"
+        ) from error

@@ -1,0 +1,91 @@
+"""What a row is: a way to get from training data to predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data import BenchmarkTask, TaskSet
+from timl.nn import Classifier, StrongClassifier
+
+Adapt = Callable[[BenchmarkTask, int], Classifier | StrongClassifier | NDArray[np.float64]]
+"""From a benchmark and a run's seed to an adapted classifier, or its predictions, float64 [n]."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the rows of one table share."""
+
+    epochs: int
+    """Epochs of meta-training."""
+    steps: int
+    """Steps of fine-tuning."""
+    seed: int
+    """Seed of the meta-training."""
+    as_published_code: bool = False
+    """Whether meta-training follows the authors' published code where it differs."""
+
+
+class Prepared(NamedTuple):
+    """A row that is ready to be adapted."""
+
+    adapt: Adapt
+    """Adapts to one benchmark in one run."""
+    seconds: float = 0.0
+    """Time of the training that its cells share, earlier sessions included."""
+    zero_shot: Callable[[BenchmarkTask], Classifier | NDArray[np.float64]] | None = None
+    """Returns a benchmark's classifier or predictions without any of its labels, if the row can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(ABC):
+    """One row: a way to get from training data to predictions."""
+
+    name: str
+    """Name in files and on the command line."""
+    title: str
+    """Name in the printed table."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all runs would give the same predictions."""
+        return False
+
+    @property
+    def meta_trained(self) -> bool:
+        """Whether the row is trained on the meta-training tasks, and can so be scored zero-shot."""
+        return False
+
+    def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
+        """Return all that its predictions depend on but data, benchmark and run, as JSON takes."""
+        described = dataclasses.asdict(self)
+        del described["title"]
+        return {"method": type(self).__name__, **described}
+
+    @abstractmethod
+    def prepare(
+        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
+    ) -> Prepared:
+        """Do what all runs share, keeping its files in the folder.
+
+        It is called once in every process: what another process has finished is read from the
+        files.
+
+        Parameters
+        ----------
+        settings
+            Settings of the table.
+        tasks
+            The tasks to meta-train on, where `meta_trained`.
+        folder
+            The row's own folder; it may not exist yet.
+        progress
+            Whether to show bars.
+        """
