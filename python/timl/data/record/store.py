@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,6 +38,9 @@ from timl.files import atomic_folder, locked
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_GLANCES = 20
+"""Number of times to look again for a store that another process is replacing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +153,7 @@ def open_store(
         # Whoever held the lock may have packed the same source meanwhile.
         store = None if again else _load(parent / name, root)
         if store is None:
-            store = _replace(root, parent / name, labels, salvage, alone)
+            store = _replace(root, parent / name, labels, salvage=salvage, again=again, alone=alone)
     _warn(root, list(store.skipped))
     return store
 
@@ -183,17 +187,27 @@ def verify_store(store: Store, root: Path) -> None:
         )
 
 
-def _replace(root: Path, path: Path, labels: Any, salvage: bool, alone: bool) -> Store:
-    """Pack a data set into the folder ``path`` and remove what it replaces."""
+def _replace(
+    root: Path, path: Path, labels: Any, *, salvage: bool, again: bool, alone: bool
+) -> Store:
+    """Pack a data set into the folder ``path`` and remove the stores of earlier sources.
+
+    Without a lock (``alone`` is False) other processes may do the same at the same time. Whole
+    stores of one source hold the same, so the first one at its place stays; only a broken one, and
+    with ``again`` any, is replaced.
+    """
     for left in path.parent.glob(".store-*.tmp") if alone else ():
         shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, lambda: again or _load(path, root) is None) as folder:
         pack(root, folder, labels, salvage=salvage)
-        # A store appears whole: one that is there now is broken, or to be replaced.
-        shutil.rmtree(path, ignore_errors=True)
     store = _load(path, root)
+    for _ in () if alone else range(_GLANCES):
+        if store is not None:
+            break
+        time.sleep(0.05)  # another process replaces it: for two renames there is none
+        store = _load(path, root)
     if store is None:
-        raise OSError(f"{path} was packed but cannot be read back; was the source changed?")
+        raise OSError(f"{path} was packed but cannot be read back: was the source changed?")
     for old in path.parent.glob("store-*"):
         if old != path:
             shutil.rmtree(old, ignore_errors=True)

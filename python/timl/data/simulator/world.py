@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -79,18 +76,14 @@ def simulate(
     evaluations = choose_evaluations(places)
     world = World(places, evaluations, draw_samples(places, evaluations, samples, draws), seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    old = out.with_name(f".{out.name}.{uuid.uuid4().hex}.old")
-    try:
-        with atomic_folder(out) as folder:
-            write_world(folder, world, progress or (lambda made, total: None))
-            write_json(folder / _MARK, mark)
-            _check_target(out)
-            if out.exists():
-                os.rename(out, old)
-    finally:
-        if old.exists() and not out.exists():
-            os.rename(old, out)  # the new world did not take its place
-        shutil.rmtree(old, ignore_errors=True)
+
+    def replace() -> bool:
+        _check_target(out)  # while the world was made, something else may have come there
+        return True
+
+    with atomic_folder(out, replace) as folder:
+        write_world(folder, world, progress or (lambda made, total: None))
+        write_json(folder / _MARK, mark)
     return out
 
 
