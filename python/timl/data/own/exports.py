@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.bands import BANDS, SERIES_SHAPE, STEPS
+from timl.data.record.ndvi import NDVI_BANDS, normalised_difference
 
 DYNAMIC_BANDS = (
     "VV",
@@ -39,9 +40,6 @@ DYNAMIC_BANDS = (
 
 STATIC_BANDS = ("elevation", "slope")
 """Bands of an export after those of its steps."""
-
-NDVI_BANDS = {"true": ("B8", "B4"), "record": ("B7", "B3")}
-"""The bands a and b of each NDVI = (a - b) / (a + b): "record" is what CropHarvest's holds."""
 
 Fill = Literal["pixel", "file"]
 
@@ -79,8 +77,7 @@ def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
     static = np.broadcast_to(raw[-len(STATIC_BANDS) :], (STEPS, len(STATIC_BANDS), pixels))
     bands = np.concatenate([dynamic, static], axis=1)
     high, low = (bands[:, DYNAMIC_BANDS.index(band)] for band in NDVI_BANDS[ndvi])
-    total = high + low
-    index = np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
+    index = normalised_difference(high, low)
     series: NDArray[np.float64] = np.concatenate([bands[:, _KEPT], index[:, None]], axis=1)
     pixels_first: NDArray[np.float64] = np.transpose(series, (2, 0, 1))
     return pixels_first

@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, SERIES_SHAPE
 from timl.data.cropharvest import CropHarvest
-from timl.data.own.exports import NDVI_BANDS, Fill, open_export, pixel_at, read_pixel
+from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel
 from timl.data.own.points_table import read_points
+from timl.data.record.ndvi import NDVI_BANDS
 from timl.data.regions.boxes import BBox
-from timl.data.tasks.benchmarks import BenchmarkTask, TestInstance
-from timl.data.tasks.classes import CROP, NON_CROP
-from timl.data.tasks.task import Task
+from timl.data.regions.sphere import EARTH_RADIUS_KM
+from timl.data.tasks.classes import CROP
+from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
+from timl.data.tasks.task import Task, class_of_samples, has_label
+from timl.data.tasks.test_instance import TestInstance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_METRES_PER_DEGREE = 111_195.0
+_METRES_PER_DEGREE = 1000 * float(np.radians(EARTH_RADIUS_KM))
 _SUFFIXES = (".tif", ".tiff")
 
 
@@ -51,7 +54,7 @@ def own_points(
     labels: str | Path | pd.DataFrame,
     exports: str | Path | Iterable[str | Path],
     *,
-    like: CropHarvest | Mapping[str, Any],
+    like: LabelledData | Mapping[str, Any],
     target_label: str | None = None,
     classification_label: str | None = None,
     name: str = "own points",
@@ -139,10 +142,9 @@ def own_points(
     ).reset_index(drop=True)
     x = np.stack(list(series.values())).astype(np.float32).reshape(-1, *SERIES_SHAPE)
     is_test = table["is_test"].to_numpy(bool)
-    positive = (table["is_crop"] == 1) if target == CROP else (table["label"] == target)
     test = TestInstance(
         x[is_test],
-        positive.to_numpy(np.int8)[is_test],
+        has_label(table, target).astype(np.int8)[is_test],
         table["lat"].to_numpy()[is_test],
         table["lon"].to_numpy()[is_test],
     )
@@ -174,7 +176,7 @@ def own_points(
 
 
 def _statistics(
-    like: CropHarvest | Mapping[str, Any],
+    like: LabelledData | Mapping[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Mean, std and NDVI of what the series must be comparable to."""
     fields = ("mean", "std", "ndvi")
@@ -336,13 +338,10 @@ def _region(region: BBox | None, table: pd.DataFrame, name: str) -> BBox:
 def _classification(table: pd.DataFrame, target: str) -> str:
     if target == CROP:
         return CROP
-    rows = table[table["label"] == target]
-    classes = rows["classification_label"].dropna()
-    if len(classes):
-        return str(classes.mode().iloc[0])
-    if len(rows) and rows["is_crop"].iloc[0] == 0:
-        return NON_CROP
-    raise ValueError(
-        f"the FAO class of {target!r} is not known, and the task encoder needs it: give "
-        "classification_label, such as 'cereals', or a column of that name"
-    )
+    found = class_of_samples(table[table["label"] == target])
+    if found is None:
+        raise ValueError(
+            f"target_label is {target!r}, whose FAO class the table does not tell and the task "
+            "encoder needs: give classification_label, such as 'cereals', or a column of that name"
+        )
+    return found

@@ -9,6 +9,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.data.regions.sphere import on_unit_sphere
+
 
 @dataclass(frozen=True)
 class BBox:
@@ -89,6 +91,6 @@ class BBox:
 
     @property
     def three_dimensional_points(self) -> tuple[float, float, float]:
-        """The centre on the unit sphere: (cos lat cos lon, cos lat sin lon, sin lat)."""
-        lat, lon = (math.radians(degrees) for degrees in self.centre)
-        return math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)
+        """Centre of the box on the unit sphere: see `on_unit_sphere`."""
+        x, y, z = on_unit_sphere(*self.centre).tolist()
+        return x, y, z

@@ -23,6 +23,7 @@ from timl.data.record.names import (
     TEST_FEATURES,
 )
 from timl.data.regions.boxes import BBox
+from timl.data.regions.sphere import chord_to_km, on_unit_sphere
 from timl.data.simulator.archives import END, SeriesFiles, compress, folders, hdf5, members
 from timl.data.simulator.covers import COVERS, CROPS
 from timl.data.simulator.draws import Draws, Floats, Integers
@@ -34,8 +35,6 @@ from timl.data.tasks.classes import CROP
 
 _CHUNK = 1024
 """Series made and compressed at once: their arrays stay near the processor."""
-
-_EARTH_RADIUS_KM = 6371.0
 
 Progress = Callable[[int, int], None]
 """Is told how many series have been made, and of how many."""
@@ -193,7 +192,6 @@ def _benchmark(world: World, number: int) -> dict[str, Any]:
 
 def _least_distance(samples: Samples, some: Any, others: Any) -> float:
     """Smallest distance between two groups of samples, km on a sphere."""
-    y, x = np.radians(samples.latitude), np.radians(samples.longitude)
-    points = np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], axis=1)
-    chord = min(float(((points[some] - point) ** 2).sum(axis=1).min()) for point in points[others])
-    return float(_EARTH_RADIUS_KM * 2 * np.arcsin(np.sqrt(chord) / 2))
+    points = on_unit_sphere(samples.latitude, samples.longitude)
+    square = min(float(((points[some] - point) ** 2).sum(axis=1).min()) for point in points[others])
+    return float(chord_to_km(np.sqrt(square)))

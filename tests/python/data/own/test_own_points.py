@@ -132,7 +132,11 @@ def test_a_region_of_ones_own(exports: Path) -> None:
     ("table", "options", "message"),
     [
         (FOUR, {"target_label": "rice"}, "'rice'; there are: maize, non_crop, wheat"),
-        (FOUR, {"target_label": "maize"}, "class of 'maize' is not known.*classification_label"),
+        (
+            FOUR,
+            {"target_label": "maize"},
+            "target_label is 'maize', whose FAO class.*give classification_label",
+        ),
         (FOUR[FOUR["label"] != "non_crop"], {}, "3 positives and 0 negatives"),
         (FOUR, {"tolerance_m": -1}, "tolerance_m is -1"),
         (FOUR, {"like": LIKE | {"ndvi": "unknown"}}, "NDVI is 'unknown'"),
