@@ -58,14 +58,14 @@ class CropHarvest:
     ----------
     root
         As given.
-    labels : DataFrame
+    labels
         One row per sample of labels.geojson with its properties, and ``position``, that of its
         series, -1 if it has none.
     mean, std : float64 arrays of shape [18]
         Normalising statistics of the bands.
-    ndvi : str
+    ndvi
         NDVI that the series carry: "record", "true" or "unknown", see `NdviMeter`.
-    benchmarks : list of BenchmarkTask
+    benchmarks
         Evaluation tasks.
 
     Raises

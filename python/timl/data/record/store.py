@@ -49,25 +49,26 @@ class Store:
 
     Parameters
     ----------
-    folder : Path
-        Where it lies.
-    series : ndarray of float32, shape [n, 12, 18]
-        The training series as measured (not normalised), mapped; sorted by data set and index.
-    dataset : ndarray of str, shape [n]
-        Each series' data set.
-    index : ndarray of int64, shape [n]
-        Each series' index in its data set.
-    mean, std : ndarray of float64, shape [18]
-        The normalising statistics.
-    ndvi : str
-        Which NDVI the series carry: see `NdviMeter`.
-    tests : dict
-        Name of each test file, without its extension: (start, stop) rows in ``test``.
-    test : dict
-        "x" (float32 [m, 12, 18], mapped), "y" (int8), "lats" and "lons" (float64, degrees), [m]:
-        all test files one after another.
-    skipped : tuple of Skipped
-        The files and features that were left out when packing.
+    folder
+        Folder of its files.
+    series : float32 array of shape [n, 12, 18]
+        Training series as measured (not normalised), mapped; sorted by data set and index.
+    dataset : str array of shape [n]
+        Data set of each series.
+    index : int64 array of shape [n]
+        Index of each series in its data set.
+    mean, std : float64 arrays of shape [18]
+        Normalising statistics.
+    ndvi
+        NDVI that the series carry: see `NdviMeter`.
+    tests
+        First row in ``test`` and the one after the last, by the name of each test file without its
+        extension.
+    test
+        Arrays of all test files one after another: "x" (float32 [m, 12, 18], mapped), "y" (int8),
+        "lats" and "lons" (float64, degrees), [m].
+    skipped
+        Files and features that were left out when packing.
     """
 
     folder: Path
@@ -105,17 +106,17 @@ def open_store(
 
     Parameters
     ----------
-    root : Path
-        A folder in the record's layout, with features.tar.gz or a folder features (if both exist,
+    root
+        Folder in the record's layout, with features.tar.gz or a folder features (if both exist,
         the archive is read), and likewise for test_features, which may be absent, and
         labels.geojson, which may be absent too.
-    cache : Path, optional
-        The folder that holds stores. By default the store lies in ``root/.timl``, or, if ``root``
+    cache
+        Folder that holds stores. By default the store lies in ``root/.timl``, or, if ``root``
         is read-only, in the user's cache folder.
-    salvage : bool
+    salvage
         Pack what can be read of a damaged archive. The store then serves until the archive
         changes, with a warning each time it is opened.
-    again : bool
+    again
         Pack even if there is a store.
 
     Raises
@@ -136,7 +137,7 @@ def open_store(
     state = source_state(root)
     if not any(file.name.startswith(FEATURES) for file in state):
         raise FileNotFoundError(
-            f"{root} has neither {FEATURES}{ARCHIVE_SUFFIX} nor a folder {FEATURES} with files; "
+            f"root is {root}, with neither {FEATURES}{ARCHIVE_SUFFIX} nor files in {FEATURES}: "
             "give the folder that holds CropHarvest's files"
         )
     name = f"store-{digest([SourceFile('version', VERSION, 0), *state])[:16]}"
@@ -163,10 +164,10 @@ def verify_store(store: Store, root: Path) -> None:
 
     Parameters
     ----------
-    store : Store
-        What `open_store` gave.
-    root : Path
-        The data set's folder. Every file of an unpacked source is compared by size and time.
+    store
+        Opened store.
+    root
+        Folder of the data set. Every file of an unpacked source is compared by size and time.
 
     Raises
     ------
@@ -177,12 +178,12 @@ def verify_store(store: Store, root: Path) -> None:
     for name, (_, expected) in manifest["files"].items():
         if checksum(store.folder / name) != expected:
             raise ValueError(
-                f"{store.folder / name} does not hold what was packed; pack again with again=True "
+                f"{store.folder / name} does not hold what was packed: pack again with again=True "
                 "(timl pack --again)"
             )
     if digest(folder_files(root)) != manifest["source"]:
         raise ValueError(
-            f"files below {root} have changed since they were packed; pack again with again=True "
+            f"files below {root} have changed since they were packed: pack again with again=True "
             "(timl pack --again)"
         )
 
@@ -287,7 +288,7 @@ def _parents(root: Path, cache: Path | None) -> list[Path]:
 
 
 def _user_cache() -> Path:
-    """Give the folder where this system's users keep what can be made again."""
+    """Return the folder where this system's users keep what can be made again."""
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"])
     if sys.platform == "win32":

@@ -18,12 +18,12 @@ class BBox:
 
     Parameters
     ----------
-    min_lat, max_lat : float
+    min_lat, max_lat
         Southern and northern edge, degrees in [-90, 90].
-    min_lon, max_lon : float
+    min_lon, max_lon
         Western and eastern edge, degrees in [-180, 180]. A box may not cross the antimeridian.
-    name : str or None
-        The region's name.
+    name
+        Name of the region.
 
     Raises
     ------
@@ -43,15 +43,14 @@ class BBox:
             for edge, value in ((f"min_{axis}", low), (f"max_{axis}", high)):
                 if not (math.isfinite(value) and -limit <= value <= limit):
                     raise ValueError(
-                        f"BBox {self.name!r}: {edge} is {value}; give degrees in "
+                        f"BBox {self.name!r}: {edge} is {value}: give degrees in "
                         f"[-{limit:g}, {limit:g}]"
                     )
             if low > high:
-                advice = (
-                    "; a box across the antimeridian must be split in two" if axis == "lon" else ""
-                )
+                advice = "; split one across the antimeridian in two" if axis == "lon" else ""
                 raise ValueError(
-                    f"BBox {self.name!r}: min_{axis} {low} is above max_{axis} {high}{advice}"
+                    f"BBox {self.name!r}: min_{axis} {low} is above max_{axis} {high}: give the "
+                    f"smaller edge first{advice}"
                 )
 
     @overload
@@ -63,13 +62,8 @@ class BBox:
 
         Parameters
         ----------
-        lat, lon : float or ndarray of shape [n]
-            Degrees.
-
-        Returns
-        -------
-        bool or ndarray of bool, shape [n]
-            False for a point that is NaN.
+        lat, lon : number, or array of shape [n]
+            Places of the points, degrees. A point that is NaN lies in no box.
         """
         return (
             (lat >= self.min_lat)

@@ -13,7 +13,7 @@ from timl.data.simulator.places import Places
 from timl.data.simulator.samples import Samples
 
 YEAR = 365.25
-"""Days."""
+"""Days of a year."""
 
 FIRST_MONTH = 2
 """Series go from February to January, as most of the record's."""
@@ -27,21 +27,21 @@ class Climate(NamedTuple):
 
     Parameters
     ----------
-    temperature : ndarray of float64, shape [m, 12]
+    temperature : float64 array of shape [m, 12]
         Monthly means, K.
-    rain : ndarray, shape [m, 12]
+    rain : array of shape [m, 12]
         Monthly means, mm per day.
-    moisture : ndarray, shape [m, 12]
+    moisture : array of shape [m, 12]
         Of the soil, 0 to 1, without irrigation.
-    warmth : ndarray, shape [m, 12]
+    warmth : array of shape [m, 12]
         0 too cold to grow, 1 warm enough.
-    warm_season, cool_season : ndarray, shape [m]
+    warm_season, cool_season : arrays of shape [m]
         Day of the year when WARM crops' first season begins, and when COOL crops stand highest.
-    second_season : ndarray, shape [m]
+    second_season : array of shape [m]
         Days from the first season's begin to the second's.
-    dryness : ndarray, shape [m]
+    dryness : array of shape [m]
         How dry the growing season is, 0 to 1: how much of the land that could be is irrigated.
-    elevation, slope : ndarray, shape [m]
+    elevation, slope : arrays of shape [m]
         m, degrees.
     """
 
@@ -58,7 +58,7 @@ class Climate(NamedTuple):
 
 
 def climate(places: Places, samples: Samples, draws: Draws) -> Climate:
-    """Give the climate of samples; `draws` are those of their chunk."""
+    """Return the climate of samples; `draws` are those of their chunk."""
     place, latitude = samples.place, samples.latitude
     noise = draws.normal(Stream.FIELD_WEATHER, len(samples), 2 * STEPS + 2)
     elevation, slope = _terrain(places, samples, noise[:, -2:])

@@ -45,31 +45,31 @@ class Cover(NamedTuple):
 
     Parameters
     ----------
-    label, classification_label : str
+    label, classification_label
         As in labels.geojson.
-    kind : Kind
+    kind
         How it follows the year.
-    regimes : str
+    regimes
         Where it grows: initials of E(quatorial), W(et-dry), M(onsoon), S (mediterranean summers)
         and T(emperate, mid-latitude).
-    delay : float
+    delay
         Days from the season's begin (WARM) or usual middle (COOL) to the middle of its green time.
-    length : float
+    length
         Days of its green time.
-    rise, fall : float
+    rise, fall
         Days: how slowly it greens and senesces.
-    peak : float
+    peak
         Its largest green cover, 0 to 1.
-    evergreen : float
+    evergreen
         WOODY and WILD: the share of the cover that does not follow the climate, 0 to 1.
-    bulk : float
+    bulk
         Volume that scatters radar, per green cover.
-    pigment, structure, water : float
+    pigment, structure, water
         Leaf: absorption of visible light, near-infrared reflectance, absorption in the
         short-wave infrared; 1 is usual.
-    irrigated : float
+    irrigated
         Share of irrigated fields in a dry climate, 0 to 1.
-    cuts : float
+    cuts
         Largest share of the cover that a cut or grazing takes, 0 to 1.
     """
 
@@ -143,15 +143,15 @@ _INITIALS = dict(zip(Regime, "EWMST", strict=True))
 
 
 def number(label: str) -> int:
-    """Give a cover's number in `COVERS`."""
+    """Return a cover's number in `COVERS`."""
     return next(i for i, cover in enumerate(COVERS) if cover.label == label)
 
 
 def grown_in(regime: Regime) -> Integers:
-    """Give the numbers of the crops that grow in a regime."""
+    """Return the numbers of the crops that grow in a regime."""
     return np.array([i for i in CROPS if _INITIALS[regime] in COVERS[i].regimes], np.int64)
 
 
 def column(field: str, covers: Integers) -> Floats:
-    """Give one field of some covers, float64 [n]."""
+    """Return one field of some covers, float64 [n]."""
     return np.array([getattr(cover, field) for cover in COVERS], np.float64)[covers]

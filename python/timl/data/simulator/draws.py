@@ -42,9 +42,9 @@ class Draws:
 
     Parameters
     ----------
-    seed : int
+    seed
         The world's seed, in [0, 2**64).
-    chunk : int
+    chunk
         Number of the chunk of samples that is drawn for; 0 for what concerns the whole world.
     """
 

@@ -19,11 +19,11 @@ class Growth(NamedTuple):
 
     Parameters
     ----------
-    green, dry : ndarray of float64, shape [m, 12]
+    green, dry : float64 arrays of shape [m, 12]
         Shares of the surface covered by green and by dead plants; the rest is bare.
-    moisture : ndarray, shape [m, 12]
+    moisture : array of shape [m, 12]
         Of the soil, 0 to 1, irrigation included.
-    flooded : ndarray, shape [m, 12]
+    flooded : array of shape [m, 12]
         Share of the bare part that stands under water.
     """
 

@@ -31,11 +31,11 @@ class Evaluation(NamedTuple):
 
     Parameters
     ----------
-    name : str
+    name
         Its name.
-    place : int
+    place
         Number of its country.
-    target : int or None
+    target
         Number of its cover; None for crop versus non-crop.
     """
 
@@ -52,13 +52,13 @@ class Samples:
 
     Parameters
     ----------
-    place, cover, block : ndarray of int64, shape [n]
+    place, cover, block : int64 arrays of shape [n]
         Numbers of the country, of the cover in `COVERS`, and of the country's block.
-    latitude, longitude : ndarray of float64, shape [n]
+    latitude, longitude : float64 arrays of shape [n]
         Degrees, of six decimals.
-    named : ndarray of bool, shape [n]
+    named : bool array of shape [n]
         Whether the label tells the cover, not only crop or non-crop.
-    evaluation : ndarray of int64, shape [n]
+    evaluation : int64 array of shape [n]
         Number of the evaluation task whose test sample it is; -1 for training.
     """
 
@@ -79,7 +79,7 @@ class Samples:
 
 
 def choose_evaluations(places: Places) -> list[Evaluation]:
-    """Give the three evaluation tasks: a cereal, a rarer crop, and crop versus non-crop.
+    """Return the three evaluation tasks: a cereal, a rarer crop, and crop versus non-crop.
 
     They lie in different groups of neighbours, where there are countries enough.
     """

@@ -22,16 +22,16 @@ def make_series(places: Places, samples: Samples, draws: Draws) -> Floats:
 
     Parameters
     ----------
-    places : Places
+    places
         The world's countries.
-    samples : Samples
+    samples
         A chunk of the world's samples.
-    draws : Draws
+    draws
         The chunk's.
 
     Returns
     -------
-    ndarray of float64, shape [m, 12, 18]
+    float64 array of shape [m, 12, 18]
     """
     weather = climate(places, samples, draws)
     plants = growth(places, samples, weather, draws)

@@ -25,6 +25,19 @@ def overlap_report(
     Withholding a task takes its pair of region and label out of meta-training, not its samples:
     they may be in other tasks, of the same region or of one that overlaps it.
 
+    The table has one row per benchmark and task, sorted by benchmark and distance. The benchmark's
+    own training samples come first, as a task of its region and label, for comparison. Columns:
+
+    - benchmark, region, label: benchmark and task that are compared;
+    - same_region, same_label: whether the task's region is the benchmark's (or of its country), and
+      its label the benchmark's;
+    - shared: number of the task's samples that the benchmark is fine-tuned on;
+    - target: number of the task's samples, positive or negative, that carry the benchmark's label
+      (for crop versus non-crop: are crops) and lie in its region;
+    - test_rows: number of them that are marked as test, which none should be;
+    - nearest_km: least distance of one of them to a test sample, NaN without a test set;
+    - near: number of them within ``radius_km`` of a test sample.
+
     Parameters
     ----------
     tasks
@@ -34,22 +47,6 @@ def overlap_report(
     radius_km
         Greatest distance that counts as near a test sample. Tasks that share nothing and have no
         sample so near are left out.
-
-    Returns
-    -------
-    DataFrame
-        One row per benchmark and task, sorted by benchmark and distance. The benchmark's own
-        training samples come first, as a task of its region and label, for comparison. Columns:
-
-        - benchmark, region, label: what is compared;
-        - same_region, same_label: whether the task's region is the benchmark's (or of its
-          country), and its label the benchmark's;
-        - shared: how many of the task's samples the benchmark is fine-tuned on;
-        - target: how many of the task's samples, positive or negative, carry the benchmark's
-          label (for crop versus non-crop: are crops) and lie in its region;
-        - test_rows: how many of them are marked as test, which none should be;
-        - nearest_km: the least distance of one of them to a test sample, NaN without a test file;
-        - near: how many of them are within ``radius_km`` of a test sample.
 
     Raises
     ------
