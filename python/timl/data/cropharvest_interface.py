@@ -226,7 +226,7 @@ class TaskSamples:
         name
             Name of the file without extension; of part i of a file, "i_" and the name.
         test
-            Its series and labels.
+            Series and labels of the file or part.
 
         Raises
         ------

@@ -41,7 +41,7 @@ RECORD_FILES = (
     f"{TEST_FEATURES}{ARCHIVE_SUFFIX}",
     LABELS,
 )
-"""What is downloaded, in the order in which it is put in place."""
+"""Names of the files to download, in the order in which they are put in place."""
 
 _MANIFEST = "download.json"
 _SPARE_SPACE = 2**26

@@ -60,7 +60,7 @@ def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
     Returns
     -------
     float64 array of shape [n, 12, 18]
-        The first 12 steps.
+        Series of the first 12 steps.
 
     Raises
     ------

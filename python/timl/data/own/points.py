@@ -91,9 +91,9 @@ def own_points(
         Region of the task, which tells the task encoder where it is; it must hold all places. By
         default the smallest box that does.
     tolerance_m
-        A place outside all files takes the nearest pixel if it is not farther, metres.
+        Greatest distance, metres, at which a place outside all files takes the nearest pixel.
     fill
-        How missing values are filled: "pixel" as in the record, "file" as in maps; see
+        Filling of missing values: "pixel" as in the record, "file" as in maps; see
         `fill_missing`.
     **columns
         Names of columns: lat_column, lon_column, label_column, is_crop_column, filename_column;

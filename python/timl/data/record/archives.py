@@ -158,7 +158,7 @@ def _describe(root: Path, path: Path) -> SourceFile:
 
 
 def _folders(root: Path, stem: str) -> list[Path]:
-    """Folders of an unpacked source, whether they exist or not."""
+    """Return the folders of an unpacked source, whether they exist or not."""
     return [root / FEATURES, root / ARRAYS] if stem == FEATURES else [root / stem]
 
 

@@ -124,7 +124,7 @@ def _walk_header(
     Returns
     -------
     list of (type, offset)
-        Of each message's body.
+        Type and offset of each message's body.
     """
     version, count, _, size = struct.unpack_from("<BxHII", contents, address)
     if version != 1 or count > _MOST_MESSAGES:

@@ -16,7 +16,7 @@ from timl.data.tasks.classes import NON_CROP
 
 
 class Kind(enum.IntEnum):
-    """How a cover's green part follows the year."""
+    """Kind of a cover: the way its green part follows the year."""
 
     WARM = 0
     """A season that begins with warmth or rain."""
@@ -31,7 +31,7 @@ class Kind(enum.IntEnum):
 
 
 class Regime(enum.IntEnum):
-    """Seasons of a climate."""
+    """Regime of a climate: its seasons."""
 
     EQUATORIAL = 0
     WET_DRY = 1
@@ -46,20 +46,20 @@ class Cover(NamedTuple):
     Parameters
     ----------
     label, classification_label
-        As in labels.geojson.
+        Label and FAO class, as in labels.geojson.
     kind
-        How it follows the year.
+        Way it follows the year.
     regimes
-        Where it grows: initials of E(quatorial), W(et-dry), M(onsoon), S (mediterranean summers)
-        and T(emperate, mid-latitude).
+        Climates it grows in: initials of E(quatorial), W(et-dry), M(onsoon), S (mediterranean
+        summers) and T(emperate, mid-latitude).
     delay
         Days from the season's begin (WARM) or usual middle (COOL) to the middle of its green time.
     length
-        Days of its green time.
+        Length of its green time, days.
     rise, fall
-        Days: how slowly it greens and senesces.
+        Slowness of its greening and senescing, days.
     peak
-        Its largest green cover, 0 to 1.
+        Largest green cover, 0 to 1.
     evergreen
         WOODY and WILD: the share of the cover that does not follow the climate, 0 to 1.
     bulk

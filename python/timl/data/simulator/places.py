@@ -45,9 +45,9 @@ class Places:
     Parameters
     ----------
     boxes
-        Where they lie; no two overlap.
+        Boxes of the countries; no two overlap.
     regime : int64 array of shape [C]
-        Values of `Regime`.
+        Climates, values of `Regime`.
     peak : float64 array of shape [C]
         Day of the year when the rain is strongest.
     rain : array of shape [C]
@@ -65,11 +65,11 @@ class Places:
     calendar : array of shape [C, covers]
         Days by which a cover's season comes later here than the climate says.
     warming, wetness : arrays of shape [C, 12]
-        The year's weather: degrees added to, and factor of, each month's usual.
+        Weather of the year: degrees added to, and factor of, each month's usual.
     year : int64 array of shape [C]
-        When the series begin.
+        Year in which the series begin.
     block_shift, block_soil : arrays of shape [C, blocks]
-        What a block adds to the calendar (days) and to ``soil``.
+        Addition of a block to the calendar (days) and to ``soil``.
     """
 
     boxes: tuple[BBox, ...]

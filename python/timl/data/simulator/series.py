@@ -23,11 +23,11 @@ def make_series(places: Places, samples: Samples, draws: Draws) -> Floats:
     Parameters
     ----------
     places
-        The world's countries.
+        Countries of the world.
     samples
-        A chunk of the world's samples.
+        Chunk of the world's samples.
     draws
-        The chunk's.
+        Draws of the chunk.
 
     Returns
     -------

@@ -28,7 +28,7 @@ CLASSES = (
 """Classes in the order of their ten numbers in a task's information."""
 
 INFO_SIZE = 3 + len(CLASSES)
-"""Number of numbers that describe a task: 13."""
+"""Size of a task's information: 13 numbers."""
 
 
 def task_information(bounding_box: BBox, classification_label: str) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def task_information(bounding_box: BBox, classification_label: str) -> NDArray[n
     Returns
     -------
     float32 array of shape [13]
-        The centre of the box on the unit sphere (3), then one number per class: one-hot, or for
+        Centre of the box on the unit sphere (3), then one number per class: one-hot, or for
         crop versus non-crop 0 for "non_crop" and 1/9 for each other class.
 
     Raises
