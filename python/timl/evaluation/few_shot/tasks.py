@@ -28,12 +28,12 @@ class FewShotTask(BenchmarkTask):
 
     Parameters
     ----------
-    data : LabelledData
+    data : CropHarvest
         The data set.
     task : Task
         Region and label.
     train, test : pair of ndarray of int64
-        Positions of the positives and of the negatives in `LabelledData.series`.
+        Positions of the positives and of the negatives in `CropHarvest.series`.
     seed : int
         Of the draws of fewer labels.
     distance_km : float
@@ -211,7 +211,7 @@ def few_shot_folds(
 
     Parameters
     ----------
-    data : LabelledData
+    data : CropHarvest
         The data set.
     regions
         As of `timl.meta_tasks`. Their names must differ.
