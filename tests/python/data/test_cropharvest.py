@@ -119,7 +119,7 @@ def test_benchmark_samples_are_balanced_and_repeatable(realcrops: CropHarvest) -
     ("entry", "message"),
     [
         (1, "entry 0 is a int: give a benchmark"),
-        (benchmark(region="here"), "a region must be an object"),
+        (benchmark(region="here"), "region is a str: give an object"),
         (benchmark(test_file=None), "'test_file' is None: give str"),
         (benchmark(target_label=3), "'target_label' is 3: give str or null"),
         ({"name": "a"}, "'target_label' is None: give str"),

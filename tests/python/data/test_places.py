@@ -136,10 +136,10 @@ def test_regions_are_read_from_shapes(tmp_path: Path) -> None:
     found = [first.min_lat, first.max_lat, first.min_lon, first.max_lon]
     np.testing.assert_allclose(found, [0, 1, 10, 11], atol=1e-9)
     assert second.centre == pytest.approx((5, 5), abs=1e-6)
-    with pytest.raises(ValueError, match=r"no column 'name'.*zone, geometry"):
+    with pytest.raises(ValueError, match=r"name_column is 'name'.*give one of zone, geometry"):
         read_regions(path)
     frame.assign(name="same").to_file(tmp_path / "twice.geojson")
-    with pytest.raises(ValueError, match="repeated: same"):
+    with pytest.raises(ValueError, match="repeats the names same"):
         read_regions(tmp_path / "twice.geojson")
     (tmp_path / "text.shp").write_text("no shapes")
     with pytest.raises(ValueError, match="no file of geometries"):
