@@ -34,8 +34,23 @@ class Purpose(enum.IntEnum):
     TASK_ORDER = 5
     FINE_TUNING_SAMPLES = 6
     FINE_TUNING_DROPOUT = 7
+    VALIDATION_SPLIT = 8
     INITIALISATION = 8
     SIMULATION = 9
+    LABEL_SUBSET = 10
+    SHUFFLE = 11
+    INTERFACE_SAMPLING = 12
+    FOLDS = 13
+    SPATIAL_BLOCKS = 14
+    SPLIT_ORDER = 15
+    TEST_SUBSET = 16
+    POOL = 17
+    PRE_TRAINING_SPLIT = 18
+    PRE_TRAINING_ORDER = 19
+    PRE_TRAINING_DROPOUT = 20
+    KERNEL_SUBSET = 21
+    SPLIT_TIES = 22
+    RANDOM_SPLIT = 23
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from timl.data import CropHarvest
+from timl.data import LabelledData
 from timl.normalization import Normalization
 
 
-def normalization_of(data: CropHarvest, normalized: bool = True) -> Normalization:
+def normalization_of(data: LabelledData, normalized: bool = True) -> Normalization:
     """Return a data set's statistics and NDVI; mean 0 and std 1 for series as measured."""
     mean, std = data.mean.copy(), data.std.copy()
     if not normalized:

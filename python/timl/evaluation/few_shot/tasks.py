@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data import BBox, BenchmarkTask, CropHarvest, Task, TaskSet, TestInstance, meta_tasks
+from timl.data import BBox, BenchmarkTask, LabelledData, Task, TaskSet, TestInstance, meta_tasks
 from timl.evaluation.few_shot.splits import (
     Split,
     derived_seed,
@@ -47,7 +47,7 @@ class FewShotTask(BenchmarkTask):
 
     def __init__(
         self,
-        data: CropHarvest,
+        data: LabelledData,
         task: Task,
         train: tuple[NDArray[np.int64], NDArray[np.int64]],
         test: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -189,7 +189,7 @@ class FewShotFold:
 
 
 def few_shot_folds(
-    data: CropHarvest,
+    data: LabelledData,
     regions: str | Path | Sequence[BBox] | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -306,7 +306,7 @@ def _without(tasks: TaskSet, held: set[BBox], needed: int) -> TaskSet:
     return replace(tasks, positives=tuple(positives), negatives=tuple(negatives)).subset(kept)
 
 
-def _places(data: CropHarvest) -> NDArray[np.float64]:
+def _places(data: LabelledData) -> NDArray[np.float64]:
     """Return latitude and longitude of every series, degrees, [n, 2]; NaN without a label."""
     rows = data.labels[(data.labels["position"] >= 0).to_numpy()]
     positions = rows["position"].to_numpy(np.int64)
