@@ -167,7 +167,9 @@ def check_timl(batch: MetaBatch, want: Gradients) -> tuple[float, float]:
     """Check timl's float64 against the twin; return its error, and how far first order is."""
     sizes, twice = batch.sizes, batch.double()
     step_sizes = torch.full(
-        (sizes.inner_steps, sizes.layers + 4), CHECK_STEP_SIZE, dtype=torch.float64
+        (sizes.inner_steps, parameters.tensor_count(sizes.layers)),
+        CHECK_STEP_SIZE,
+        dtype=torch.float64,
     )
     twin = reference.meta_gradient(
         twice.support_x,
