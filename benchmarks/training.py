@@ -48,9 +48,9 @@ class Report:
     tasks: int
     epochs: int
     seconds: float
-    """From calling meta_train to its return."""
+    """Seconds from calling meta_train to its return."""
     epoch_seconds: list[float]
-    """As meta_train counts them itself."""
+    """Seconds as meta_train counts them itself."""
     engine: Engine
     finetuning: dict[str, list[float]] = field(default_factory=dict)
     """Seconds of every repeat, by who did it."""

@@ -366,7 +366,7 @@ inline void head_tangent_backward(const PackedLayout<T>& layout, int64_t batch,
       const T* r_dot = tangents.before_gelu + layer;
       const T* d_after = adjoints.before_norm + layer + batch * layout.wide;
       const T* d_r = adjoints.before_gelu + layer;
-      // GELU' = Phi + u phi, GELU'' = (2 - u^2) phi; `arriving` becomes the tangent of d_r.
+      // GELU' = cdf + r pdf, GELU'' = (2 - r^2) pdf; `arriving` becomes the tangent of d_r.
       for (int64_t at = 0; at < batch * layout.wide; at += lanes) {
         Vector<T> density, distribution;
         const Vector<T> value = load(r + at);

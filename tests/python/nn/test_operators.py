@@ -1,4 +1,4 @@
-"""The operators: exact derivatives, honest refusals, and good manners under PyTorch's tools."""
+"""The operators: exact derivatives, errors that name the argument, and PyTorch's own tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES = {  # batch, steps, bands, hidden, layers
 def arguments(
     name: str, dtype: torch.dtype = torch.float64, mask: bool = True, seed: int = 0
 ) -> tuple[dict[str, Tensor | None], dict[str, int]]:
-    """Tensors and sizes of a call of `network`; hidden units vary enough for BatchNorm."""
+    """Return tensors and sizes of a call of `network`; hidden units vary enough for BatchNorm."""
     batch, steps, bands, hidden, layers = SIZES[name]
     g = torch.Generator().manual_seed(seed)
     weights = sum(parameters.counts(parameters.weight_shapes(bands, hidden, layers)))
@@ -44,7 +44,7 @@ def arguments(
 
 
 def raw(tensors: dict[str, Any], sizes: dict[str, int], batch_statistics: bool) -> tuple[Any, ...]:
-    """The same call as the positional arguments of torch.ops.timl.network."""
+    """Return the same call as the positional arguments of torch.ops.timl.network."""
     statistics = (
         (None, None) if batch_statistics else (tensors["running_mean"], tensors["running_variance"])
     )
@@ -315,7 +315,7 @@ def test_a_strided_input_is_read_as_it_looks() -> None:
 def meta_batch(
     tasks: int, steps: int, mask: bool, dtype: torch.dtype
 ) -> tuple[list[Tensor | None], dict[str, int]]:
-    """A meta-batch of 6 support and 4 query samples, T=3, F=2, H=20, L=2."""
+    """Return a meta-batch of 6 support and 4 query samples, T=3, F=2, H=20, L=2."""
     g = torch.Generator().manual_seed(5)
     sizes = {"hidden": 20, "layers": 2}
     weights = sum(parameters.counts(parameters.weight_shapes(2, 20, 2)))
