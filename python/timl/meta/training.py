@@ -35,6 +35,7 @@ from timl.meta.progress import progress_bar, tensorboard_log
 from timl.meta.scores import auc_roc
 from timl.nn import TIML, one_thread
 from timl.nn.encoder import DrawKey
+from timl.parameters import tensor_count
 
 RUN, HISTORY, TENSORBOARD = "run.json", "history.json", "tensorboard"
 
@@ -220,7 +221,7 @@ class _Run:
 
     def __init__(self, model: TIML, tasks: TaskSet, options: Options) -> None:
         _check(model, tasks)
-        require_rates("inner_lr", options.inner_lr, model.classifier.layers + 4)
+        require_rates("inner_lr", options.inner_lr, tensor_count(model.classifier.layers))
         learned = model.log_step_sizes
         if learned is not None and len(learned) != options.inner_steps:
             raise ValueError(
