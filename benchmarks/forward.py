@@ -77,7 +77,7 @@ def contenders(
 
     ours = Classifier(sizes.bands, sizes.steps, sizes.hidden, sizes.layers).eval()
     state = numbers.named_weights()
-    state.update(film=numbers.film[0], running_mean=means, running_var=variances)
+    state.update(film=numbers.film[0], running_mean=means, running_variance=variances)
     state["num_batches_tracked"] = torch.tensor(1)
     ours.load_state_dict(state)
     yield "timl.nn.Classifier", ours

@@ -36,7 +36,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the estimator where it is used: scikit-learn is heavy."""
+    """Return the estimator, imported where it is used: scikit-learn takes long to import."""
     if name == "CropClassifier":
         from timl.estimator import CropClassifier
 

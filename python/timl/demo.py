@@ -1,4 +1,4 @@
-"""The demonstration: a simulated world, meta-training, the table, and a figure of it all."""
+"""Demonstration: a simulated world, meta-training on it, the table, and a figure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from timl.evaluation.paper.figures import save_figure
 from timl.evaluation.plotting import require_matplotlib
 
 _ROWS = ("random-forest", "logistic-regression", "no-pre-training", "maml", "timl")
+"""Names of the rows of its table."""
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What a demonstration left behind."""
+    """Results of a demonstration."""
 
     result: Table1Result
-    """The table."""
+    """Table of the scores."""
     world: Path
     """Folder of the simulated world, in the layout of CropHarvest's record."""
     table: Path
     """Folder of the table's files and of the trained models."""
     figure: Path
-    """PNG of the tasks, the learning curves and the scores."""
+    """PNG file of the tasks, the learning curves and the scores."""
 
 
 def demo(
@@ -40,29 +41,29 @@ def demo(
 ) -> Demonstration:
     """Simulate a world, meta-train on its tasks, and score five methods on the withheld ones.
 
-    What is there already is used again, so a call that was stopped goes on.
+    Results that are there already are used again, so that the same call goes on after a stop.
 
     Parameters
     ----------
-    out : str or Path
+    out
         Folder for `world`, `table1` and `demo.png`.
     countries, samples
-        Of the world, as of `timl.data.simulate`.
+        Sizes of the world, those of `timl.data.simulate`.
     epochs, runs
-        As of `timl.table1`.
-    seed : int
-        Of the world, and of all that is done with it.
-    progress : bool
-        Show bars.
+        Those of `timl.table1`.
+    seed
+        Seed of the world and of everything computed on it.
+    progress
+        Whether to show progress bars.
 
     Raises
     ------
     ImportError
         If matplotlib is not installed.
     ValueError, OSError
-        As of `timl.data.simulate` and `timl.table1`.
+        If an argument is out of range, or a file cannot be read or written.
     """
-    require_matplotlib("the demonstration needs")  # not after minutes of training
+    require_matplotlib("the demonstration needs")  # now, rather than after minutes of training
     folder = Path(out)
     world, table, figure = folder / "world", folder / "table1", folder / "demo.png"
     simulate(world, countries, samples, seed)

@@ -1,4 +1,4 @@
-"""A scikit-learn estimator: timl's classifier, from new weights or from a pre-trained model."""
+"""Estimator for scikit-learn: timl's classifier, from new weights or a pre-trained model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from timl.data import BBox, task_information
 from timl.data.tasks.classes import CROP, INFO_SIZE
 from timl.evaluation import probabilities
-from timl.meta.finetuning import LEARNING_RATE, STEPS, K, Protocol, choose_protocol, descend
+from timl.meta import defaults
+from timl.meta.finetuning import Protocol, choose_protocol, descend
 from timl.meta.strong_fitting import fit_strong
 from timl.nn import TIML, Classifier, StrongClassifier, load_pretrained, seeded
 from timl.normalization import Normalization
@@ -25,37 +26,38 @@ from timl.normalization import Normalization
 class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Few-shot crop classifier with scikit-learn's interface.
 
-    `fit` is timl's fine-tuning. A meta-trained model, whose task encoder is told where the place is
-    and which crop is asked for, is adapted by the strong protocol; other models and new weights by
-    plain gradient descent on balanced draws, the paper's. Series are given as measured: they are
-    normalised by the model's own statistics, or, for new weights and models that keep none, by
-    those of the training series.
+    `fit` is timl's fine-tuning. A meta-trained model, whose task encoder takes the place and the
+    crop that is asked for, is adapted by the strong protocol; other models and new weights by the
+    paper's plain gradient descent on balanced draws. Series are given as measured: they are
+    normalised by the model's own statistics or, for new weights and models that have none, by those
+    of the training series.
 
     Parameters
     ----------
-    pretrained : None, str, Path, TIML or Classifier
+    pretrained
         A model, or its folder (see `timl.nn.load_pretrained`). None: new weights.
-    lat, lon : float, optional
-        Degrees of the place, or of the centre of the region. Needed by a TIML model that takes
-        task information; of no matter otherwise.
-    crop : str, optional
-        The FAO class of the positives, one of `timl.data.CLASSES`; None: crop versus non-crop.
-    time_steps : int
-        Steps T of a series; X of shape [n, T * F] is cut into them. A pre-trained model must
-        have as many.
+    lat, lon
+        Degrees of the place, or of the centre of the region. A TIML model that takes task
+        information needs them; otherwise they are ignored.
+    crop
+        FAO class of the positives, one of `timl.data.CLASSES`; None: crop versus non-crop.
+    time_steps
+        Number of steps T of a series, into which X of shape [n, T * F] is cut. A pre-trained model
+        must have as many.
     protocol, steps, k, learning_rate
-        As of `timl.finetune`. Where a class has fewer than k samples, as many are drawn.
+        Those of `timl.finetune`. Where a class has fewer than k samples, as many as it has are
+        drawn.
     random_state : int, RandomState or None
-        Of new weights, draws, dropout and trees; the same int gives the same bits.
+        Seed of new weights, draws, dropout and trees; the same int gives the same bits.
 
     Attributes
     ----------
-    classes_ : ndarray, shape [2]
-        The labels, sorted; the second is the positive class.
+    classes_ : array of shape [2]
+        Labels in ascending order; the second is the positive class.
     classifier_ : Classifier or StrongClassifier
-        What was fitted.
+        Fitted classifier.
     n_features_in_ : int
-        Numbers of a series: steps times bands.
+        How many numbers a series has: steps times bands.
 
     Notes
     -----
@@ -92,15 +94,15 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array, shape [n, T, F] or [n, T * F]
+        X : array of shape [n, T, F] or [n, T * F]
             Series as measured.
-        y : array, shape [n]
-            Labels of two kinds; the greater is the positive class.
+        y : array of shape [n]
+            Labels of two classes; the greater is the positive class.
 
         Raises
         ------
         TypeError, ValueError
-            An argument is of another kind, shape or range.
+            If an argument is of another kind, shape or range.
         """
         series, labels = self._validated(X, y, reset=True)
         check_classification_targets(labels)
@@ -125,26 +127,27 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             assert isinstance(model, TIML) and model.metric is not None
             self.classifier_ = fit_strong(classifier, model.metric, x, codes, seed=seed)
             return self
+        k = defaults.FINE_TUNING_K if self.k is None else self.k
         descend(
             classifier,
             x,
             codes,
-            steps=STEPS if self.steps is None else self.steps,
-            k=min(K if self.k is None else self.k, int(np.bincount(codes).min())),
-            learning_rate=LEARNING_RATE if self.learning_rate is None else self.learning_rate,
+            steps=self.steps,
+            k=min(k, int(np.bincount(codes).min())),
+            learning_rate=self.learning_rate,
             seed=seed,
         )
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Give the probability of each class, float64 [n, 2], for series as measured."""
+        """Return the probability of each class, float64 [n, 2], for series as measured."""
         check_is_fitted(self)
         series = self._normalized(self._validated(X, reset=False)[0])
         positive = probabilities(self.classifier_, series)
         return np.stack([1 - positive, positive], axis=1)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Give the class of each series; a probability above 0.5 is the positive class."""
+        """Return the class of each series: the positive one where its probability is above 0.5."""
         positive = self.predict_proba(X)[:, 1] > 0.5
         found: NDArray[Any] = self.classes_[positive.astype(np.int64)]
         return found
@@ -171,17 +174,17 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         if (classifier.steps, classifier.bands) != (steps, bands):
             raise ValueError(
-                f"X has series of shape {[steps, bands]}, the pre-trained model takes "
-                f"{[classifier.steps, classifier.bands]}"
+                f"X is of series of shape {[steps, bands]}: give "
+                f"{[classifier.steps, classifier.bands]}, as the pre-trained model takes"
             )
         return classifier.float().cpu()
 
     def _information(self) -> NDArray[np.float32]:
-        """Return the 13 numbers of the task."""
+        """Return the task information, [13]."""
         if self.lat is None or self.lon is None:
             raise ValueError(
-                f"lat is {self.lat}, lon is {self.lon}: the pre-trained model takes the task's "
-                f"{INFO_SIZE} numbers, give both in degrees"
+                f"lat is {self.lat}, lon is {self.lon}: give both in degrees, as the pre-trained "
+                f"model takes the task's {INFO_SIZE} numbers"
             )
         here = BBox(self.lat, self.lat, self.lon, self.lon)
         return task_information(here, CROP if self.crop is None else self.crop)
@@ -189,7 +192,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _validated(
         self, X: ArrayLike, y: Any = "no_validation", *, reset: bool
     ) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        """Return checked series, float64 [n, T, F], and labels [n] (none without y)."""
+        """Return checked series, float64 [n, T, F], and labels [n], which are empty without y."""
         flat: Any = X
         if isinstance(flat, list | tuple):
             flat = np.asarray(flat)
@@ -197,7 +200,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             flat = np.asarray(flat)
             if flat.shape[1] != self.time_steps:
                 raise ValueError(
-                    f"X has shape {list(flat.shape)}: give [n, {self.time_steps}, bands], or set "
+                    f"X is of shape {list(flat.shape)}: give [n, {self.time_steps}, bands], or set "
                     f"time_steps"
                 )
             flat = flat.reshape(len(flat), -1)
@@ -205,12 +208,13 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         flat, labels = (checked, np.empty(0)) if isinstance(y, str) else checked
         if flat.shape[1] % self.time_steps:
             raise ValueError(
-                f"X has {flat.shape[1]} numbers a series, which time_steps = {self.time_steps} "
+                f"X is of {flat.shape[1]} numbers a series, which time_steps = {self.time_steps} "
                 f"does not divide: give [n, T, F] or [n, T * F]"
             )
         return flat.reshape(len(flat), self.time_steps, -1), labels
 
     def _normalized(self, series: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return series normalised for the classifier, [n, T, F]."""
         normalization = self.classifier_.normalization
         assert normalization is not None
         scaled = (series - normalization["mean"]) / normalization["std"]

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all, and locks."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from typing import IO, Any
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file for writing that takes its place only when the block ends without an error.
+    """Open a file for writing that replaces `path` only when the block ends without an error.
 
-    The data go to a temporary name in the same folder, are flushed to the disk, and replace
-    ``path`` in one rename. After an error neither a new nor a changed file is left.
+    The data go to a temporary name in the same folder, are flushed to the disk, and replace `path`
+    in one rename. After an error neither a new nor a changed file is left.
 
     Parameters
     ----------
-    path : str or Path
-        The file to write; its folder must exist.
-    mode : {"wb", "w"}
-        Bytes, or text in UTF-8.
+    path
+        File to write; its folder must exist.
+    mode
+        "wb" for bytes, or "w" for text in UTF-8.
 
     Yields
     ------
     file
-        Open for writing; `atomic_write` closes it.
+        File object open for writing, which is closed after the block.
 
     Raises
     ------
     ValueError
-        If ``mode`` is neither "wb" nor "w".
+        If `mode` is neither "wb" nor "w".
     """
     if mode not in ("wb", "w"):
-        raise ValueError(f"mode is {mode!r}; give 'wb' for bytes or 'w' for text")
+        raise ValueError(f"mode is {mode!r}: give 'wb' for bytes or 'w' for text")
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -53,23 +53,23 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextmanager
 def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False) -> Iterator[Path]:
-    """Fill a new folder that takes its place only when the block ends without an error.
+    """Make a folder that appears at `path` only when the block ends without an error.
 
-    The block fills a temporary folder beside ``path``; then its files are flushed to the disk and
-    it is renamed.
+    The block fills a temporary folder beside `path`; then its files are flushed to the disk and it
+    is renamed.
 
     Parameters
     ----------
     path
-        The folder to make; its parent must exist.
+        Folder to make; its parent must exist.
     replace
-        Called when there is a folder with files at ``path`` by then, perhaps of another process:
+        Called when there is a folder with files at `path` by then, perhaps of another process:
         True replaces it, False leaves it as it is.
 
     Yields
     ------
     Path
-        The empty temporary folder to put files into.
+        Empty temporary folder to put files into.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -114,7 +114,7 @@ def _put_in_place(new: Path, path: Path, replace: Callable[[], bool]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names to the disk, where the system can do that (POSIX)."""
+    """Flush a folder's list of names to the disk, where the system can (POSIX)."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -126,27 +126,27 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: str | Path) -> Iterator[bool]:
-    """Hold a lock file while the block runs; whoever else wants it waits.
+    """Hold a lock file while the block runs; other processes that want it wait.
 
     The lock belongs to the process and ends with it, however it ends; the file stays.
 
     Parameters
     ----------
-    path : str or Path
-        The lock file; its folder must exist.
+    path
+        Lock file; its folder must exist.
 
     Yields
     ------
     bool
-        True if the lock is held. False where the system or the file system has no locks
-        (Windows, some network drives): then nobody waits, and what is written inside must be safe
-        without.
+        Whether the lock is held. It is not where the system or the file system has no locks
+        (Windows, some network drives): then no process waits, and the block must be safe without.
     """
     with Path(path).open("ab") as file:
         yield _lock(file.fileno())
 
 
 def _lock(descriptor: int) -> bool:
+    """Wait for the lock of an open file; return whether there are locks."""
     try:
         import fcntl
 

@@ -1,19 +1,70 @@
-"""How the series that a model is trained on were prepared, as it is kept with the model."""
+"""Normalising statistics of series: what is kept with a model, and its checks."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class Normalization(TypedDict):
-    """How the series a model was trained on were prepared."""
+    """Preparation of the series that a model was trained on: (series - mean) / std."""
 
     mean: NDArray[np.float64]
-    """Subtracted from each band, [bands]."""
+    """Mean of each band, [bands]."""
     std: NDArray[np.float64]
-    """Then each band is divided by it, [bands]."""
+    """Standard deviation of each band, above 0, [bands]."""
     ndvi: str
-    """Which index the NDVI column holds."""
+    """Name of the index that the NDVI column holds."""
+
+
+class HasStatistics(Protocol):
+    """Data set with normalising statistics."""
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean of each band, [bands]."""
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Standard deviation of each band, [bands]."""
+
+    @property
+    def ndvi(self) -> str:
+        """Name of the index that the NDVI column holds."""
+
+
+def normalization_of(data: HasStatistics, normalized: bool = True) -> Normalization:
+    """Return a data set's statistics, or mean 0 and std 1 where its series stay as measured."""
+    mean, std = data.mean.copy(), data.std.copy()
+    if not normalized:
+        mean, std = np.zeros_like(mean), np.ones_like(std)
+    return Normalization(mean=mean, std=std, ndvi=data.ndvi)
+
+
+def checked_normalization(given: Any) -> Normalization:
+    """Return statistics with mean and std as float64 [bands].
+
+    Raises
+    ------
+    ValueError
+        If they are no dictionary of 'mean', 'std' and 'ndvi', mean and std are not finite numbers
+        of one shape [bands], std is not above 0, or ndvi is no name.
+    """
+    if not isinstance(given, dict) or set(given) != {"mean", "std", "ndvi"}:
+        raise ValueError(f"normalization is {given!r}: give a dict of 'mean', 'std' and 'ndvi'")
+    mean, std = (np.asarray(given[name], dtype=np.float64) for name in ("mean", "std"))
+    if mean.ndim != 1 or mean.shape != std.shape:
+        raise ValueError(
+            f"normalization is of mean {list(mean.shape)} and std {list(std.shape)}: give [bands] "
+            f"for both"
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError(
+            f"normalization is of mean {mean.tolist()} and std {std.tolist()}: give finite "
+            f"numbers, and std above 0"
+        )
+    if not isinstance(given["ndvi"], str):
+        raise ValueError(f"normalization is of ndvi {given['ndvi']!r}: give a name")
+    return Normalization(mean=mean, std=std, ndvi=given["ndvi"])

@@ -1,8 +1,9 @@
 """Random numbers that depend on nothing but (seed, purpose, task, epoch, step).
 
-Every random draw of timl is a block of Philox4x32-10 words. Its key is the seed; its counter is
-(number of the group of four words, task, epoch, purpose + 256 * step). The same draw therefore has
-the same bits on any device, with any number of threads or ranks, and after a resume.
+Every draw is a block of Philox4x32-10 words. Its key is the seed; its counter is (number of the
+group of four words, task, epoch, purpose + 256 * step). The same draw therefore has the same bits
+on any device, with any number of threads or processes, and after a resume.
+docs/explanation/random-numbers.md lists all draws.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ __all__ = ["Index", "Purpose", "distinct", "dropout_mask", "normal", "permutatio
 Index = int | np.integer | npt.NDArray[np.integer]
 """One index, or an array of them: then a whole batch is drawn in one call."""
 
-_MAX_STEP = 2**24
+_STEPS = 2**24
+"""Number of steps that the counter can tell apart."""
 
 
 class Purpose(enum.IntEnum):
-    """What a draw is for; draws for different purposes never share a word."""
+    """Purpose of a draw. Every draw has its own, so that no two share a word."""
 
     SAMPLING = 0
     SUPPORT_DROPOUT = 1
@@ -35,7 +37,6 @@ class Purpose(enum.IntEnum):
     FINE_TUNING_SAMPLES = 6
     FINE_TUNING_DROPOUT = 7
     VALIDATION_SPLIT = 8
-    INITIALISATION = 8
     SIMULATION = 9
     LABEL_SUBSET = 10
     SHUFFLE = 11
@@ -54,13 +55,13 @@ class Purpose(enum.IntEnum):
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:
-    """Return the index or indices as an array, all of them in [0, limit)."""
+    """Return the index or indices as an array of integers, all of them in [0, limit)."""
     array = np.asarray(value)
     if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{name} must hold integers, but its dtype is {array.dtype}")
+        raise TypeError(f"{name} is an array of {array.dtype}: give integers")
     if array.size and (int(array.min()) < 0 or int(array.max()) >= limit):
         raise ValueError(
-            f"{name} must be in [0, {limit}), but goes from {array.min()} to {array.max()}"
+            f"{name} is from {array.min()} to {array.max()}: give integers in [0, {limit})"
         )
     return array
 
@@ -68,13 +69,13 @@ def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:
 def _words(
     count: int, seed: int, task: Index, epoch: Index, step: Index, purpose: Purpose | int
 ) -> npt.NDArray[np.uint32]:
-    """Draw words, uint32 [*batch, count], where batch is the shape of task, epoch and step."""
+    """Draw words, uint32 [*batch, count], with `batch` the shape of task, epoch and step."""
     if not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be in [0, 2**64), but is {seed}")
+        raise ValueError(f"seed is {seed}: give an integer in [0, 2**64)")
     tasks, epochs, steps = np.broadcast_arrays(
         _checked("task", task, 2**32),
         _checked("epoch", epoch, 2**32),
-        _checked("step", step, _MAX_STEP),
+        _checked("step", step, _STEPS),
     )
     groups = -(-count // 4)
     keys = np.empty((*tasks.shape, 3), dtype=np.uint32)
@@ -101,17 +102,24 @@ def uniform(
     shape
         Shape of one draw.
     seed
-        In [0, 2**64).
+        Seed in [0, 2**64).
     task, epoch, step
-        Indices, or arrays of indices of one common (broadcast) shape `batch`. Task and epoch are in
+        Indices, or arrays of indices that broadcast to one shape `batch`. Task and epoch are in
         [0, 2**32), step in [0, 2**24).
     purpose
-        What the draw is for.
+        Purpose of the draw.
 
     Returns
     -------
-    numpy.ndarray
-        float32 [*batch, *shape]; each entry of the batch equals the draw of its indices alone.
+    float32 array of shape [*batch, *shape]
+        Each entry of the batch equals the draw of its indices alone.
+
+    Raises
+    ------
+    TypeError
+        If an index is no integer.
+    ValueError
+        If the seed, an index or the purpose is out of range.
     """
     words = _words(math.prod(shape), seed, task, epoch, step, purpose)
     numbers: npt.NDArray[np.float32] = (words >> np.uint32(8)).astype(np.float32)
@@ -128,9 +136,10 @@ def normal(
     step: Index = 0,
     purpose: Purpose | int,
 ) -> npt.NDArray[np.float32]:
-    """Draw standard normal numbers, by Box and Muller's transform of pairs of words.
+    """Draw standard normal numbers by Box and Muller's transform of pairs of words.
 
-    Parameters and result as of `uniform`. Computed in float64, rounded once.
+    They are computed in float64 and rounded once. Parameters, result and errors are those of
+    `uniform`.
     """
     count = math.prod(shape)
     words = _words(count + count % 2, seed, task, epoch, step, purpose)
@@ -154,10 +163,10 @@ def dropout_mask(
 ) -> npt.NDArray[np.float32]:
     """Draw a dropout mask: 0 with probability `rate` in [0, 1), else 1 / (1 - rate).
 
-    Other parameters and the result's shape as of `uniform`.
+    The other parameters, the result's shape and the errors are those of `uniform`.
     """
     if not 0 <= rate < 1:
-        raise ValueError(f"rate must be in [0, 1), but is {rate}")
+        raise ValueError(f"rate is {rate}: give a number in [0, 1)")
     u = uniform(shape, seed=seed, task=task, epoch=epoch, step=step, purpose=purpose)
     mask: npt.NDArray[np.float32] = (u >= np.float32(rate)).astype(np.float32)
     mask *= np.float32(1 / (1 - rate))
@@ -175,12 +184,11 @@ def permutation(
 ) -> npt.NDArray[np.int64]:
     """Draw a random order of 0 .. n - 1: the stable order of n words.
 
-    Parameters as of `uniform`.
+    The parameters and errors are those of `uniform`.
 
     Returns
     -------
-    numpy.ndarray
-        int64 [*batch, n].
+    int64 array of shape [*batch, n]
     """
     words = _words(n, seed, task, epoch, step, purpose)
     return np.argsort(words, axis=-1, kind="stable").astype(np.int64, copy=False)
@@ -196,46 +204,46 @@ def distinct(
     step: Index = 0,
     purpose: Purpose | int,
 ) -> npt.NDArray[np.int64]:
-    """Draw ``count`` different numbers out of 0 .. size - 1, in random order, for each size.
+    """Draw `count` different numbers out of 0 .. size - 1, in random order, for each size.
 
-    The first ``count`` steps of Fisher and Yates's shuffle, with only the places it touches kept.
+    The draw is the first `count` steps of Fisher and Yates's shuffle; only the places that these
+    steps touch are kept.
 
     Parameters
     ----------
-    sizes
-        Integers [groups] or [*batch, groups], each at least ``count``: how many there are to draw
-        from.
+    sizes : integers of shape [groups] or [*batch, groups]
+        How many numbers each group has to draw from: at least `count`.
     count
-        How many to draw.
+        How many numbers to draw from each group.
     seed, task, epoch, step, purpose
-        As of `uniform`.
+        Those of `uniform`.
 
     Returns
     -------
-    numpy.ndarray
-        int64 [*batch, groups, count].
+    int64 array of shape [*batch, groups, count]
 
     Raises
     ------
     ValueError
-        A size is below ``count`` or above 2**32, or ``sizes`` has another shape.
+        If a size is below `count` or above 2**32, or `sizes` has another shape.
     """
     limits = np.asarray(sizes, dtype=np.int64)
     if limits.ndim == 0 or limits.size == 0:
         raise ValueError(
-            f"sizes must have shape [groups] or [*batch, groups], but is {list(limits.shape)}"
+            f"sizes is an array of shape {list(limits.shape)}: give shape [groups] or "
+            f"[*batch, groups]"
         )
     if limits.min() < count or limits.max() > 2**32:
         raise ValueError(
-            f"cannot draw {count} different numbers out of {limits.min()} (sizes must be in "
-            f"[{count}, 2**32])"
+            f"sizes is from {limits.min()} to {limits.max()}: give integers in [{count}, 2**32] "
+            f"to draw {count} different numbers"
         )
     words = _words(limits.shape[-1] * count, seed, task, epoch, step, purpose)
     shape = (*words.shape[:-1], limits.shape[-1])
     if limits.shape not in (shape, shape[-1:]):
         raise ValueError(
-            f"sizes must have shape [groups] or [*batch, groups], here {list(shape)}, but is "
-            f"{list(limits.shape)}"
+            f"sizes is an array of shape {list(limits.shape)}: give shape {list(shape[-1:])} or, "
+            f"for this batch, {list(shape)}"
         )
     limits = np.broadcast_to(limits, shape)
     drawn = _core.draw_distinct(limits.reshape(-1), words.reshape(-1, count))

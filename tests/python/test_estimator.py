@@ -86,12 +86,12 @@ def test_a_pretrained_model_is_fine_tuned_as_timl_does(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pretrained": timl.TIML(hidden=8)}, "lat is None, lon is None: the pre-trained model"),
-        ({"pretrained": timl.TIML(bands=4, encoder=False)}, r"takes \[12, 4\]"),
+        ({"pretrained": timl.TIML(hidden=8)}, "lat is None, lon is None: give both in degrees"),
+        ({"pretrained": timl.TIML(bands=4, encoder=False)}, r"\[12, 18\]: give \[12, 4\]"),
         ({"pretrained": timl.TIML(hidden=8), "lat": 91, "lon": 0}, r"min_lat is 91"),
         ({"k": 0}, "k is 0"),
         ({"steps": -1}, "steps is -1"),
-        ({"time_steps": 6}, r"X has shape \[60, 12, 18\]: give \[n, 6, bands\]"),
+        ({"time_steps": 6}, r"X is of shape \[60, 12, 18\]: give \[n, 6, bands\]"),
     ],
 )
 def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:

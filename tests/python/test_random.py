@@ -65,7 +65,7 @@ def test_distributions():
     "wrong", [{"seed": -1}, {"task": -1}, {"epoch": 2**32}, {"step": 2**24}, {"purpose": 99}]
 )
 def test_out_of_range(wrong):
-    with pytest.raises(ValueError, match=r"must be in|99"):
+    with pytest.raises(ValueError, match=r"give (an integer|integers) in \[0, |99"):
         uniform((3,), **{**KEY, **wrong})
 
 
@@ -90,5 +90,5 @@ def test_distinct_draws_are_uniform_in_every_place():
     assert len(orders) == 6 * 5 * 4
     # 120 outcomes of 50 expected: chi-squared with 119 degrees of freedom, 99.99% below 182.
     assert ((counts - 50) ** 2 / 50).sum() < 182
-    with pytest.raises(ValueError, match="cannot draw 4 different numbers out of 3"):
+    with pytest.raises(ValueError, match=r"sizes is from 3 to 3: .* draw 4 different"):
         distinct([3], 4, seed=0, purpose=Purpose.SAMPLING)

@@ -1,4 +1,4 @@
-"""Methods to compare with: simple classifiers, and a network of convolutions."""
+"""Methods to compare with: classical classifiers, and a temporal convolutional network."""
 
 from timl.baselines.classical import (
     Baseline,

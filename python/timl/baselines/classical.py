@@ -1,4 +1,4 @@
-"""Simple classifiers on the numbers of a series in a row."""
+"""Classical classifiers on series flattened to rows of numbers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Baseline:
-    """A scikit-learn classifier that takes series, [n, T, F], and tells the positives apart.
+    """Binary classifier of series by a classifier in scikit-learn's manner.
 
     Parameters
     ----------
     estimator
-        A scikit-learn classifier with `predict_proba`, not yet fitted.
+        Classifier with `fit` and `predict_proba` that take rows [n, T * F].
     """
 
     def __init__(self, estimator: Any) -> None:
@@ -25,9 +25,9 @@ class Baseline:
 
         Parameters
         ----------
-        x : array, shape [n, T, F]
+        x : array of shape [n, T, F]
             Normalised series.
-        y : array, shape [n]
+        y : array of shape [n]
             Labels, 0 and 1; both occur.
 
         Raises
@@ -38,25 +38,25 @@ class Baseline:
         rows, labels = _rows(x), np.asarray(y)
         if labels.shape != (len(rows),) or set(np.unique(labels).tolist()) != {0, 1}:
             raise ValueError(
-                f"y must have shape [{len(rows)}] and hold both labels, 0 and 1, but has "
-                f"{list(labels.shape)} with labels {np.unique(labels).tolist()[:5]}"
+                f"y is of shape {list(labels.shape)} with labels "
+                f"{np.unique(labels).tolist()[:5]}: give shape [{len(rows)}] with both 0 and 1"
             )
         self.estimator.fit(rows, labels)
         return self
 
     def predict_proba(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Give the probability of the positive class, float64 [n], for series [n, T, F]."""
+        """Return the probability of the positive class, float64 [n], for series [n, T, F]."""
         probability: NDArray[np.float64] = self.estimator.predict_proba(_rows(x))[:, 1]
         return probability
 
 
 def random_forest(seed: int = 0) -> Baseline:
-    """Make a Random Forest with scikit-learn's defaults, the paper's baseline (section 5).
+    """Return a random forest with scikit-learn's defaults, the paper's baseline (section 5).
 
     Parameters
     ----------
-    seed : int
-        Fixes the trees.
+    seed
+        Seed of the trees.
     """
     from sklearn.ensemble import RandomForestClassifier
 
@@ -64,9 +64,9 @@ def random_forest(seed: int = 0) -> Baseline:
 
 
 def logistic_regression() -> Baseline:
-    """Make a logistic regression with scikit-learn's penalty; its result has no randomness.
+    """Return a logistic regression with scikit-learn's penalty; its result has no randomness.
 
-    The series are taken as they come, normalised by the data set's statistics: standardising them
+    It takes the series as they are, normalised by the data set's statistics: standardising them
     again within a task loses accuracy on the real tasks.
     """
     from sklearn.linear_model import LogisticRegression
@@ -75,48 +75,49 @@ def logistic_regression() -> Baseline:
 
 
 def cross_validated_logistic_regression() -> Baseline:
-    """Make a logistic regression whose penalty is chosen on the labels at hand, by their loss.
+    """Return a logistic regression whose penalty is chosen by cross-validation on the labels.
 
-    Three to five folds; scikit-learn's penalty where a class has fewer than 3 labels. Its result
-    has no randomness.
+    There are three to five folds; where a class has fewer than 3 labels the penalty is
+    scikit-learn's. Its result has no randomness.
     """
     return Baseline(CrossValidatedLogisticRegression())
 
 
 def gradient_boosting(seed: int = 0) -> Baseline:
-    """Make a gradient boosting of small trees that splits also where there are ten labels.
+    """Return a gradient boosting of small trees that still splits where there are ten labels.
 
     Parameters
     ----------
-    seed : int
-        Fixes which of the numbers each split may choose from.
+    seed
+        Seed of the features that each split may choose from.
     """
     return Baseline(GradientBoosting(seed))
 
 
 def nearest_class_mean() -> Baseline:
-    """Make a classifier by the nearer of the two classes' means; its result has no randomness."""
+    """Return a classifier by the nearer of the two classes' means; it has no randomness."""
     return Baseline(NearestClassMean())
 
 
 class CrossValidatedLogisticRegression:
-    """Logistic regression with C of 1e-4 to 10; rows [n, F], labels 0 and 1 [n]."""
+    """Logistic regression whose C, from 1e-4 to 10, cross-validation chooses."""
 
     def fit(
         self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[Any] | None = None
     ) -> CrossValidatedLogisticRegression:
-        """Choose C, then fit to all rows; weights count in the fits."""
+        """Choose C, then fit to all rows [n, F] and labels 0 and 1 [n]; weights count in fits."""
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
         strength = self._choice(x, y, weight) if np.bincount(y).min() >= 3 else 1.0
         self._fitted = _penalised(strength).fit(x, y, weight)
         return self
 
     def predict_proba(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Give the probability of each class, [n, 2]."""
+        """Return the probability of each class, [n, 2]."""
         probability: NDArray[np.float64] = self._fitted.predict_proba(x)
         return probability
 
     def _choice(self, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any]) -> float:
+        """Return the C with the least cross-validated loss."""
         from sklearn.metrics import log_loss
         from sklearn.model_selection import StratifiedKFold
 
@@ -132,7 +133,13 @@ class CrossValidatedLogisticRegression:
 
 
 class GradientBoosting:
-    """Histogram gradient boosting, its leaves at least a tenth of the rows, 20 at most."""
+    """Histogram gradient boosting whose leaves have at least a tenth of the rows, or 20 rows.
+
+    Parameters
+    ----------
+    seed
+        Seed of the features that each split may choose from.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -156,13 +163,17 @@ class GradientBoosting:
         return self
 
     def predict_proba(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Give the probability of each class, [n, 2]."""
+        """Return the probability of each class, [n, 2]."""
         probability: NDArray[np.float64] = self._fitted.predict_proba(x)
         return probability
 
 
 class NearestClassMean:
-    """The nearer mean, with the probability of two equal normal clouds along their axis."""
+    """Classifier by the nearer class mean.
+
+    Its probability is that of two normal distributions of equal variance along the axis between the
+    means.
+    """
 
     def fit(
         self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[Any] | None = None
@@ -181,20 +192,22 @@ class NearestClassMean:
         return self
 
     def predict_proba(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Give the probability of each class, [n, 2]."""
+        """Return the probability of each class, [n, 2]."""
         logit = np.clip((np.asarray(x, np.float64) - self._middle) @ self._slope, -30, 30)
         positive = 1 / (1 + np.exp(-logit))
         return np.stack([1 - positive, positive], axis=1)
 
 
 def _penalised(strength: float) -> Any:
+    """Return a logistic regression of this C."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=strength, solver="newton-cholesky", max_iter=100)
 
 
 def _rows(x: ArrayLike) -> NDArray[Any]:
+    """Return series [n, T, F] as rows [n, T * F]."""
     series = np.asarray(x)
     if series.ndim != 3 or 0 in series.shape:
-        raise ValueError(f"x must have shape [n, T, F], none of them 0, but has {[*series.shape]}")
+        raise ValueError(f"x is of shape {[*series.shape]}: give [n, T, F], none of them 0")
     return series.reshape(len(series), -1)

@@ -1,4 +1,4 @@
-"""A one-dimensional convolutional network over time, trained on the labels at hand."""
+"""Temporal convolutional network, trained on the labels of one task."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from timl.reference import mean_loss
 
 
 class TemporalCNN:
-    """Convolutions along the months, pooling and dense layers, as taught for crop time series.
+    """Network of convolutions over time, as it is common for crop time series.
 
-    Two convolutions of width 3, each with ReLU, the first with max pooling of width 2, the second
-    with the mean over time; a dense layer with ReLU and dropout, and one output. Adam on shuffled
-    batches.
+    It has two convolutions of width 3 with ReLU, the first followed by max pooling of width 2, the
+    second by the mean over time; a dense layer with ReLU and dropout; and one output. Adam trains
+    it on shuffled batches.
 
     Parameters
     ----------
-    seed : int
-        Of weights, order and dropout: the same seed gives the same bits.
-    channels : int
-        Of each convolution and of the dense layer.
-    dropout : float
-        Rate before the output.
+    seed
+        Seed of weights, order and dropout: the same seed gives the same bits.
+    channels
+        Number of channels of each convolution and of the dense layer.
+    dropout
+        Dropout rate before the output.
     epochs, batch, learning_rate
-        Of the training.
+        Epochs of training, series in a batch, and learning rate of Adam.
+
+    Attributes
+    ----------
+    network : torch.nn.Module or None
+        Trained network; None before `fit`.
     """
 
     def __init__(
@@ -48,9 +53,9 @@ class TemporalCNN:
 
         Parameters
         ----------
-        x : array, shape [n, T, F]
+        x : array of shape [n, T, F]
             Normalised series, T at least 2.
-        y : array, shape [n]
+        y : array of shape [n]
             Labels, 0 and 1; both occur.
 
         Raises
@@ -62,8 +67,8 @@ class TemporalCNN:
         labels = torch.as_tensor(np.asarray(y), dtype=torch.float32)
         if labels.shape != series.shape[:1] or set(labels.tolist()) != {0, 1}:
             raise ValueError(
-                f"y must have shape [{len(series)}] and hold both labels, 0 and 1, but has "
-                f"{list(labels.shape)}"
+                f"y is of shape {list(labels.shape)} with labels "
+                f"{sorted(set(labels.tolist()))[:5]}: give shape [{len(series)}] with both 0 and 1"
             )
         with seeded(self.seed), torch.enable_grad(), one_thread():
             network = self._build(series.shape[1])
@@ -78,15 +83,22 @@ class TemporalCNN:
         return self
 
     def predict_proba(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Give the probability of the positive class, float64 [n], for series [n, T, F]."""
+        """Return the probability of the positive class, float64 [n], for series [n, T, F].
+
+        Raises
+        ------
+        ValueError
+            If the network is not trained, or the shape is wrong.
+        """
         if self.network is None:
-            raise ValueError("this TemporalCNN is not trained: call fit first")
+            raise ValueError("network is None, not trained: call fit first")
         with torch.no_grad(), one_thread():
             logits = [self.network(chunk)[:, 0] for chunk in torch.split(_series(x), 4096)]
         probability: NDArray[np.float64] = torch.sigmoid(torch.cat(logits).double()).numpy()
         return probability
 
     def _build(self, bands: int) -> nn.Sequential:
+        """Return a new network for series of so many bands, [n, F, T] to [n, 1]."""
         channels = self.channels
         return nn.Sequential(
             nn.Conv1d(bands, channels, 3, padding=1),
@@ -107,5 +119,5 @@ def _series(x: ArrayLike) -> torch.Tensor:
     """Return series as [n, F, T], float32."""
     series = torch.as_tensor(np.asarray(x), dtype=torch.float32)
     if series.ndim != 3 or 0 in series.shape:
-        raise ValueError(f"x must have shape [n, T, F], none of them 0, but has {[*series.shape]}")
+        raise ValueError(f"x is of shape {[*series.shape]}: give [n, T, F], none of them 0")
     return series.transpose(1, 2)

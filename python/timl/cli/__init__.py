@@ -1,12 +1,14 @@
 """The command line, `timl`."""
 
 from timl.cli.application import app
-from timl.cli.commands import evaluate, finetune, report, table1, train
 from timl.cli.demonstration import demo, simulate
+from timl.cli.experiments import benchmark, report, table1
+from timl.cli.models import evaluate, finetune, train
 from timl.cli.record import download, pack, tasks
 
 __all__ = [
     "app",
+    "benchmark",
     "demo",
     "download",
     "evaluate",

@@ -1,4 +1,4 @@
-"""The application that holds the commands: its errors, its version, its options."""
+"""Application that the commands belong to: errors, version, and options they share."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from typer.core import TyperGroup
 from timl.version import __version__
 
 USER_ERROR, INTERRUPTED = 2, 130
-"""Exit codes."""
+"""Exit codes of foreseen errors and of an interrupt."""
 
 Data = Annotated[Path, typer.Option("--data", help="Folder in the layout of CropHarvest's record.")]
 Regions = Annotated[
     Path | None, typer.Option(help="JSON file of regions; by default the data folder's own.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads; they change no result.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Number of threads, which changes no result.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
 class Commands(TyperGroup):
-    """Commands whose foreseen errors are one line, not a traceback."""
+    """Group of commands that shows foreseen errors as one line instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
+        """Run a command and turn its errors into exit codes."""
         try:
             return super().invoke(ctx)
         except (ValueError, OSError, ImportError, FloatingPointError) as error:
@@ -50,6 +52,7 @@ app = typer.Typer(
 
 
 def _show_version(wanted: bool) -> None:
+    """Print the version and exit where that is wanted."""
     if wanted:
         typer.echo(f"timl {__version__}")
         raise typer.Exit
@@ -59,13 +62,14 @@ def _show_version(wanted: bool) -> None:
 def main(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Task-informed meta-learning for few-shot crop mapping."""
 
 
 def use_threads(threads: int | None) -> None:
-    """Let PyTorch use so many threads; None leaves its own choice."""
+    """Set PyTorch's number of threads; None leaves PyTorch's choice."""
     if threads is not None:
         torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""The commands on a simulated world: simulate, demo."""
+"""Commands on a simulated world: simulate, demo."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import typer
 
 from timl.cli.application import Quiet, Seed, Threads, app, use_threads
 
-Countries = Annotated[int, typer.Option(min=1, help="Countries of the world.")]
-Samples = Annotated[int, typer.Option(min=1, help="Series of the world, test samples included.")]
+Countries = Annotated[int, typer.Option(min=1, help="Number of countries.")]
+Samples = Annotated[int, typer.Option(min=1, help="Number of series, test samples included.")]
 
 
 @app.command()
@@ -43,7 +43,9 @@ def simulate(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for all of it.")] = Path("results/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for world, table and figure.")] = Path(
+        "results/demo"
+    ),
     countries: Countries = 20,
     samples: Samples = 8000,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,

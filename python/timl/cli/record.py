@@ -1,4 +1,4 @@
-"""The commands on a data set: download, pack, tasks."""
+"""Commands on a data set: download, pack, tasks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files
 def download(
     root: Root,
     record: Annotated[
-        int, typer.Option(min=1, help="Zenodo's number: 5828893 (the paper's), 7257688, 10251170.")
+        int, typer.Option(min=1, help="Number on Zenodo: 5828893 (the paper's), 7257688, 10251170.")
     ] = PAPER_RECORD,
     base_url: Annotated[
-        str | None, typer.Option(help="Address of a mirror; also TIML_ZENODO_URL.")
+        str | None, typer.Option(help="Address of a mirror; by default TIML_ZENODO_URL, or Zenodo.")
     ] = None,
-    attempts: Annotated[int, typer.Option(min=1, help="How often to try each file.")] = 5,
+    attempts: Annotated[int, typer.Option(min=1, help="Attempts at each file.")] = 5,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for a byte.")] = 60.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are not the record's.")
+        bool, typer.Option("--overwrite", help="Replace files that differ from the record's.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -52,7 +52,7 @@ def pack(
     cache: Annotated[
         Path | None, typer.Option(help="Folder for the store; by default ROOT/.timl.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Even if it is packed.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Pack even if there is a store.")] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read the store and compare its checksums.")
     ] = False,
@@ -99,6 +99,7 @@ def _pack(
     verify: bool = False,
     salvage: bool = False,
 ) -> None:
+    """Make the store or open it, and print what it holds and what was left out."""
     import warnings
 
     from timl.data.record.store import open_store, verify_store

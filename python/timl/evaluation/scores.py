@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from timl.data import BenchmarkTask, TestInstance
-from timl.meta.normalization import normalization_of
 from timl.nn import Classifier, StrongClassifier
+from timl.normalization import normalization_of
 
 TestSet: TypeAlias = BenchmarkTask | TestInstance
 Reliability: TypeAlias = tuple[tuple[int, int, float], ...]

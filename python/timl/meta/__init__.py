@@ -1,4 +1,4 @@
-"""Meta-learning: the meta-gradient, meta-training with all it keeps, and fine-tuning."""
+"""Meta-learning: the meta-gradient, meta-training with all that it keeps, and fine-tuning."""
 
 from timl.meta.finetuning import finetune
 from timl.meta.gradient import Losses, meta_gradient, meta_losses

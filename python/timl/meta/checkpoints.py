@@ -1,4 +1,4 @@
-"""A training run's state on disk: one safetensors file, written whole, that holds no code."""
+"""Checkpoint of a training run: one safetensors file, written whole, that holds no code."""
 
 from __future__ import annotations
 
@@ -21,25 +21,30 @@ _FORMAT = {"format": "timl training run", "version": 1}
 
 @dataclass
 class State:
-    """All that changes while a run trains."""
+    """Everything that changes while a run trains."""
 
     model: TIML
+    """Model that is trained."""
     optimizer: torch.optim.Optimizer
+    """Optimizer of its parameters."""
     history: TrainingHistory
+    """Losses and AUC ROC of the epochs that are done."""
     best: dict[str, Tensor]
-    """The model's state in the best epoch; empty as long as there is none."""
+    """State of the model in the best epoch; empty as long as there is none."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy of a state between two epochs, ready to be written."""
+    """Copy of a state between two epochs, ready to be written."""
 
     tensors: dict[str, Tensor]
+    """Tensors of model, optimizer, history and best model, by name."""
     header: dict[str, Any]
+    """Numbers of epochs and description of the run, as JSON takes them."""
 
 
 def take_snapshot(state: State, run: dict[str, Any]) -> Snapshot:
-    """Copy a state; `run` describes the run, see `describe_run`."""
+    """Copy a state; `run` is the description of the run by `describe_run`."""
     tensors = {f"model.{name}": t for name, t in copy_model(state.model).items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": t.clone() for name, t in moments.items()}
@@ -57,7 +62,7 @@ def take_snapshot(state: State, run: dict[str, Any]) -> Snapshot:
 
 
 def copy_model(model: TIML) -> dict[str, Tensor]:
-    """Copy a model's state."""
+    """Return a copy of a model's state."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
@@ -71,13 +76,13 @@ def write_checkpoint(path: Path, snapshot: Snapshot) -> None:
 
 
 def read_checkpoint(path: Path, state: State, run: dict[str, Any]) -> None:
-    """Bring a state to where a checkpoint stands.
+    """Restore a state from a checkpoint.
 
     Raises
     ------
     ValueError
-        The file is truncated or foreign, or belongs to a run of other options, sizes or data; the
-        message names them.
+        If the file is truncated or foreign, or belongs to a run of other options, sizes or data,
+        which the message names.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -88,7 +93,7 @@ def read_checkpoint(path: Path, state: State, run: dict[str, Any]) -> None:
         header = json.loads(metadata.get(_HEADER, "{}"))
     except (SafetensorError, ValueError) as error:
         raise ValueError(
-            f"{path} is truncated or no checkpoint ({error}): delete it, or give resume=False"
+            f"{path} is truncated or not a checkpoint ({error}): delete it, or give resume=False"
         ) from error
     if any(header.get(name) != value for name, value in _FORMAT.items()):
         raise ValueError(
@@ -99,7 +104,9 @@ def read_checkpoint(path: Path, state: State, run: dict[str, Any]) -> None:
     try:
         _restore(state, header, tensors)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} does not hold this run's state: {error}") from error
+        raise ValueError(
+            f"{path} is not of this run's state ({error}): delete it, or give resume=False"
+        ) from error
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 def require_count(name: str, value: int, least: int = 1) -> None:
-    """Raise unless the value is an integer of at least `least`."""
+    """Raise TypeError or ValueError unless the value is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, but is {value!r}")
+        raise TypeError(f"{name} is {value!r}: give an integer")
     if value < least:
         raise ValueError(f"{name} is {value}: give at least {least}")
 
@@ -26,9 +26,9 @@ def require_rates(name: str, value: float | Sequence[float], count: int | None =
     Parameters
     ----------
     name, value
-        Of the argument.
+        Name and value of the argument.
     count
-        How many numbers a list must have; None: any number.
+        Length that a list must have; None: any.
     """
     if not isinstance(value, Sequence):
         require_positive(name, value)

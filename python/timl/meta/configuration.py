@@ -1,4 +1,4 @@
-"""What a training run depends on: its options, its model's sizes and its data."""
+"""Description of a training run: its options, its model's sizes and its data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from timl.version import __version__
 
 @dataclass(frozen=True)
 class Options:
-    """The options that decide a run's weights; see `meta_train`, which checks nothing more."""
+    """Options that decide a run's weights, checked; `meta_train` says what they mean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is of another kind or out of range.
+    """
 
     epochs: int
     meta_batch: int
@@ -35,8 +41,8 @@ class Options:
     forgetting_window: int
     best_window: int
     seed: int
-    first_batch_of_one: bool = False
-    validation_moves_statistics: bool = False
+    first_batch_of_one: bool
+    validation_moves_statistics: bool
 
     def __post_init__(self) -> None:
         for name in ("epochs", "meta_batch", "k", "query", "inner_steps"):
@@ -71,11 +77,8 @@ class Options:
 
 
 def describe_run(model: TIML, tasks: TaskSet, options: Options) -> dict[str, Any]:
-    """Return all that must agree for a run to be resumed; its values are plain JSON."""
+    """Return everything that must agree for a run to be resumed, as JSON takes it."""
     described: dict[str, Any] = asdict(options)
-    for name in ("first_batch_of_one", "validation_moves_statistics"):
-        if not described[name]:  # as before there was the option
-            del described[name]
     described |= {f"model.{name}": value for name, value in model.configuration().items()}
     described["model.dtype"] = str(model.classifier.input_weight.dtype).removeprefix("torch.")
     described["model.trainable"] = [n for n, p in model.named_parameters() if p.requires_grad]
@@ -85,7 +88,7 @@ def describe_run(model: TIML, tasks: TaskSet, options: Options) -> dict[str, Any
 
 
 def checksum(tasks: TaskSet) -> str:
-    """Return the SHA-256 of what is trained on: the tasks, their samples' normalised series."""
+    """Return the SHA-256 of the tasks and of their samples' normalised series."""
     digest = hashlib.sha256()
     for task, number, positives, negatives in zip(
         tasks, tasks.numbers, tasks.positives, tasks.negatives, strict=True
@@ -101,7 +104,7 @@ def checksum(tasks: TaskSet) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of timl, PyTorch, NumPy and Python."""
     return {
         "timl": __version__,
         "torch": torch.__version__,

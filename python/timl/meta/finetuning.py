@@ -1,4 +1,4 @@
-"""Fine-tuning: a classifier adapted to labelled series, by the strong protocol or the paper's."""
+"""Fine-tuning: adapt a model to labelled series, by the strong protocol or the paper's."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from torch import Tensor
 
 from timl import random
 from timl.data import BenchmarkTask
+from timl.meta import defaults
 from timl.meta.checks import require_count, require_rates
-from timl.meta.normalization import normalization_of
 from timl.meta.strong_fitting import fit_strong
 from timl.nn import TIML, Classifier, StrongClassifier, one_thread
 from timl.nn.checks import require_rate
+from timl.normalization import normalization_of
 from timl.parameters import tensor_count
 from timl.random import Purpose
 from timl.reference import mean_loss
-
-STEPS, K, LEARNING_RATE = 250, 10, 1e-3
-"""Of the paper's fine-tuning."""
 
 Protocol: TypeAlias = Literal["paper", "strong"]
 
@@ -63,48 +61,48 @@ def finetune(
 ) -> Classifier | StrongClassifier:
     """Adapt a model to an evaluation task.
 
-    The strong protocol fits a `StrongClassifier` to the labels: see `timl.meta.fit_strong`.
+    The strong protocol fits a `StrongClassifier` to the labels, see `timl.meta.fit_strong`.
 
-    The paper's (TIML, section 4) is plain gradient descent on the classifier's parameters, a new
-    draw of k positives and k negatives in every step, in training mode: batch statistics, dropout
-    at the classifier's rate, moving running statistics. The FiLM values stay as the encoder, in
-    evaluation mode, gives them for the task.
+    The paper's (TIML, section 4) is plain gradient descent on the classifier's parameters, with a
+    new draw of k positives and k negatives in every step, in training mode: batch statistics,
+    dropout at the classifier's rate, moving running statistics. The FiLM values stay as the
+    encoder, in evaluation mode, gives them for the task.
 
     The same seed gives the same bits, with any number of threads.
 
     Parameters
     ----------
     model
-        A model, or the classifier of one task with its FiLM values fixed. It is left as it is.
+        A model, or the classifier of one task with its FiLM values fixed. It stays as it is.
     benchmark
-        The task. In the paper's protocol step i trains on `benchmark.sample(k, seed, i)`.
+        Evaluation task. In the paper's protocol step i trains on `benchmark.sample(k, seed, i)`.
     protocol
-        "strong" or "paper". None: strong where the model has a metric, as every one has that
+        Strong or the paper's. None: strong where the model has a metric, as every model that
         `timl.meta_train` made, and none of steps, k and learning_rate is given; else the paper's.
     steps, k, learning_rate
-        Of the paper's protocol: number of steps, 0 or more (by default 250); positives, and
-        negatives, of each draw (10); learning rate of every step (1e-3), or a list of one for each
-        parameter tensor of the classifier, in the order of `timl.parameters.weight_shapes`.
+        Options of the paper's protocol: number of steps, 0 or more (by default 250); positives,
+        and negatives, of each draw (10); learning rate of every step (1e-3), or a list of one for
+        each parameter tensor of the classifier, in the order of `timl.parameters.weight_shapes`.
     seed
-        Of draws, dropout masks and trees, in [0, 2**64).
+        Seed of draws, dropout masks and trees, in [0, 2**64).
 
     Returns
     -------
     Classifier or StrongClassifier
-        In evaluation mode, normalised as the benchmark's data are; it shares nothing with the
-        model.
+        Classifier in evaluation mode, normalised as the benchmark's data are. It shares nothing
+        with the model.
 
     Raises
     ------
     ValueError
-        An argument is out of range or does not belong to the protocol, the task has no positives
+        If an argument is out of range or does not belong to the protocol, the task has no positives
         or no negatives, its series do not fit the model, or the loss is no longer finite.
 
     Warns
     -----
     UserWarning
-        In the paper's protocol, if the task has fewer than k positives or negatives: as many as
-        there are of the rarer ones are drawn of both.
+        In the paper's protocol, if the task has fewer than k positives or negatives: then as many
+        as the rarer class has are drawn of both.
     """
     descends = not (steps is None and k is None and learning_rate is None)
     chosen = choose_protocol(model, protocol, descends)
@@ -121,30 +119,30 @@ def finetune(
     return descend(
         classifier,
         *benchmark.train_arrays(),
-        steps=STEPS if steps is None else steps,
-        k=K if k is None else k,
-        learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
+        steps=steps,
+        k=k,
+        learning_rate=learning_rate,
         seed=seed,
         name=name,
     )
 
 
 def choose_protocol(model: object, protocol: str | None, descends: bool) -> Protocol:
-    """Return the protocol to adapt a model by: see `finetune`.
+    """Return the protocol to adapt a model by, see `finetune`.
 
     Parameters
     ----------
     model
-        Of any kind.
+        Model of any kind.
     protocol
-        As it was given.
+        Protocol as the user gave it.
     descends
         Whether an option of the paper's gradient descent was given.
 
     Raises
     ------
     ValueError
-        It is another, or strong for a model without metric or with such an option.
+        If the protocol is unknown, or is strong for a model without metric or with such an option.
     """
     able = isinstance(model, TIML) and model.metric is not None
     if protocol is None:
@@ -155,13 +153,13 @@ def choose_protocol(model: object, protocol: str | None, descends: bool) -> Prot
         raise ValueError(f"protocol is {protocol!r}: give 'strong' or 'paper'")
     if not able:
         raise ValueError(
-            f"protocol='strong' needs a TIML model with a metric, as timl.meta_train makes, or "
-            f"model.metric = timl.meta.learn_metric(model, tasks); this is a "
-            f"{type(model).__name__} without: give protocol='paper'"
+            f"protocol is 'strong' for a {type(model).__name__} without metric: give a model that "
+            f"timl.meta_train made, or set model.metric = timl.meta.learn_metric(model, tasks), or "
+            f"give protocol='paper'"
         )
     if descends:
         raise ValueError(
-            "protocol='strong' has no steps, k or learning_rate: leave them out, or give "
+            "protocol is 'strong', which has no steps, k or learning_rate: leave them out, or give "
             "protocol='paper'"
         )
     return "strong"
@@ -172,37 +170,46 @@ def descend(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    steps: int,
-    k: int,
-    learning_rate: float | Sequence[float],
+    steps: int | None,
+    k: int | None,
+    learning_rate: float | Sequence[float] | None,
     seed: int,
     name: str = "y",
 ) -> Classifier:
-    """Train a classifier in place on labelled series: the descent of `finetune`.
+    """Train a classifier in place on labelled series: the gradient descent of `finetune`.
 
     Parameters
     ----------
     classifier
-        Its FiLM values and `normalization` stay.
-    x : array, shape [n, T, F]
+        Classifier to train; its FiLM values and `normalization` stay.
+    x : array of shape [n, T, bands]
         Normalised series.
-    y : array, shape [n]
+    y : array of shape [n]
         Labels, 0 and 1.
     steps, k, learning_rate, seed
-        As of `finetune`.
+        Those of `finetune`.
     name
-        What the labels are, for messages.
+        Name of the labels in messages.
 
     Returns
     -------
     Classifier
-        The same, in evaluation mode.
+        The same classifier, in evaluation mode.
 
     Raises
     ------
-    ValueError, UserWarning
-        As of `finetune`.
+    ValueError
+        If an argument is out of range, a class has no labels, or the loss is no longer finite.
+
+    Warns
+    -----
+    UserWarning
+        If a class has fewer than k labels.
     """
+    steps = defaults.FINE_TUNING_STEPS if steps is None else steps
+    k = defaults.FINE_TUNING_K if k is None else k
+    if learning_rate is None:
+        learning_rate = defaults.FINE_TUNING_LEARNING_RATE
     require_count("steps", steps, least=0)
     require_count("k", k)
     require_rates("learning_rate", learning_rate, tensor_count(classifier.layers))
@@ -211,11 +218,11 @@ def descend(
     sizes = [len(rows) for rows in members]
     if min(sizes) == 0:
         raise ValueError(
-            f"{name} has {sizes[0]} positives and {sizes[1]} negatives: fine-tuning needs both"
+            f"{name} is of {sizes[0]} positives and {sizes[1]} negatives: give some of both"
         )
     if min(sizes) < k:
         warnings.warn(
-            f"{name} has {sizes[0]} positives and {sizes[1]} negatives: every step draws "
+            f"{name} is of {sizes[0]} positives and {sizes[1]} negatives: every step draws "
             f"{min(sizes)} of each instead of k = {k}",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""The meta-gradient of a model on a meta-batch: the engine's meta-step between two modules."""
+"""Meta-gradient of a model on a meta-batch: the engine's meta-step, from and to modules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from timl import random
 from timl.data import Episodes
 from timl.nn import TIML, Classifier, one_thread, operators
 from timl.nn.checks import require_rate, require_tensor
-from timl.nn.encoder import DrawKey
+from timl.nn.encoder import DrawKey, draw_noise
 from timl.parameters import MetaGradient, tensor_count
 from timl.random import Purpose
 
 
 class Losses(NamedTuple):
-    """What a meta-batch cost; all tensors detached. N tasks, S inner steps, Q query samples."""
+    """Losses of a meta-batch, all detached: N tasks, S inner steps, Q query samples."""
 
     loss: Tensor
     """Mean over the tasks of their query losses after adaptation, []."""
@@ -48,8 +48,9 @@ def meta_gradient(
     """Adapt to each task and add the gradient of the mean query loss to `.grad` (TIML, section 3).
 
     It adds to the `.grad` of the classifier's and the encoder's parameters as `loss.backward()`
-    would; parameters that require no gradient are left alone. The gradient is exact to second
-    order: it goes through the inner steps, and through the FiLM values into the encoder.
+    would; parameters that require no gradient stay untouched. The gradient is exact to second
+    order: it goes through the inner steps, and through the FiLM values into the encoder
+    (docs/explanation/meta-step.md).
 
     The classifier always normalises with its batches' own statistics. Its dropout is on where
     `model.classifier.training`, the encoder's dropout and noise where `model.encoder.training`,
@@ -58,34 +59,35 @@ def meta_gradient(
     Parameters
     ----------
     model
-        Without an encoder every task has the FiLM values of `model.classifier.film`.
+        Model to adapt. Without an encoder every task has the FiLM values of
+        `model.classifier.film`.
     episodes
-        Arrays or tensors; they are taken to the model's type and device.
+        Arrays or tensors; they are converted to the model's dtype and device.
     inner_lr
         Size of the inner steps: a number, or a tensor that broadcasts to [S, L + 4] (one for each
         inner step and parameter tensor, in the order of `timl.parameters.weight_shapes`). A
         gradient flows back into such a tensor if it requires one.
     inner_steps
-        Inner steps S; by default one for each support set of the episodes. Episodes of one
-        support set may be used for any number of steps, which then share it.
+        Number S of inner steps; by default one for each support set of the episodes. Episodes of
+        one support set may be used for any number of steps, which then share it.
     first_order
-        Take the inner gradients as constants (FOMAML).
+        Whether the inner gradients count as constants (FOMAML).
     key
-        (seed, epoch, tasks), tasks an int64 array [N]: it alone then fixes all noise and dropout.
-        Without it a seed is drawn from PyTorch's generator.
+        Seed, epoch and number of each task, an int64 array [N]: it alone then fixes all noise and
+        dropout. Without it a seed is drawn from PyTorch's generator.
     update_statistics
-        Move the classifier's running statistics, if it is in training mode, by every pass: tasks
-        in their order, support sets before the query set.
+        Whether every pass moves the classifier's running statistics, if it is in training mode:
+        tasks in their order, support sets before the query set.
 
     Returns
     -------
     Losses
-        `float()` of it is the mean query loss.
+        Losses of the meta-batch; `float()` of it is the mean query loss.
 
     Raises
     ------
     TypeError, ValueError
-        Sizes of episodes and model differ, a batch has one series only, or `inner_lr`,
+        If the sizes of episodes and model differ, a batch has one series only, or `inner_lr`,
         `inner_steps` or `key` do not fit.
     """
     classifier = model.classifier
@@ -113,10 +115,10 @@ def meta_losses(
     key: DrawKey | None = None,
     update_statistics: bool = False,
 ) -> Losses:
-    """Adapt to each task and compute the query losses only, as for validation.
+    """Adapt to each task and return the query losses without a gradient, as for validation.
 
-    No gradient is added, and unless `update_statistics` is given no running statistics move.
-    Everything else is as of `meta_gradient`.
+    Running statistics move only where `update_statistics` is true. Parameters, result and errors
+    are otherwise those of `meta_gradient`.
     """
     classifier = model.classifier
     with one_thread():
@@ -128,7 +130,7 @@ def meta_losses(
 
 
 class _Batch(NamedTuple):
-    """The arguments of the engine's meta-step; weights, film and step sizes with their graphs."""
+    """Arguments of the engine's meta-step; weights, film and step sizes with their graphs."""
 
     support_x: Tensor  # [N, S, B, T, F]
     support_y: Tensor  # [N, S, B]
@@ -148,6 +150,7 @@ def _prepare(
     inner_steps: int | None,
     key: DrawKey | None,
 ) -> _Batch:
+    """Return the checked arguments of the engine's meta-step."""
     classifier, encoder = model.classifier, model.encoder
     like = classifier.input_weight
     info, support_x, support_y, query_x, query_y = (
@@ -166,15 +169,15 @@ def _prepare(
     for name, x in (("support_x", support_x), ("query_x", query_x)):
         if x.shape[-3] == 1:
             raise ValueError(
-                f"episodes.{name} {list(x.shape)} has batches of one series, which have no batch "
-                f"statistics: give at least two"
+                f"episodes.{name} is of shape {list(x.shape)}, batches of one series, which have "
+                f"no batch statistics: give at least two"
             )
     sets = support_x.shape[1]
     steps = sets if inner_steps is None else inner_steps
     if steps < 1 or sets not in (1, steps):
         raise ValueError(
-            f"inner_steps is {steps}, but episodes.support_x {list(support_x.shape)} has {sets} "
-            f"support sets: give {sets} inner steps"
+            f"inner_steps is {steps}, episodes.support_x of shape {list(support_x.shape)} with "
+            f"{sets} support sets: give {sets} inner steps"
             + (" or more" if sets == 1 else ", or episodes of one support set that all steps share")
         )
     if steps != sets:
@@ -186,14 +189,15 @@ def _prepare(
         key = (int(torch.randint(2**63 - 1, ())), 0, np.arange(tasks))
     if key is not None and np.shape(key[2]) != (tasks,):
         raise ValueError(
-            f"key's tasks have shape {list(np.shape(key[2]))}: give the numbers of the {tasks} "
+            f"key is of tasks of shape {list(np.shape(key[2]))}: give the numbers of the {tasks} "
             f"tasks of the episodes, [{tasks}]"
         )
     film = classifier.film.expand(tasks, -1) if encoder is None else encoder(info, key)
     if classifier.appended:
         require_tensor("episodes.info", info, ("N", classifier.appended), like)
         if classifier.training and key is not None:
-            info = info + model.noise * _noise(info, key)
+            noise = draw_noise(key, classifier.appended)  # as an encoder's information has it
+            info = info + model.noise * torch.from_numpy(noise).to(info)
         support_x = classifier.append(support_x, info[:, None, None])
         query_x = classifier.append(query_x, info[:, None])
     return _Batch(
@@ -206,15 +210,6 @@ def _prepare(
         *_masks(classifier, support_x, query_x, key),
         _step_sizes(inner_lr, (steps, tensor_count(classifier.layers)), like),
     )
-
-
-def _noise(info: Tensor, key: DrawKey) -> Tensor:
-    """Draw the noise of appended numbers, [N, info_size]: that of an encoder's information."""
-    seed, epoch, numbers = key
-    noise = random.normal(
-        (info.shape[1],), seed=seed, epoch=epoch, task=numbers, purpose=Purpose.TASK_NOISE
-    )
-    return torch.from_numpy(noise).to(info)
 
 
 def _masks(
@@ -257,18 +252,20 @@ def _step_sizes(inner_lr: float | Tensor, shape: tuple[int, int], like: Tensor) 
         return inner_lr.to(like).broadcast_to(shape)
     except RuntimeError as error:
         raise ValueError(
-            f"inner_lr {list(inner_lr.shape)} must broadcast to {list(shape)}: one step size for "
-            f"each inner step and parameter tensor"
+            f"inner_lr is of shape {list(inner_lr.shape)}: give one that broadcasts to "
+            f"{list(shape)}, a step size for each inner step and parameter tensor"
         ) from error
 
 
 def _run(classifier: Classifier, batch: _Batch, order: int) -> MetaGradient:
+    """Call the engine; order 0 gives losses only."""
     return operators.meta_gradient(
         *batch, hidden=classifier.hidden, layers=classifier.layers, order=order
     )
 
 
 def _move_statistics(classifier: Classifier, batch: _Batch, engine: MetaGradient) -> None:
+    """Move the running statistics by each task's support passes, then its query pass."""
     tasks, steps, samples = batch.support_y.shape
     classifier.update_running_statistics(
         engine.batch_mean.flatten(0, 1),

@@ -1,4 +1,4 @@
-"""What happened in a training run: losses and AUC ROC of every epoch and task."""
+"""History of a training run: losses and AUC ROC of every epoch and task."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(eq=False)
 class TrainingHistory:
-    """Losses and AUC ROC of every epoch and task, and which tasks were forgotten when.
+    """Losses and AUC ROC of every epoch and task, and when tasks were forgotten.
 
-    E epochs were asked for, `epochs` of them are done; N training and V validation tasks. Epochs
-    are counted from 0. What has not happened is NaN. AUC ROC is that of a task's query set after
-    adaptation.
+    Of E epochs `epochs` are done; there are N training and V validation tasks. Epochs are counted
+    from 0. Values of epochs that are not done, or that a task had no part in, are NaN. AUC ROC is
+    that of a task's query set after adaptation.
 
     Parameters
     ----------
-    task_ids, validation_ids : list of str
-        Region and label of each task.
-    length : int
-        E.
+    task_ids, validation_ids
+        Region and label of each training and each validation task.
+    length
+        Number E of epochs that were asked for.
     """
 
     task_ids: list[str]
@@ -36,9 +36,9 @@ class TrainingHistory:
     length: int
 
     epochs: int = field(init=False, default=0)
-    """Epochs that are done."""
+    """Number of epochs that are done."""
     best_epoch: int = field(init=False, default=-1)
-    """The epoch whose weights the model has in the end; -1: none yet."""
+    """Epoch whose weights the model has in the end; -1: none yet."""
     task_loss: Floats = field(init=False)
     """Query losses of the training tasks, [E, N]."""
     task_auc: Floats = field(init=False)
@@ -52,7 +52,7 @@ class TrainingHistory:
     seconds: Floats = field(init=False)
     """Duration of each epoch, [E]."""
     forgotten: NDArray[np.int64] = field(init=False)
-    """The epoch after which each training task was forgotten, [N]; -1: it was not."""
+    """Epoch after which each training task was forgotten, [N]; -1: it was not."""
 
     def __post_init__(self) -> None:
         tasks, validation = len(self.task_ids), len(self.validation_ids)
@@ -66,19 +66,19 @@ class TrainingHistory:
 
     @property
     def remaining(self) -> NDArray[np.bool_]:
-        """Which training tasks are not forgotten, [N]."""
+        """Mask of the training tasks that are not forgotten, [N]."""
         return self.forgotten < 0
 
     def forget(self, threshold: float, window: int) -> NDArray[np.int64]:
-        """Forget the tasks that are learned, as of the last finished epoch.
+        """Forget the tasks that are learned after the last finished epoch.
 
-        A task is learned when its AUC ROC, averaged over its last `window` epochs, is at least
-        the threshold (TIML, section 3.2); it is not before it has had so many epochs.
+        A task is learned when its AUC ROC, averaged over its last `window` epochs, is at least the
+        threshold (TIML, section 3.2). No task is before so many epochs are done.
 
         Returns
         -------
-        ndarray of int64
-            The tasks that were forgotten now.
+        int64 array
+            Indices of the tasks that were forgotten now.
         """
         if self.epochs < window:
             return np.empty(0, np.int64)
@@ -90,18 +90,19 @@ class TrainingHistory:
     def validation_score(self, epoch: int, window: int) -> float:
         """Return the mean validation loss of the `window` epochs up to and with this one.
 
-        Of all epochs so far where they are fewer.
+        Where there are fewer, it is the mean of all epochs so far.
         """
         return float(self.validation_loss[max(0, epoch + 1 - window) : epoch + 1].mean())
 
     def table(self) -> pd.DataFrame:
-        """Show the finished epochs as a table.
+        """Return the finished epochs as a table.
 
         Returns
         -------
         DataFrame
-            Columns loss, auc (means over the tasks trained on), validation_loss, validation_auc,
-            tasks (how many were trained on), learning_rate, seconds; one row per epoch.
+            One row for each epoch: loss, auc (means over the tasks that were trained on),
+            validation_loss, validation_auc, tasks (how many were trained on), learning_rate and
+            seconds.
         """
         import pandas as pd
 
@@ -128,7 +129,7 @@ class TrainingHistory:
         return f"<p>{self!r}</p>" + str(self.table().to_html(max_rows=20))
 
     def to_json(self) -> str:
-        """Return the finished epochs as JSON: per epoch, and per task; null for no value."""
+        """Return the finished epochs as JSON, by epoch and task; null where there is no value."""
         done = slice(self.epochs)
         document = {
             "epochs": self.epochs,
@@ -156,7 +157,7 @@ class TrainingHistory:
         return json.dumps(document, allow_nan=False) + "\n"
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name, without the epochs that are not done; as `restore` takes."""
+        """Return the arrays of the finished epochs by name, as `restore` takes them."""
         return {
             f.name: array[: self.epochs] if f.name != "forgotten" else array.copy()
             for f in fields(self)
@@ -164,14 +165,14 @@ class TrainingHistory:
         }
 
     def restore(self, epochs: int, best_epoch: int, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take up the state that `arrays` gave after so many epochs."""
+        """Restore the state after so many epochs from what `arrays` returned."""
         self.epochs, self.best_epoch = epochs, best_epoch
         for name, array in arrays.items():
             getattr(self, name)[: len(array)] = array
 
 
 def _means(values: Floats) -> Floats:
-    """Means of the rows; NaN where there are no columns."""
+    """Return the means of the rows; NaN where there are no columns."""
     if values.shape[1] == 0:
         return np.full(len(values), np.nan)
     means: Floats = values.mean(axis=1)
@@ -179,5 +180,5 @@ def _means(values: Floats) -> Floats:
 
 
 def _numbers(values: Floats) -> list[float | None]:
-    """Six digits are enough to plot; NaN becomes None."""
+    """Return values of six digits, enough to plot, with None for NaN."""
     return [None if value != value else value for value in values.round(6).tolist()]

@@ -1,4 +1,4 @@
-"""Learning a model's metric from the meta-training tasks, for the strong protocol."""
+"""Metric learning: from the meta-training tasks to the metric of the strong protocol."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS
 from timl.data import TaskSet
-from timl.meta.normalization import normalization_of
 from timl.nn import TIML, one_thread
-from timl.nn.description import describe_series, hidden_states
-from timl.nn.metric import Metric
+from timl.nn.metric import Metric, metric_features
+from timl.normalization import normalization_of
 
 _DIMENSIONS = 64
+"""Dimensions of the metric's space."""
 _SHRINKAGE = 0.3
+"""Share of the mean variance that is added to the covariance within groups."""
 _LEAST, _MOST = 5, 200
-_PAIRS_OF = 400
+"""Samples that a group needs to count, and those that count at most."""
+_PAIRED = 400
+"""Samples whose pairwise distances give the metric's length."""
 
 
 def learn_metric(model: TIML, tasks: TaskSet) -> Metric | None:
-    """Learn in which directions the crops of one place differ, from all tasks' samples.
+    """Learn from all tasks' samples in which directions the crops of one place differ.
 
-    Samples of one region and one label form a group. With W the mean over the groups of the
-    covariance within one (shrunken), and B that of the groups' means around their region's mean,
-    the space's axes are the eigenvectors of W^-1 B, each scaled so that its variance within groups
-    is the ratio of the two: distances count most where crops have differed elsewhere.
+    Samples of one region and one label form a group. W is the mean over the groups of the
+    covariance within a group (shrunken), and B the covariance of the groups' means around their
+    region's mean. The space's axes are the eigenvectors of W^-1 B, each scaled so that its variance
+    within groups is its eigenvalue: distances count most where crops have differed elsewhere.
 
     Parameters
     ----------
     model
-        Its hidden states, for the mean task's information, are part of the description. It is
-        left as it is.
+        Model whose hidden states, for the mean of the tasks' information, are among the features.
+        It stays as it is.
     tasks
-        The meta-training tasks; their series must be normalised.
+        Meta-training tasks; their series must be normalised.
 
     Returns
     -------
     Metric or None
         None where no region has two groups of at least 5 samples, or where the series are not of
-        the record's bands. Of a group at most 200 count.
+        the record's bands. At most 200 samples of a group count.
     """
     from threadpoolctl import threadpool_limits
 
@@ -53,16 +56,14 @@ def learn_metric(model: TIML, tasks: TaskSet) -> Metric | None:
     classifier = model.for_task(tasks.info.mean(axis=0) if informed else None)
     x = tasks.data.series(positions)
     with threadpool_limits(1), one_thread():
-        described = np.concatenate(
-            [describe_series(x, normalization), hidden_states(classifier, x)], axis=1
-        )
+        described = metric_features(classifier, x, normalization)
         mean, scale = described.mean(axis=0), described.std(axis=0)
-        scale[scale < 1e-6] = 1.0  # a constant number tells nothing: it stays near 0
+        scale[scale < 1e-6] = 1.0  # a constant feature tells nothing: it stays near 0
         described = (described - mean) / scale
         projection = _projection(described, groups, regions)
         if projection is None:
             return None
-        drawn = described[np.linspace(0, len(x) - 1, min(len(x), _PAIRS_OF)).astype(int)]
+        drawn = described[np.linspace(0, len(x) - 1, min(len(x), _PAIRED)).astype(int)]
         places = drawn @ projection
         distances = ((places[:, None] - places[None]) ** 2).sum(axis=-1)
     metric = Metric(*projection.shape)
@@ -79,7 +80,7 @@ def learn_metric(model: TIML, tasks: TaskSet) -> Metric | None:
 def _groups(
     tasks: TaskSet,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return positions [n] of the samples that count, and the group and region of each, [n]."""
+    """Return the positions [n] of the samples that count, and the group and region of each, [n]."""
     used = np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
     rows = tasks.data.labels.set_index("position").loc[used]
     region = np.full(len(used), -1)

@@ -1,4 +1,4 @@
-"""Pre-training: a classifier trained on pooled labels, as transfer learning does it."""
+"""Pre-training: a classifier trained on the pooled labels of all tasks, as in transfer learning."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def pooled_crops(tasks: TaskSet) -> tuple[NDArray[np.float32], NDArray[np.int8]]
     """Pool the samples of all tasks as one problem, crop versus non-crop.
 
     The training samples of the data set's benchmarks are left out: a task of another label in a
-    benchmark's region holds them too, and pooled they would give away the benchmark's labels.
+    benchmark's region has them too, and pooled they would give away the benchmark's labels.
 
     Returns
     -------
-    x : ndarray of float32, shape [n, T, F]
+    x : float32 array of shape [n, T, bands]
         Normalised series, each sample once.
-    y : ndarray of int8, shape [n]
+    y : int8 array of shape [n]
         1 for crops, 0 for others.
     """
     positions = np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
@@ -50,27 +50,31 @@ def pretrain(
 ) -> list[float]:
     """Train a classifier in place on pooled labels, stopping early (TIML, section 5).
 
-    Adam on shuffled batches in training mode; after each epoch the held-out series are scored in
-    evaluation mode. Training ends when so many epochs in a row have not improved on the least
-    validation loss; the classifier then has that epoch's weights. The same seed gives the same
-    bits.
+    Adam trains on shuffled batches in training mode; after each epoch the held-out series are
+    scored in evaluation mode. Training ends when `patience` epochs in a row have not improved on
+    the least validation loss; the classifier then has the weights of that loss. The same seed gives
+    the same bits.
 
     Parameters
     ----------
     classifier
-        Its FiLM values stay.
-    x : array, shape [n, T, F]
+        Classifier to train; its FiLM values stay.
+    x : array of shape [n, T, bands]
         Normalised series.
-    y : array, shape [n]
+    y : array of shape [n]
         Labels, 0 and 1.
-    learning_rate, batch, patience
-        Adam's, series in a batch (at least 2), epochs without improvement.
+    learning_rate
+        Learning rate of Adam.
+    batch
+        Number of series in a batch, at least 2.
+    patience
+        Number of epochs without improvement after which training ends.
     epochs
-        At most so many.
+        Greatest number of epochs.
     validation
-        Share of series that are held out, in (0, 1).
+        Share of the series that are held out, in (0, 1).
     seed
-        Of the split, the order and the dropout masks.
+        Seed of the split, the order and the dropout masks.
 
     Returns
     -------
@@ -80,9 +84,9 @@ def pretrain(
     Raises
     ------
     ValueError
-        An argument is out of range, or there are too few series.
+        If an argument is out of range, or there are too few series.
     FloatingPointError
-        A validation loss is not finite.
+        If a validation loss is not finite.
     """
     require_positive("learning_rate", learning_rate)
     require_count("batch", batch, least=2)
@@ -93,13 +97,15 @@ def pretrain(
     like = classifier.input_weight
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype, device=like.device)
     labels = torch.as_tensor(np.asarray(y), dtype=like.dtype, device=like.device)
-    held = max(round(len(labels) * validation), 1)
-    if labels.shape != series.shape[:1] or len(labels) < held + 2:
+    held_out = max(round(len(labels) * validation), 1)
+    if labels.shape != series.shape[:1] or len(labels) < held_out + 2:
         raise ValueError(
-            f"x {list(series.shape)} and y {list(labels.shape)} must have one length of at least 3"
+            f"x is of shape {list(series.shape)}, y of shape {list(labels.shape)}: give one length "
+            f"of at least 3"
         )
-    order = random.permutation(len(labels), seed=seed, purpose=Purpose.INITIALISATION)
-    trained, validating = np.sort(order[held:]), torch.from_numpy(np.sort(order[:held]))
+    order = random.permutation(len(labels), seed=seed, purpose=Purpose.PRE_TRAINING_SPLIT)
+    trained = np.sort(order[held_out:])
+    validating = torch.from_numpy(np.sort(order[:held_out]))
     parameters = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
     losses: list[float] = []
@@ -107,12 +113,12 @@ def pretrain(
     with torch.enable_grad(), one_thread():
         while len(losses) < epochs and len(losses) - _best(losses) < patience:
             epoch = len(losses)
-            shuffled = trained[
-                random.permutation(len(trained), seed=seed, epoch=epoch, purpose=Purpose.TASK_ORDER)
-            ]
+            order = random.permutation(
+                len(trained), seed=seed, epoch=epoch, purpose=Purpose.PRE_TRAINING_ORDER
+            )
             classifier.train()
-            for step, start in enumerate(range(0, len(shuffled) - 1, batch)):
-                rows = torch.from_numpy(shuffled[start : start + batch])
+            for step, start in enumerate(range(0, len(trained) - 1, batch)):
+                rows = torch.from_numpy(trained[order[start : start + batch]])
                 optimizer.zero_grad()
                 logits = classifier(
                     series[rows], mask=_mask(classifier, len(rows), seed, epoch, step)
@@ -122,7 +128,7 @@ def pretrain(
             losses.append(_loss(classifier, series[validating], labels[validating]))
             if not np.isfinite(losses[-1]):
                 raise FloatingPointError(
-                    f"the validation loss is {losses[-1]} in epoch {epoch}: try a smaller "
+                    f"the validation loss is {losses[-1]} in epoch {epoch}: give a smaller "
                     f"learning_rate than {learning_rate}"
                 )
             if _best(losses) == len(losses):
@@ -139,6 +145,7 @@ def _best(losses: list[float]) -> int:
 
 
 def _mask(classifier: Classifier, rows: int, seed: int, epoch: int, step: int) -> Tensor | None:
+    """Draw the dropout mask of a batch, [rows, H]; None at a rate of 0."""
     if classifier.dropout == 0:
         return None
     mask = random.dropout_mask(
@@ -147,7 +154,7 @@ def _mask(classifier: Classifier, rows: int, seed: int, epoch: int, step: int) -
         seed=seed,
         epoch=epoch,
         step=step,
-        purpose=Purpose.FINE_TUNING_DROPOUT,
+        purpose=Purpose.PRE_TRAINING_DROPOUT,
     )
     return torch.from_numpy(mask).to(classifier.input_weight)
 

@@ -1,4 +1,4 @@
-"""How a training run shows itself: a progress bar, and TensorBoard."""
+"""Display of a training run: a progress bar, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from timl.meta.history import TrainingHistory
 
 Show = Callable[[TrainingHistory], None]
-"""Called after every epoch."""
+"""Function that is called after every epoch."""
 
 
 @contextmanager
 def progress_bar(history: TrainingHistory) -> Iterator[Show]:
-    """Show a bar with epochs, losses and AUC ROC, tasks left and the time that remains."""
+    """Show a bar with epochs, losses and AUC ROC, tasks left and remaining time."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -42,13 +42,13 @@ def tensorboard_log(history: TrainingHistory, folder: Path) -> Iterator[Show]:
     Raises
     ------
     ImportError
-        TensorBoard is not installed.
+        If TensorBoard is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError(
-            "tensorboard=True needs TensorBoard: pip install 'timl[tensorboard]'"
+            "tensorboard is True, TensorBoard not installed: pip install 'timl[tensorboard]'"
         ) from error
     writer = SummaryWriter(folder, purge_step=history.epochs)
 

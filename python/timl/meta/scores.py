@@ -1,4 +1,4 @@
-"""The area under the ROC curve of many small sets at once."""
+"""Area under the ROC curve of many small sets at once."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 
 def auc_roc(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Compute the share of (positive, negative) pairs that the scores order rightly.
+    """Return the share of pairs of a positive and a negative that the scores order rightly.
 
-    Ties count half. It compares all pairs: meant for query sets, not for test sets.
+    Ties count half. All pairs are compared, which suits query sets, not test sets.
 
     Parameters
     ----------
-    scores, labels : ndarray, shape [N, Q]
-        N sets; labels 0 or 1.
+    scores, labels : arrays of shape [N, Q]
+        Scores and labels, 0 or 1, of N sets.
 
     Returns
     -------
-    ndarray of float64, shape [N]
-        NaN for a set of one class.
+    float64 array of shape [N]
+        AUC ROC of each set; NaN for a set of one class.
     """
     positive, negative = scores[:, :, None], scores[:, None, :]
     right = (positive > negative) + 0.5 * (positive == negative)  # [N, Q, Q]

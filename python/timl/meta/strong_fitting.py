@@ -1,4 +1,4 @@
-"""Fitting the strong protocol's classifier to the labels of one task."""
+"""Fit of the strong protocol's classifier to the labels of one task."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from timl import random
 from timl.nn import Classifier
 from timl.nn.metric import Metric
-from timl.nn.strong_classifier import StrongClassifier, forest_numbers, kernel
+from timl.nn.strong_classifier import StrongClassifier, forest_features, kernel
 from timl.nn.trees import Trees
 from timl.random import Purpose
 
 _TREES = 100
+"""Number of trees of the forest."""
 _MOST = 1500
+"""Greatest number of labels of a class that the kernel takes."""
 
 
 def fit_strong(
@@ -30,27 +32,28 @@ def fit_strong(
     Parameters
     ----------
     network
-        The task's classifier, with its FiLM values and `normalization`.
+        Classifier of the task, with its FiLM values and `normalization`.
     metric
-        The model's.
-    x : array, shape [n, T, 18]
+        Metric of the model.
+    x : array of shape [n, T, 18]
         Normalised series.
-    y : array, shape [n]
+    y : array of shape [n]
         Labels, 0 and 1.
     seed
-        Of the trees; and of the draw where a class has more than 1,500 labels, which is as many as
-        the kernel takes of each. The trees see all.
+        Seed of the trees, and of the draw of 1,500 labels of a class for the kernel where there are
+        more. The trees are fitted to all labels.
     name
-        What the labels are, for messages.
+        Name of the labels in messages.
 
     Returns
     -------
     StrongClassifier
+        Classifier in evaluation mode.
 
     Raises
     ------
     ValueError
-        There are no positives or no negatives, or the network has no `normalization`.
+        If there are no positives or no negatives, or the network has no `normalization`.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from threadpoolctl import threadpool_limits
@@ -59,12 +62,12 @@ def fit_strong(
     members = [np.flatnonzero(labels == label) for label in (1, 0)]
     if min(map(len, members)) == 0:
         raise ValueError(
-            f"{name} has {len(members[0])} positives and {len(members[1])} negatives: fine-tuning "
-            f"needs both"
+            f"{name} is of {len(members[0])} positives and {len(members[1])} negatives: give some "
+            f"of both"
         )
     if network.normalization is None:
-        raise ValueError("the network has no normalization: say how its series are prepared")
-    kept = np.concatenate([_drawn(rows, seed, side) for side, rows in enumerate(members)])
+        raise ValueError("network.normalization is None: say how its series are prepared")
+    kept = np.concatenate([_kernel_rows(rows, seed, c) for c, rows in enumerate(members)])
     with threadpool_limits(1):
         places = metric.transform(network, series[kept], network.normalization)
         positive = labels[kept] == 1
@@ -73,24 +76,24 @@ def fit_strong(
         coefficients = np.linalg.solve(gram, np.where(positive, 1.0, -1.0))
         forest = ExtraTreesClassifier(
             _TREES, class_weight="balanced", random_state=seed % 2**32, n_jobs=1
-        ).fit(forest_numbers(series, network.normalization), labels == 1)
-    trees = Trees.of(forest)
-    made = StrongClassifier(
+        ).fit(forest_features(series, network.normalization), labels == 1)
+    trees = Trees.from_forest(forest)
+    classifier = StrongClassifier(
         network.configuration(),
         list(metric.projection.shape),
         len(kept),
         [len(trees.roots), len(trees.left)],
     )
-    made.network, made.metric, made.trees = network, copy.deepcopy(metric), trees
-    made.places.copy_(torch.as_tensor(places))
-    made.coefficients.copy_(torch.as_tensor(coefficients))
-    return made.eval()
+    classifier.network, classifier.metric = network, copy.deepcopy(metric)
+    classifier.trees = trees
+    classifier.places.copy_(torch.as_tensor(places))
+    classifier.coefficients.copy_(torch.as_tensor(coefficients))
+    return classifier.eval()
 
 
-def _drawn(rows: NDArray[np.int64], seed: int, side: int) -> NDArray[np.int64]:
-    """Return the rows of a class that the kernel takes."""
+def _kernel_rows(rows: NDArray[np.int64], seed: int, number: int) -> NDArray[np.int64]:
+    """Return the rows that the kernel takes of a class; number 0 is that of the positives."""
     if len(rows) <= _MOST:
         return rows
-    purpose = Purpose.FINE_TUNING_SAMPLES
-    order = random.permutation(len(rows), seed=seed, task=side, purpose=purpose)
+    order = random.permutation(len(rows), seed=seed, task=number, purpose=Purpose.KERNEL_SUBSET)
     return rows[np.sort(order[:_MOST])]

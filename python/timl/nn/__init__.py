@@ -1,4 +1,4 @@
-"""The models as ordinary PyTorch modules, and their checkpoints."""
+"""Models as ordinary PyTorch modules, and their files."""
 
 from timl.nn.classifier import Classifier
 from timl.nn.encoder import TaskEncoder

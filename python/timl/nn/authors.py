@@ -1,8 +1,8 @@
-"""The names of the tensors in the authors' published state dicts, and the way there and back.
+"""Conversion between this package's state dicts and the authors' published ones.
 
-Their LSTM has one linear layer a gate, on the bands followed by the hidden units; their classifier
-counts a normalisation's batches in each normalisation; their encoder has one linear layer for each
-gamma and beta.
+The authors' LSTM has one linear layer for each gate, on the bands followed by the hidden units;
+their classifier counts the batches in each batch normalisation; their encoder has one linear layer
+for each gamma and beta.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from torch import Tensor
 
 from timl.parameters import Shape, counts, film_shapes, identity_film
 
-# the authors' names in the order of our rows: input, forget, candidate, output
 _GATES = ("update_gate", "forget_gate", "update_candidates", "output_gate")
+"""The authors' names of the gates input, forget, candidate and output: this package's order."""
 _AUTHORS_ORDER = ("forget_gate", "update_gate", "update_candidates", "output_gate")
+"""The same names in the order of the authors' state dict."""
+_STATISTICS = {"running_mean": "running_mean", "running_variance": "running_var"}
+"""This package's names of the running statistics, and the authors', which are PyTorch's."""
 
 
 def _gate(name: str) -> str:
@@ -24,12 +27,12 @@ def _gate(name: str) -> str:
 
 
 def _normalisation(layer: int) -> str:
-    """Return their name of the normalisation before dense layer `layer` (from 0)."""
+    """Return the authors' name of the batch normalisation before dense layer `layer`, from 0."""
     return "batchnorm" if layer == 0 else f"global_classifier.{layer - 1}.2"
 
 
 def _film_layer(name: str) -> str:
-    """Return their name of the linear layer of the FiLM values `gamma_l` or `beta_l`."""
+    """Return the authors' name of the linear layer of the FiLM values `gamma_l` or `beta_l`."""
     kind, number = name.split("_")
     return f"task_embedding_{number}_{kind}.{'linear' if number == '0' else '0'}"
 
@@ -42,8 +45,8 @@ def classifier_shapes(bands: int, hidden: int, layers: int) -> dict[str, Shape]:
         shapes[f"{_gate(gate)}.bias"] = (hidden,)
 
     def add_normalisation(layer: int) -> None:
-        shapes[f"{_normalisation(layer)}.running_mean"] = (hidden,)
-        shapes[f"{_normalisation(layer)}.running_var"] = (hidden,)
+        for name in _STATISTICS.values():
+            shapes[f"{_normalisation(layer)}.{name}"] = (hidden,)
         shapes[f"{_normalisation(layer)}.num_batches_tracked"] = ()
 
     add_normalisation(0)
@@ -80,7 +83,7 @@ def classifier_configuration(state: dict[str, Tensor]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        They are not those of the authors' classifier.
+        If the tensors are not those of the authors' classifier.
     """
     weight = state.get(f"{_gate('forget_gate')}.weight")
     layers = 0
@@ -88,13 +91,14 @@ def classifier_configuration(state: dict[str, Tensor]) -> dict[str, Any]:
         layers += 1
     if weight is None or weight.ndim != 2 or layers == 0:
         raise ValueError(
-            f"not the authors' classifier: it needs '{_gate('forget_gate')}.weight' [H, F + H] "
-            f"and 'global_classifier.0.0.weight', and has {list(state)[:4]} ..."
+            f"the state dict is of {list(state)[:4]} ..., not of the authors' classifier: give "
+            f"one with '{_gate('forget_gate')}.weight' [H, F + H] and "
+            f"'global_classifier.0.0.weight'"
         )
     hidden, inputs = weight.shape
     if inputs <= hidden:
         raise ValueError(
-            f"'{_gate('forget_gate')}.weight' must be [H, F + H], but is {[hidden, inputs]}"
+            f"'{_gate('forget_gate')}.weight' is {[hidden, inputs]}: give [H, F + H], F at least 1"
         )
     return {"bands": inputs - hidden, "hidden": hidden, "layers": layers}
 
@@ -105,7 +109,7 @@ def encoder_configuration(state: dict[str, Tensor], bands: int) -> dict[str, Any
     Raises
     ------
     ValueError
-        They are not those of the authors' encoder.
+        If the tensors are not those of the authors' encoder.
     """
     blocks: list[Tensor] = []
     while (weight := state.get(f"initial_encoder.{4 * len(blocks)}.weight")) is not None:
@@ -113,13 +117,13 @@ def encoder_configuration(state: dict[str, Tensor], bands: int) -> dict[str, Any
     film = state.get(f"{_film_layer('gamma_0')}.weight")
     if film is None or not blocks or any(weight.ndim != 2 for weight in (film, *blocks)):
         raise ValueError(
-            f"not the authors' encoder: it needs 'initial_encoder.0.weight' and "
-            f"'{_film_layer('gamma_0')}.weight', and has {list(state)[:4]} ..."
+            f"the state dict is of {list(state)[:4]} ..., not of the authors' encoder: give one "
+            f"with 'initial_encoder.0.weight' and '{_film_layer('gamma_0')}.weight'"
         )
     if film.shape[0] % bands:
         raise ValueError(
-            f"'{_film_layer('gamma_0')}.weight' {list(film.shape)} must have a multiple of the "
-            f"classifier's {bands} bands as rows"
+            f"'{_film_layer('gamma_0')}.weight' is {list(film.shape)}: give a multiple of the "
+            f"classifier's {bands} bands as its number of rows"
         )
     return {
         "info_size": blocks[0].shape[1],
@@ -131,7 +135,7 @@ def encoder_configuration(state: dict[str, Tensor], bands: int) -> dict[str, Any
 def from_authors(
     classifier: dict[str, Tensor], encoder: dict[str, Tensor] | None, configuration: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Return a model's state dict from the authors' pair, whose shapes have been checked."""
+    """Return a model's state dict from the authors' pair, whose shapes are as they must be."""
     bands, hidden, layers = (configuration[name] for name in ("bands", "hidden", "layers"))
     weights = torch.cat([classifier[f"{_gate(gate)}.weight"] for gate in _GATES])  # [4H, F + H]
     biases = [classifier[f"{_gate(gate)}.bias"] for gate in _GATES]
@@ -146,8 +150,7 @@ def from_authors(
         "classifier.film": identity_film(
             configuration["steps"], bands, hidden, layers, dtype=weights.dtype
         ),
-        "classifier.running_mean": statistics("running_mean"),
-        "classifier.running_var": statistics("running_var"),
+        **{f"classifier.{ours}": statistics(theirs) for ours, theirs in _STATISTICS.items()},
         "classifier.num_batches_tracked": classifier["batchnorm.num_batches_tracked"],
         f"classifier.dense.{layers - 1}.bias": classifier[f"global_classifier.{layers - 1}.0.bias"],
     }
@@ -173,7 +176,10 @@ def from_authors(
 def to_authors(
     state: dict[str, Tensor], configuration: dict[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the authors' pair of state dicts from a model's; the second empty for no encoder."""
+    """Return the authors' pair of state dicts from a model's.
+
+    The second is empty for a model without an encoder.
+    """
     bands, hidden, layers, steps = (
         configuration[name] for name in ("bands", "hidden", "layers", "steps")
     )
@@ -188,8 +194,8 @@ def to_authors(
         named[f"{_gate(gate)}.bias"] = state["classifier.gate_bias"][rows]
     for layer in range(layers):
         named[f"global_classifier.{layer}.0.weight"] = state[f"classifier.dense.{layer}.weight"]
-        for name in ("running_mean", "running_var"):
-            named[f"{_normalisation(layer)}.{name}"] = state[f"classifier.{name}"][layer]
+        for ours, theirs in _STATISTICS.items():
+            named[f"{_normalisation(layer)}.{theirs}"] = state[f"classifier.{ours}"][layer]
         counter = f"{_normalisation(layer)}.num_batches_tracked"
         named[counter] = state["classifier.num_batches_tracked"]
     last = layers - 1

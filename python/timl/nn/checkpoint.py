@@ -1,4 +1,4 @@
-"""Models on disk: our `model.safetensors` with `config.json`, and the authors' pair of files."""
+"""Files of models: `model.safetensors` with `config.json`, or the authors' pair of files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from timl.files import atomic_write
 from timl.nn import authors
+from timl.normalization import Normalization, checked_normalization
 from timl.parameters import Shape
-
-if TYPE_CHECKING:
-    from timl.normalization import Normalization
 
 WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
 AUTHORS_CLASSIFIER, AUTHORS_ENCODER = "state_dict.pth", "encoder_state_dict.pth"
@@ -29,15 +26,18 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a folder holds: how to build the model, and its state."""
+    """Content of a model's folder: how to build the model, and its state."""
 
     path: Path
-    """The file with the classifier's tensors, for messages."""
+    """File of the classifier's tensors, named in messages."""
     kind: str
-    """The name of the module's class: "TIML" or "Classifier"."""
+    """Name of the module's class: "TIML", "Classifier" or "StrongClassifier"."""
     configuration: dict[str, Any]
+    """Arguments that build the module."""
     tensors: dict[str, Tensor]
+    """State dict of the module."""
     normalization: Normalization | None
+    """Preparation of its inputs, where it is known."""
 
 
 def write(
@@ -49,20 +49,20 @@ def write(
 ) -> None:
     """Write a model's two files, both or none.
 
-    `config.json` holds the checksum of `model.safetensors`: an older file beside a newer one is
-    noticed on reading.
+    `config.json` holds the checksum of `model.safetensors`, so that `read` notices an older file
+    beside a newer one.
 
     Raises
     ------
     ValueError
-        The normalising statistics are malformed.
+        If the normalising statistics are malformed.
     """
     from safetensors.torch import save
 
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     stored = None
     if normalization is not None:
-        checked = _normalization(normalization)
+        checked = checked_normalization(normalization)
         stored = {**checked, "mean": checked["mean"].tolist(), "std": checked["std"].tolist()}
     text = json.dumps(
         {
@@ -86,23 +86,23 @@ def write(
 
 
 def read(folder: str | Path) -> Checkpoint:
-    """Read a folder in our format, else one with the authors' files.
+    """Read a folder that `write` made, or one with the authors' files.
 
     Raises
     ------
     FileNotFoundError
-        The folder or a file is missing.
+        If the folder or a file is missing.
     ValueError
-        A file is truncated or foreign.
+        If a file is truncated or foreign.
     """
     folder = Path(folder)
     if (folder / CONFIGURATION).exists() or (folder / WEIGHTS).exists():
-        return _read_ours(folder)
+        return _read_own(folder)
     if (folder / AUTHORS_CLASSIFIER).exists():
         return _read_authors(folder)
     raise FileNotFoundError(
-        f"{folder} holds no model: give a folder with {WEIGHTS} and {CONFIGURATION}, or with the "
-        f"authors' {AUTHORS_CLASSIFIER} and {AUTHORS_ENCODER}"
+        f"folder is {folder}, which holds no model: give one with {WEIGHTS} and {CONFIGURATION}, "
+        f"or with the authors' {AUTHORS_CLASSIFIER} and {AUTHORS_ENCODER}"
     )
 
 
@@ -112,12 +112,12 @@ def build(model: type[Model], kind: str, checkpoint: Checkpoint) -> Model:
     Raises
     ------
     ValueError
-        The checkpoint is of another kind, or its configuration builds no model, or one of other
+        If the checkpoint is of another kind, or its configuration builds no model or one of other
         tensors.
     """
     if checkpoint.kind != kind:
         raise ValueError(
-            f"{checkpoint.path} holds a {checkpoint.kind}, not a {kind}: read it with "
+            f"{checkpoint.path} is of a {checkpoint.kind}, not of a {kind}: read it with "
             f"{checkpoint.kind}.from_pretrained"
         )
     try:
@@ -125,47 +125,54 @@ def build(model: type[Model], kind: str, checkpoint: Checkpoint) -> Model:
             built = model(**checkpoint.configuration)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{checkpoint.path}: its configuration {checkpoint.configuration} builds no model: "
-            f"{error}"
+            f"{checkpoint.path} is of the configuration {checkpoint.configuration}, which builds "
+            f"no model ({error}): write the model again"
         ) from error
     state = built.state_dict()
     expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    whole = {n: t.dtype for n, t in state.items() if not t.is_floating_point()}
-    _check(checkpoint.path, checkpoint.tensors, expected, whole)
+    integers = {n: t.dtype for n, t in state.items() if not t.is_floating_point()}
+    _check(checkpoint.path, checkpoint.tensors, expected, integers)
     built.load_state_dict(checkpoint.tensors, assign=True)
     built.normalization = checkpoint.normalization  # type: ignore[assignment]
     return built.eval()
 
 
-def _read_ours(folder: Path) -> Checkpoint:
+def _read_own(folder: Path) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = folder / CONFIGURATION
     for file in (path, folder / WEIGHTS):
         if not file.exists():
-            raise FileNotFoundError(f"{file} is missing: {folder} holds only half a model")
+            raise FileNotFoundError(f"{file} is missing: write the model again")
     try:
         stored = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): write the model again") from error
     if not isinstance(stored, dict) or any(stored.get(k) != v for k, v in _FORMAT.items()):
-        raise ValueError(f"{path} is not a timl model of version {_FORMAT['version']}")
+        raise ValueError(
+            f"{path} is not of a timl model of version {_FORMAT['version']}: give the folder of one"
+        )
     if not isinstance(stored.get("kind"), str) or not isinstance(stored.get("model"), dict):
-        raise ValueError(f"{path}: its key 'kind' must be a name, 'model' the model's arguments")
+        raise ValueError(
+            f"{path} is of kind {stored.get('kind')!r} and model {stored.get('model')!r}: give a "
+            f"name as 'kind', and the model's arguments as 'model'"
+        )
     data = (folder / WEIGHTS).read_bytes()
     if hashlib.sha256(data).hexdigest() != stored.get("sha256"):
         raise ValueError(
             f"{folder / WEIGHTS} ({len(data)} bytes) is truncated or belongs to another "
-            f"{CONFIGURATION}: its checksum differs from the one there"
+            f"{CONFIGURATION}, whose checksum differs: write the model again"
         )
     try:
         tensors = load(data)
     except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS} is no safetensors file: {error}") from error
+        raise ValueError(
+            f"{folder / WEIGHTS} is not a safetensors file ({error}): write the model again"
+        ) from error
     normalization = stored.get("normalization")
     try:
-        normalization = None if normalization is None else _normalization(normalization)
+        normalization = None if normalization is None else checked_normalization(normalization)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Checkpoint(folder / WEIGHTS, stored["kind"], stored["model"], tensors, normalization)
@@ -194,17 +201,19 @@ def _read_authors(folder: Path) -> Checkpoint:
 
 
 def _load_state_dict(path: Path) -> dict[str, Tensor]:
-    """Load a state dict that torch.save wrote, without executing pickled code."""
+    """Load a state dict that `torch.save` wrote, without executing pickled code."""
     data = io.BytesIO(path.read_bytes())
     try:
         state = torch.load(data, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise errors of many kinds
         reason = str(error).split("\n", 1)[0]
-        raise ValueError(f"{path} is truncated or no state dict: {reason}") from error
+        raise ValueError(
+            f"{path} is truncated or not a state dict ({reason}): download it again"
+        ) from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
     ):
-        raise ValueError(f"{path} holds a {type(state).__name__}, not a state dict of tensors")
+        raise ValueError(f"{path} is of a {type(state).__name__}: give a state dict of tensors")
     return state
 
 
@@ -212,50 +221,32 @@ def _check(
     path: Path,
     tensors: dict[str, Tensor],
     expected: dict[str, Shape],
-    whole: dict[str, torch.dtype] | None = None,
+    integers: dict[str, torch.dtype] | None = None,
 ) -> None:
     """Raise ValueError unless these are the expected names and shapes, and all values finite.
 
-    Those that hold whole numbers have the types that are given.
+    `integers` has the types of the tensors of integers, by name.
     """
+    integers = integers or {}
     types = set()
     for name, shape in expected.items():
         tensor = tensors.get(name)
         if tensor is None:
-            raise ValueError(f"{path}: key '{name}' {list(shape)} is missing")
+            raise ValueError(f"{path}: key '{name}' is missing: give a tensor {list(shape)}")
         if tuple(tensor.shape) != shape:
-            raise ValueError(
-                f"{path}: key '{name}' has shape {list(tensor.shape)}, expected {list(shape)}"
-            )
-        if whole and name in whole and tensor.dtype != whole[name]:
-            raise ValueError(f"{path}: key '{name}' is {tensor.dtype}, expected {whole[name]}")
-        if (whole and name in whole) or name.endswith("num_batches_tracked"):
+            raise ValueError(f"{path}: key '{name}' is {list(tensor.shape)}: give {list(shape)}")
+        if tensor.dtype != integers.get(name, tensor.dtype):
+            raise ValueError(f"{path}: key '{name}' is {tensor.dtype}: give {integers[name]}")
+        if name in integers or name.endswith("num_batches_tracked"):
             continue
         types.add(tensor.dtype)
         if types not in ({torch.float32}, {torch.float64}):
             raise ValueError(
-                f"{path}: key '{name}' is {tensor.dtype}, expected all float32 or all float64"
+                f"{path}: key '{name}' is {tensor.dtype}: give all as float32 or all as float64"
             )
         if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{path}: key '{name}' holds NaN or infinite values")
+            raise ValueError(f"{path}: key '{name}' has NaN or infinite values: give finite ones")
     for name in sorted(set(tensors) - set(expected)):
-        raise ValueError(f"{path}: key '{name}' {list(tensors[name].shape)} is unknown")
-
-
-def _normalization(normalization: Any) -> Normalization:
-    """Return checked statistics: mean and std as float64 [bands], std positive, the NDVI kind."""
-    if not isinstance(normalization, dict) or set(normalization) != {"mean", "std", "ndvi"}:
         raise ValueError(
-            f"normalization must be a dict of 'mean', 'std' and 'ndvi', but is {normalization!r}"
+            f"{path}: key '{name}' {list(tensors[name].shape)} is unknown: leave it out"
         )
-    mean, std = (np.asarray(normalization[k], dtype=np.float64) for k in ("mean", "std"))
-    if mean.ndim != 1 or mean.shape != std.shape:
-        raise ValueError(
-            f"normalization's mean and std must both be [bands], "
-            f"but are {list(mean.shape)} and {list(std.shape)}"
-        )
-    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValueError("normalization's mean and std must be finite, and std positive")
-    if not isinstance(normalization["ndvi"], str):
-        raise ValueError(f"normalization's ndvi must be a name, but is {normalization['ndvi']!r}")
-    return {"mean": mean, "std": std, "ndvi": normalization["ndvi"]}

@@ -1,4 +1,4 @@
-"""The crop classifier: an LSTM and dense layers, modulated by one task's FiLM values."""
+"""Crop classifier: an LSTM and dense layers, modulated by one task's FiLM values."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ class Classifier(nn.Module):
     Parameters
     ----------
     bands, steps
-        Input bands F and time steps T.
+        Number of bands and of time steps T of a series.
     hidden
-        Units H of the LSTM and the dense layers.
+        Number of units H of the LSTM and of each dense layer.
     layers
-        Dense layers L, at least 1; the last has one output.
+        Number of dense layers L, at least 1; the last has one output.
     dropout
-        Variational dropout rate, in [0, 1); a plain attribute that may be changed at any time.
+        Rate of the variational dropout, in [0, 1). The attribute may be changed at any time.
     appended
         How many numbers of the task, the buffer `information`, are appended to the bands of each
         step: the network then has F = bands + appended inputs.
 
     Attributes
     ----------
-    input_weight, hidden_weight, gate_bias : torch.nn.Parameter
-        [4H, F], [4H, H], [4H]; gates in the order input, forget, candidate, output.
-    dense : torch.nn.ModuleList
-        L linear layers; only the last has a bias.
-    film : torch.Tensor
-        FiLM values used where none are passed, [Phi] in the order of `timl.parameters.film_shapes`;
-        at first those that change nothing.
-    information : torch.Tensor
-        The appended numbers, [appended]; only where there are any.
-    running_mean, running_var : torch.Tensor
-        [L, H]: after the LSTM and after each dense layer but the last.
-    num_batches_tracked : torch.Tensor
-        int64 []: passes that moved the running statistics.
-    normalization : dict or None
-        How inputs are prepared: mean [F], std [F], and which index the NDVI column holds.
+    input_weight, hidden_weight, gate_bias : parameters of shape [4H, F], [4H, H] and [4H]
+        Weights of the LSTM; gates in the order input, forget, candidate, output.
+    dense : list of L linear layers
+        Dense layers; only the last has a bias.
+    film : buffer of shape [Phi]
+        FiLM values where none are passed, in the order of `timl.parameters.film_shapes`; at first
+        those that change nothing.
+    information : buffer of shape [appended]
+        Numbers that are appended; only where there are any.
+    running_mean, running_variance : buffers of shape [L, H]
+        Running statistics after the LSTM and after each dense layer but the last.
+    num_batches_tracked : int64 buffer of shape []
+        Number of passes that moved the running statistics.
+    normalization : Normalization or None
+        Preparation of the inputs: mean and std of each band, and which index the NDVI column holds.
 
     Raises
     ------
     ValueError
-        A size is no integer of at least 1, or the dropout rate is not in [0, 1).
+        If a size is no integer of at least 1, or the dropout rate is not in [0, 1).
     """
 
     film: Tensor
     information: Tensor
     running_mean: Tensor
-    running_var: Tensor
+    running_variance: Tensor
     num_batches_tracked: Tensor
 
     def __init__(
@@ -80,7 +80,7 @@ class Classifier(nn.Module):
         require_sizes(bands=bands, steps=steps, hidden=hidden, layers=layers)
         require_rate("dropout", dropout)
         if not isinstance(appended, int) or appended < 0:
-            raise ValueError(f"appended must be an integer of at least 0, but is {appended!r}")
+            raise ValueError(f"appended is {appended!r}: give an integer of at least 0")
         self.appended = appended
         inputs = bands + appended
         self.bands, self.steps, self.hidden, self.layers = bands, steps, hidden, layers
@@ -97,18 +97,21 @@ class Classifier(nn.Module):
         if appended:
             self.register_buffer("information", torch.zeros(appended))
         self.register_buffer("running_mean", torch.zeros(layers, hidden))
-        self.register_buffer("running_var", torch.ones(layers, hidden))
+        self.register_buffer("running_variance", torch.ones(layers, hidden))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw every weight anew, uniform in +-1/sqrt(H), from PyTorch's generator."""
+        """Draw every weight anew from PyTorch's generator, uniform in +-1/sqrt(H)."""
         bound = self.hidden**-0.5
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
     def flat_weights(self) -> Tensor:
-        """Return the parameters as one vector [P], in `timl.parameters`'s order; differentiable."""
+        """Return the parameters as one vector [P] in the order of `timl.parameters.weight_shapes`.
+
+        Gradients flow through it into the parameters.
+        """
         dense = [cast(nn.Linear, layer) for layer in self.dense]
         lstm: list[Tensor] = [self.input_weight, self.hidden_weight, self.gate_bias]
         return flatten([*lstm, *(layer.weight for layer in dense), dense[-1].bias])
@@ -118,15 +121,14 @@ class Classifier(nn.Module):
 
         Parameters
         ----------
-        x
-            Series, [..., T, bands].
-        information
-            Their tasks' numbers, [..., appended]; the leading sizes broadcast to those of `x`.
+        x : tensor of shape [..., T, bands]
+            Series.
+        information : tensor of shape [..., appended]
+            Numbers of their tasks; the leading sizes broadcast to those of `x`.
 
         Returns
         -------
-        torch.Tensor
-            [..., T, bands + appended].
+        tensor of shape [..., T, bands + appended]
         """
         numbers = information[..., None, :].expand(*x.shape[:-1], self.appended)
         return torch.cat([x, numbers], dim=-1)
@@ -142,38 +144,38 @@ class Classifier(nn.Module):
 
         Parameters
         ----------
-        x
-            Normalised series, [B, T, F], of the parameters' type and device. In training mode B
-            is at least 2.
-        film
-            FiLM values of the task, [Phi]; the buffer `film` if not given.
-        mask
-            Variational dropout mask, [B, H], of 0 and 1 / (1 - rate). If not given, drawn in
-            training mode and absent in evaluation mode.
-        information
-            Numbers to append, [appended]; the buffer `information` if not given.
+        x : tensor of shape [B, T, bands]
+            Normalised series, of the parameters' dtype and device. In training mode B is at least
+            2.
+        film : tensor of shape [Phi]
+            FiLM values of the task; by default the buffer `film`.
+        mask : tensor of shape [B, H]
+            Variational dropout mask of 0 and 1 / (1 - rate). By default it is drawn from PyTorch's
+            generator in training mode, and there is none in evaluation mode.
+        information : tensor of shape [appended]
+            Numbers to append; by default the buffer `information`.
 
         Returns
         -------
-        torch.Tensor
-            Logits, [B].
+        tensor of shape [B]
+            Logits.
 
         Raises
         ------
         TypeError
-            An argument is no tensor or of another dtype than the parameters.
+            If an argument is no tensor or of another dtype than the parameters.
         ValueError
-            A shape or device is wrong, `x` is empty or holds NaN or infinite values, or a batch
-            of one is given in training mode.
+            If a shape or device is wrong, `x` is empty or has NaN or infinite values, or a batch of
+            one is given in training mode.
         """
         x = require_tensor("x", x, ("B", self.steps, self.bands), like=self.input_weight)
         batch = x.shape[0]
         if batch == 0:
-            raise ValueError(f"x {list(x.shape)} is empty: give at least one series")
+            raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
         if self.training and batch == 1:
             raise ValueError(
-                f"x {list(x.shape)} holds one series, which has no batch statistics: "
-                f"give at least two in training mode, or call eval()"
+                f"x is one series, of shape {list(x.shape)}, which has no batch statistics: give "
+                f"at least two in training mode, or call eval()"
             )
         require_finite("x", x)
         if self.appended:
@@ -198,7 +200,7 @@ class Classifier(nn.Module):
             film,
             mask,
             self.running_mean,
-            self.running_var,
+            self.running_variance,
             hidden=self.hidden,
             layers=self.layers,
             batch_statistics=self.training,
@@ -215,41 +217,41 @@ class Classifier(nn.Module):
 
         Parameters
         ----------
-        batch_mean, batch_variance
-            Each pass's statistics, [K, L, H]; the variance biased (the running one is unbiased).
+        batch_mean, batch_variance : tensors of shape [K, L, H]
+            Statistics of each pass, with the biased variance (the running one is unbiased).
         batch_sizes
-            Samples of each pass, K numbers of at least 2.
+            Numbers of samples of the K passes, each at least 2.
         """
         sizes = batch_mean.new_tensor(batch_sizes)[:, None, None]
         passes = torch.stack([batch_mean, batch_variance * (sizes / (sizes - 1))], dim=1)
-        running = torch.stack([self.running_mean, self.running_var])
+        running = torch.stack([self.running_mean, self.running_variance])
         for values in passes.unbind():
             running.lerp_(values, BATCH_NORM_MOMENTUM)
         self.running_mean.copy_(running[0])
-        self.running_var.copy_(running[1])
+        self.running_variance.copy_(running[1])
         self.num_batches_tracked += len(batch_sizes)
 
     def configuration(self) -> dict[str, Any]:
         """Return the arguments that build a classifier like this one, with its present rate."""
-        arguments = {
+        return {
             "bands": self.bands,
             "steps": self.steps,
             "hidden": self.hidden,
             "layers": self.layers,
             "dropout": self.dropout,
+            "appended": self.appended,
         }
-        return arguments | ({"appended": self.appended} if self.appended else {})
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `model.safetensors` and `config.json` into a folder, made where needed.
+        """Write `model.safetensors` and `config.json` into a folder, which is made where needed.
 
-        The FiLM values and running statistics belong to it: what is read is the adapted
-        classifier of one task.
+        They hold the FiLM values and running statistics too: what `from_pretrained` reads is the
+        adapted classifier of one task.
 
         Raises
         ------
         ValueError
-            `normalization` is malformed; nothing is written.
+            If `normalization` is malformed; nothing is written.
         """
         checkpoint.write(
             folder, "Classifier", self.configuration(), self.state_dict(), self.normalization
@@ -262,14 +264,14 @@ class Classifier(nn.Module):
         Raises
         ------
         FileNotFoundError
-            A file is missing.
+            If a file is missing.
         ValueError
-            A file is truncated or foreign, or a whole TIML model's; the message names it.
+            If a file is truncated, foreign, or of another kind of model; the message names it.
         """
         return checkpoint.build(cls, "Classifier", checkpoint.read(folder))
 
     def extra_repr(self) -> str:
-        """Return the sizes and the rate, for printing."""
+        """Return the sizes and the dropout rate as `print` shows them."""
         return (
             f"bands={self.bands}, steps={self.steps}, hidden={self.hidden}, "
             f"layers={self.layers}, dropout={self.dropout}"

@@ -1,4 +1,4 @@
-"""What the strong protocol sees of a series: numbers, indices, seasons, and hidden states."""
+"""Features of a series for the strong protocol: values, indices, seasons and hidden states."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from timl.bands import BANDS
 from timl.nn.classifier import Classifier
 from timl.nn.threads import one_thread
 from timl.normalization import Normalization
-from timl.parameters import BATCH_NORM_EPSILON, unflatten
-from timl.parameters import film_shapes as _film_shapes
+from timl.parameters import BATCH_NORM_EPSILON, film_shapes, unflatten
 
 _REFLECTANCE = 1e4
-"""Sentinel-2's digital number of a reflectance of 1."""
+"""Digital number that Sentinel-2 gives a reflectance of 1."""
 _PAIRS = (
-    ("B8", "B4"),  # vigour (NDVI, whatever the record's own column holds)
+    ("B8", "B4"),  # NDVI, whatever index the record's own column holds
     ("B8", "B11"),  # moisture of leaves
     ("B3", "B8"),  # open water
     ("B11", "B12"),  # residue and tillage
     ("B8", "B5"),  # chlorophyll at the red edge
     ("B3", "B11"),  # flooding and snow
-    ("B8A", "B5"),
+    ("B8A", "B5"),  # chlorophyll, from the narrow near infrared
 )
 """Bands (p, q) of the normalised differences (p - q) / (p + q)."""
 _MEASURED = 13
-"""The first bands of a series, radar and optical, whose seasons are described too."""
+"""Number of bands, the first of a series: radar and optical. Their seasons are described too."""
 
 
 def describe_series(x: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float64]:
@@ -35,22 +34,27 @@ def describe_series(x: NDArray[np.float32], normalization: Normalization) -> NDA
 
     Parameters
     ----------
-    x
-        Normalised series in the record's layout, [n, T, 18], T at least 4.
+    x : float32 array of shape [n, T, 18]
+        Normalised series of the record's bands, T at least 4.
     normalization
         How they were normalised.
 
     Returns
     -------
-    ndarray of float64, shape [n, T * 18 + T * 8 + 7 * (8 + 13)]
-        The numbers in a row; eight indices of each month; and for each index and measured band
-        mean, deviation, least, greatest and the two quartiles of the year, and the mean absolute
-        change from month to month, which do not depend on when the season begins.
+    float64 array of shape [n, T * 18 + T * 8 + 7 * (8 + 13)]
+        The values in a row; eight indices of each month; and for each index and measured band
+        mean, standard deviation, minimum, maximum, the two quartiles of the year, and the mean
+        absolute change from month to month, which hardly depend on when the season begins.
+
+    Raises
+    ------
+    ValueError
+        If `x` has another shape.
     """
     if x.ndim != 3 or x.shape[1] < 4 or x.shape[2] != len(BANDS):
         raise ValueError(
-            f"x must have shape [n, T, {len(BANDS)}], the record's bands, T at least 4, but has "
-            f"{list(x.shape)}"
+            f"x is of shape {list(x.shape)}: give [n, T, {len(BANDS)}], the record's bands, T at "
+            f"least 4"
         )
     series = x.astype(np.float64)
     indices = _indices(series * normalization["std"] + normalization["mean"])
@@ -72,16 +76,16 @@ def hidden_states(classifier: Classifier, x: NDArray[np.float32]) -> NDArray[np.
     Parameters
     ----------
     classifier
-        Its FiLM values are the task's; used in evaluation mode whatever its mode is.
-    x
-        Normalised series, [n, T, bands].
+        Classifier of the task; its running statistics normalise, whatever its mode is.
+    x : float32 array of shape [n, T, bands]
+        Normalised series.
 
     Returns
     -------
-    ndarray of float64, shape [n, H]
+    float64 array of shape [n, H]
     """
     like = classifier.input_weight
-    # built without memory first: its own initial weights would draw from PyTorch's generator
+    # on the meta device first: initial weights would be drawn from PyTorch's generator
     lstm = nn.LSTM(
         like.shape[1], classifier.hidden, batch_first=True, dtype=like.dtype, device="meta"
     ).to_empty(device=like.device)
@@ -94,14 +98,14 @@ def hidden_states(classifier: Classifier, x: NDArray[np.float32]) -> NDArray[np.
         getattr(lstm, name).copy_(value)
     film = unflatten(
         classifier.film,
-        _film_shapes(classifier.steps, like.shape[1], classifier.hidden, classifier.layers),
+        film_shapes(classifier.steps, like.shape[1], classifier.hidden, classifier.layers),
     )
     series = torch.as_tensor(x, dtype=like.dtype, device=like.device)
     if classifier.appended:
         series = classifier.append(series, classifier.information)
     with one_thread():
         output: Tensor = lstm(series * film["gamma_0"] + film["beta_0"])[0][:, -1]
-        deviation = torch.sqrt(classifier.running_var[0] + BATCH_NORM_EPSILON)
+        deviation = torch.sqrt(classifier.running_variance[0] + BATCH_NORM_EPSILON)
         hidden = (output - classifier.running_mean[0]) / deviation
     result: NDArray[np.float64] = hidden.double().cpu().numpy()
     return result

@@ -1,4 +1,4 @@
-"""The task encoder: from what is known of a task to the FiLM values of its classifier."""
+"""Task encoder: from what is known of a task to the FiLM values of its classifier."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
@@ -17,38 +18,46 @@ from timl.parameters import counts, film_shapes
 from timl.random import Index, Purpose
 
 DrawKey = tuple[int, int, Index]
-"""Seed, epoch, and the number of each task: together they fix every draw of a training pass."""
+"""Seed, epoch, and number of each task: together they fix every draw of a training pass."""
+
+
+def draw_noise(key: DrawKey, info_size: int) -> npt.NDArray[np.float32]:
+    """Draw the Gaussian noise of task information: float32 [N, info_size], or [info_size]."""
+    seed, epoch, tasks = key
+    return random.normal(
+        (info_size,), seed=seed, epoch=epoch, task=tasks, purpose=Purpose.TASK_NOISE
+    )
 
 
 class TaskEncoder(nn.Module):
     """Task encoder (TIML, section 4).
 
-    Blocks of a linear layer, GELU, group normalisation and dropout, then one linear layer that
-    holds all pairs of FiLM values: gamma_0 = 1 + sigmoid, beta_0 = sigmoid, gamma_l and beta_l =
-    GELU of its outputs, dropout on all of them. In training mode Gaussian noise is added to the
-    task information.
+    Each block is a linear layer, GELU, group normalisation and dropout. One linear layer follows
+    for all pairs of FiLM values: gamma_0 is 1 + sigmoid, beta_0 sigmoid, and gamma_l and beta_l are
+    GELU of its outputs, with dropout on all of them. In training mode Gaussian noise is added to
+    the task information.
 
-    On the CPU the last bits of the matrix products, forward and backward, can depend on the
-    number of threads; run both inside `timl.nn.one_thread` where they must not.
+    On the CPU the last bits of the matrix products, forward and backward, can depend on the number
+    of threads; run both inside `timl.nn.one_thread` where they must not.
 
     Parameters
     ----------
     info_size
-        Numbers that describe a task.
+        How many numbers describe a task.
     sizes
-        Outputs of each block, multiples of `channels_per_group`.
+        Number of outputs of each block, a multiple of `channels_per_group`.
     channels_per_group
-        Channels normalised together.
+        Number of channels that are normalised together.
     dropout, noise
-        Dropout rate in [0, 1), and standard deviation of the noise; plain attributes that may be
-        changed at any time.
+        Dropout rate in [0, 1), and standard deviation of the noise. The attributes may be changed
+        at any time.
     steps, bands, hidden, layers
         Sizes T, F, H and L of the classifier.
 
     Raises
     ------
     ValueError
-        A size, the rate or the noise is out of range.
+        If a size, the rate or the noise is out of range.
     """
 
     def __init__(
@@ -68,12 +77,12 @@ class TaskEncoder(nn.Module):
         require_sizes(steps=steps, bands=bands, hidden=hidden, layers=layers)
         if not sizes or any(size < 1 or size % channels_per_group for size in sizes):
             raise ValueError(
-                f"sizes must be multiples of channels_per_group = {channels_per_group}, "
-                f"but are {list(sizes)}"
+                f"sizes is {list(sizes)}: give multiples of channels_per_group = "
+                f"{channels_per_group}"
             )
         require_rate("dropout", dropout)
         if not 0 <= noise < math.inf:
-            raise ValueError(f"noise must be a standard deviation of 0 or more, but is {noise}")
+            raise ValueError(f"noise is {noise}: give a standard deviation of at least 0")
         self.info_size, self.channels_per_group = info_size, channels_per_group
         self.sizes = tuple(sizes)
         self.dropout, self.noise = dropout, noise
@@ -89,26 +98,25 @@ class TaskEncoder(nn.Module):
 
         Parameters
         ----------
-        info
-            Task information, [N, info_size] or [info_size]: a tensor of the parameters' type and
-            device, or an array.
+        info : tensor or array of shape [N, info_size] or [info_size]
+            Task information; a tensor must have the parameters' dtype and device.
         key
-            (seed, epoch, tasks), tasks an int64 array [N] or, for one task, an integer. In
-            training mode noise and dropout are then fixed by it alone; without it they are drawn
-            from PyTorch's generator.
+            Seed, epoch and number of each task: an int64 array [N] or, for one task, an integer. In
+            training mode the key alone then fixes noise and dropout; without it they are drawn from
+            PyTorch's generator.
 
         Returns
         -------
-        torch.Tensor
-            [N, Phi] or [Phi], in the order of `timl.parameters.film_shapes`.
+        tensor of shape [N, Phi] or [Phi]
+            FiLM values in the order of `timl.parameters.film_shapes`.
 
         Raises
         ------
         TypeError
-            A tensor `info` of another dtype than the parameters.
+            If `info` is a tensor of another dtype than the parameters.
         ValueError
-            `info` has another shape or device, is empty, or holds NaN or infinite values; or the
-            key has another number of tasks.
+            If `info` has another shape or device, is empty, or has NaN or infinite values; or if
+            the key has another number of tasks.
         """
         like = self.head.weight
         if not isinstance(info, Tensor):
@@ -118,7 +126,7 @@ class TaskEncoder(nn.Module):
         else:
             require_tensor("info", info, ("N", self.info_size), like)
         if info.numel() == 0:
-            raise ValueError(f"info {list(info.shape)} is empty: give at least one task")
+            raise ValueError(f"info is empty, of shape {list(info.shape)}: give at least one task")
         require_finite("info", info)
 
         z = info.reshape(-1, self.info_size)  # [N, info_size]
@@ -145,7 +153,7 @@ class TaskEncoder(nn.Module):
     def _draw(
         self, info: Tensor, batch: torch.Size, key: DrawKey | None
     ) -> tuple[Tensor, Tensor | None]:
-        """Draw the noise [N, info_size], and the masks of all blocks and FiLM values in a row."""
+        """Return the noise [N, info_size], and the masks of all blocks and FiLM values in a row."""
         require_rate("dropout", self.dropout)
         units = sum(self.sizes) + sum(self.film_counts)
         if key is None:
@@ -155,13 +163,11 @@ class TaskEncoder(nn.Module):
             kept = 1 - self.dropout
             return noise, torch.bernoulli(info.new_full((len(info), units), kept)) / kept
         seed, epoch, tasks = key
-        noise_array = random.normal(
-            (self.info_size,), seed=seed, epoch=epoch, task=tasks, purpose=Purpose.TASK_NOISE
-        )
+        noise_array = draw_noise(key, self.info_size)
         if noise_array.shape[:-1] != batch:
             raise ValueError(
-                f"the key's tasks have shape {list(noise_array.shape[:-1])}, "
-                f"info [N, {self.info_size}] has N = {list(batch)}"
+                f"key is of tasks of shape {list(noise_array.shape[:-1])}: give the number of each "
+                f"task of info, shape {list(batch)}"
             )
         noise = torch.from_numpy(noise_array).to(info).reshape(info.shape)
         if self.dropout == 0:
@@ -177,5 +183,5 @@ class TaskEncoder(nn.Module):
         return noise, torch.from_numpy(mask_array).to(info).reshape(-1, units)
 
     def extra_repr(self) -> str:
-        """Return the rates, for printing."""
+        """Return the dropout rate and the noise as `print` shows them."""
         return f"dropout={self.dropout}, noise={self.noise}"

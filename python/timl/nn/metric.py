@@ -1,4 +1,4 @@
-"""The metric of a meta-trained model: in which directions series of other crops differ."""
+"""Metric of a meta-trained model: the directions in which series of different crops differ."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from timl.normalization import Normalization
 
 
 class Metric(nn.Module):
-    """Takes series to a space where Euclidean distance tells the crops of one place apart.
+    """Linear map to a space where Euclidean distance tells the crops of one place apart.
 
-    Learned from the meta-training tasks by `timl.meta.learn_metric`; docs/explanation/strong.md
-    has the formulas.
+    `timl.meta.learn_metric` learns it from the meta-training tasks; docs/explanation/strong.md has
+    the formulas.
 
     Parameters
     ----------
     features
-        D, numbers that describe a series: those of `describe_series` and `hidden_states`.
+        Number D of features of a series: those of `timl.nn.description`.
     dimensions
-        Of the space, d.
+        Number d of dimensions of the space.
 
     Attributes
     ----------
-    mean, scale : Tensor
-        Buffers, [D]: what is subtracted from the description, and divided by.
-    projection : Tensor
-        Buffer, [D, d].
-    length : Tensor
-        Buffer, []: the median squared distance of two training series.
+    mean, scale : buffers of shape [D]
+        Mean that is subtracted from the features, and scale that divides them.
+    projection : buffer of shape [D, d]
+        Projection of the scaled features.
+    length : buffer of shape []
+        Median squared distance of two series of the meta-training.
     """
 
     mean: Tensor
@@ -50,21 +50,41 @@ class Metric(nn.Module):
     def transform(
         self, classifier: Classifier, x: NDArray[np.float32], normalization: Normalization
     ) -> NDArray[np.float64]:
-        """Return the places of normalised series [n, T, 18] in the metric's space, [n, d].
+        """Return the places of series in the metric's space.
 
-        The classifier is the task's, with its FiLM values.
+        Parameters
+        ----------
+        classifier
+            Classifier of the task, with its FiLM values.
+        x : float32 array of shape [n, T, 18]
+            Normalised series.
+        normalization
+            How they were normalised.
+
+        Returns
+        -------
+        float64 array of shape [n, d]
+
+        Raises
+        ------
+        ValueError
+            If the series have another number of features than those of the meta-training.
         """
-        described = np.concatenate(
-            [describe_series(x, normalization), hidden_states(classifier, x)], axis=1
-        )
+        described = metric_features(classifier, x, normalization)
         mean, scale, projection = (
             buffer.double().cpu().numpy() for buffer in (self.mean, self.scale, self.projection)
         )
         if described.shape[1] != len(mean):
             raise ValueError(
-                f"the metric is of series with {len(mean)} numbers, those of shape "
-                f"{list(x.shape)} have {described.shape[1]}: give series as those of the "
-                f"meta-training"
+                f"x is of shape {list(x.shape)}, with {described.shape[1]} features: give series "
+                f"like those of the meta-training, with {len(mean)}"
             )
         places: NDArray[np.float64] = (described - mean) / scale @ projection
         return places
+
+
+def metric_features(
+    classifier: Classifier, x: NDArray[np.float32], normalization: Normalization
+) -> NDArray[np.float64]:
+    """Return the features that a metric sees of normalised series, float64 [n, D]."""
+    return np.concatenate([describe_series(x, normalization), hidden_states(classifier, x)], axis=1)

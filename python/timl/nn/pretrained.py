@@ -1,4 +1,4 @@
-"""Reading a folder that may hold any kind of model."""
+"""Reader of a folder that may hold any kind of model."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from timl.nn.timl import TIML
 
 
 def load_pretrained(folder: str | Path) -> TIML | Classifier | StrongClassifier:
-    """Read the model in a folder, whichever it is, in evaluation mode and on the CPU.
+    """Read the model in a folder, of whichever kind, in evaluation mode and on the CPU.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As `timl.TIML.from_pretrained`.
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a file is truncated or foreign; the message names it.
     """
     stored = checkpoint.read(folder)
     if stored.kind == "Classifier":

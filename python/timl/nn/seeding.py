@@ -1,4 +1,4 @@
-"""A block of code whose draws from PyTorch's generator are fixed."""
+"""Context in which the draws from PyTorch's generator are fixed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch's CPU generator for the block, as for drawing a new model's weights.
+    """Seed PyTorch's CPU generator within the block, for instance to draw a new model's weights.
 
-    Afterwards the generator goes on as if the block had not been.
+    After the block the generator has the state that it had before.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""A block of code in which PyTorch computes on one thread."""
+"""Context in which PyTorch computes on one thread."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch's CPU operations in the block use one thread, for bits that never depend on it.
+    """Let PyTorch's CPU operations within the block use one thread, so that all bits are fixed.
 
-    The task encoder's matrix products are small; the BLAS behind PyTorch splits some of them by
-    the number of threads and then rounds differently. Switching costs under a microsecond. The
-    number of threads belongs to the whole process: other Python threads see it too.
+    The task encoder's matrix products are small; the BLAS behind PyTorch splits some of them by the
+    number of threads and then rounds differently. Switching costs under a microsecond. The number
+    of threads belongs to the whole process: other Python threads see it too.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

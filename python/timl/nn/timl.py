@@ -1,4 +1,4 @@
-"""TIML: a classifier whose start is meta-learned, and a task encoder that modulates it."""
+"""TIML: a classifier whose initial weights are meta-learned, and a task encoder."""
 
 from __future__ import annotations
 
@@ -22,36 +22,46 @@ from timl.normalization import Normalization
 from timl.parameters import tensor_count
 
 _FIRST_STEP_SIZE = 1e-3
+"""Learned step sizes before any training."""
 
 
 class TIML(nn.Module):
-    """Task-informed meta-learning's model (paper, section 4): `.classifier` and `.encoder`.
+    """Model of task-informed meta-learning (TIML, section 4): `.classifier` and `.encoder`.
 
     Parameters
     ----------
     bands, steps, hidden, layers, dropout
-        Of the classifier, see `timl.nn.Classifier`.
+        Those of the classifier, see `timl.nn.Classifier`.
     encoder
         Whether there is a task encoder; without one this is the model of plain MAML.
     append_information
-        Append the task information to the bands of each step, the paper's ablation without
-        encoder; it excludes an encoder. In training the information has the encoder's noise.
+        Whether the task information is appended to the bands of each step, the paper's ablation
+        without encoder; it excludes an encoder. In training mode the information has the encoder's
+        noise.
     learned_steps
-        Inner steps S whose sizes are learned too, one for each step and parameter tensor; 0: the
-        sizes are those that the meta-gradient is given.
+        Number S of inner steps whose sizes are learned too, one for each step and parameter tensor;
+        with 0 the sizes are those that the meta-gradient is given.
     info_size, encoder_sizes, channels_per_group, encoder_dropout, noise
-        Of the encoder, see `timl.nn.TaskEncoder`.
+        Those of the encoder, see `timl.nn.TaskEncoder`.
     metric
-        Sizes of a metric, see `timl.nn.Metric`; None: there is none, as before meta-training.
+        Sizes of the metric, see `timl.nn.Metric`; None: there is none, as before meta-training.
 
     Attributes
     ----------
     classifier : Classifier
+        Classifier with the initial weights of every task.
     encoder : TaskEncoder or None
+        Encoder that gives the FiLM values of a task.
     metric : Metric or None
-        What `timl.meta_train` learned for the strong protocol.
-    log_step_sizes : torch.nn.Parameter or None
-        Natural logarithms of the learned step sizes, [S, L + 4]; at first of 1e-3.
+        Metric that `timl.meta_train` learned for the strong protocol.
+    log_step_sizes : parameter of shape [S, L + 4], or None
+        Natural logarithms of the learned step sizes; at first of 1e-3.
+
+    Raises
+    ------
+    ValueError
+        If a size or rate is out of range, or both an encoder and appended information are asked
+        for.
     """
 
     classifier: Classifier
@@ -79,7 +89,7 @@ class TIML(nn.Module):
         super().__init__()
         if encoder and append_information:
             raise ValueError(
-                "append_information=True is for a model without encoder: give encoder=False"
+                "append_information is True, for a model without encoder: give encoder=False"
             )
         appended = info_size if append_information else 0
         self.classifier = Classifier(bands, steps, hidden, layers, dropout, appended=appended)
@@ -107,7 +117,7 @@ class TIML(nn.Module):
 
     @property
     def normalization(self) -> Normalization | None:
-        """How inputs are prepared, or None: the classifier's, shared with its copies."""
+        """Preparation of the inputs, or None: the classifier's."""
         return self.classifier.normalization
 
     @normalization.setter
@@ -119,20 +129,23 @@ class TIML(nn.Module):
 
         Parameters
         ----------
-        x
-            Normalised series, [n, T, F].
-        info
-            Task information, [info_size]; only without an encoder it may be left out.
+        x : tensor of shape [n, T, bands]
+            Normalised series.
+        info : tensor or array of shape [info_size]
+            Task information; it may be left out only where the model takes none.
 
         Returns
         -------
-        torch.Tensor
-            Logits, [n].
+        tensor of shape [n]
+            Logits.
 
         Raises
         ------
-        TypeError, ValueError
-            As the classifier's and the encoder's `forward`.
+        TypeError
+            If a tensor has another dtype than the model.
+        ValueError
+            If a shape or device is wrong, `x` is empty or has NaN or infinite values, or `info` is
+            missing.
         """
         logits: Tensor = self.classifier(x, self._film(info), information=self._appended(info))
         return logits
@@ -140,13 +153,18 @@ class TIML(nn.Module):
     def for_task(self, info: Tensor | npt.ArrayLike | None = None) -> Classifier:
         """Return a copy of the classifier with one task's FiLM values fixed.
 
-        The encoder computes them in evaluation mode. The copy is in the classifier's mode, holds
-        no gradients and shares nothing with this model.
+        The encoder computes them in evaluation mode. The copy is in the classifier's mode, has no
+        gradients and shares nothing with this model.
 
         Parameters
         ----------
-        info
-            Task information, [info_size]; only without an encoder it may be left out.
+        info : tensor or array of shape [info_size]
+            Task information; it may be left out only where the model takes none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `info` is missing or does not fit, as in `forward`.
         """
         classifier = copy.deepcopy(self.classifier)
         classifier.zero_grad(set_to_none=True)
@@ -170,7 +188,9 @@ class TIML(nn.Module):
         if size == 0:
             return None
         if info is None:
-            raise ValueError(f"info is missing: this model appends the task's {size} numbers")
+            raise ValueError(
+                f"info is None: give the task's {size} numbers, which this model appends"
+            )
         return require_tensor(
             "info", torch.as_tensor(info, dtype=like.dtype, device=like.device), (size,), like
         )
@@ -181,14 +201,14 @@ class TIML(nn.Module):
             return self.classifier.film
         if info is None:
             raise ValueError(
-                f"info is missing: this model's encoder needs the task's "
-                f"{self.encoder.info_size} numbers"
+                f"info is None: give the task's {self.encoder.info_size} numbers, which this "
+                f"model's encoder takes"
             )
         film: Tensor = self.encoder(info)
         if film.ndim != 1:
             raise ValueError(
-                f"info must have shape [{self.encoder.info_size}] (one task), "
-                f"but has {list(torch.as_tensor(info).shape)}"
+                f"info is of shape {list(torch.as_tensor(info).shape)}: give "
+                f"[{self.encoder.info_size}], one task"
             )
         return film
 
@@ -196,7 +216,7 @@ class TIML(nn.Module):
         """Return the arguments that build a model like this one, with its present rates."""
         classifier, encoder = self.classifier, self.encoder
         arguments = {**classifier.configuration(), "encoder": encoder is not None}
-        appended = arguments.pop("appended", 0)
+        appended = arguments.pop("appended")
         if appended:
             arguments |= {"append_information": True, "info_size": appended, "noise": self.noise}
         if self.metric is not None:
@@ -214,12 +234,12 @@ class TIML(nn.Module):
         return arguments
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `model.safetensors` and `config.json` into a folder, made where needed.
+        """Write `model.safetensors` and `config.json` into a folder, which is made where needed.
 
         Raises
         ------
         ValueError
-            `normalization` is malformed; nothing is written.
+            If `normalization` is malformed; nothing is written.
         """
         checkpoint.write(
             folder, "TIML", self.configuration(), self.state_dict(), self.normalization
@@ -232,27 +252,30 @@ class TIML(nn.Module):
         Parameters
         ----------
         folder
-            Holds `model.safetensors` and `config.json`, or the authors' published
-            `state_dict.pth` and, if the model has an encoder, `encoder_state_dict.pth`. No
-            pickled code is executed.
+            Folder with `model.safetensors` and `config.json`, or with the authors' published
+            `state_dict.pth` and, if the model has an encoder, `encoder_state_dict.pth`. No pickled
+            code is executed.
 
         Raises
         ------
         FileNotFoundError
-            A file is missing.
+            If a file is missing.
         ValueError
-            A file is truncated or foreign, or a single classifier's; the message names it and
+            If a file is truncated, foreign, or of another kind of model; the message names it and
             the key.
         """
         return checkpoint.build(cls, "TIML", checkpoint.read(folder))
 
     def authors_state_dicts(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return classifier's and encoder's tensors under the names of the authors' code.
+        """Return copies of the model's tensors under the names of the authors' code.
 
-        The second is empty for a model without an encoder. The tensors are copies.
+        Returns
+        -------
+        classifier, encoder : state dicts
+            Empty for the encoder of a model without one.
         """
         state = {n: t for n, t in self.state_dict().items() if not n.startswith("metric.")}
-        if self.classifier.appended:  # theirs takes the appended numbers as bands
+        if self.classifier.appended:  # the authors' code takes the appended numbers as bands
             bands = self.classifier.bands + self.classifier.appended
             return authors.to_authors(state, {**self.configuration(), "bands": bands})
         return authors.to_authors(state, self.configuration())

@@ -1,4 +1,4 @@
-"""A fitted forest of decision trees as arrays, for checkpoints and prediction."""
+"""Fitted forest of decision trees as arrays, for files and prediction."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from torch import Tensor, nn
 
 
 class Trees(nn.Module):
-    """Binary decision trees, averaged.
+    """Binary decision trees whose predictions are averaged.
 
     Parameters
     ----------
     trees, nodes
-        Their number, and that of the nodes of all together.
+        Number of trees, and of the nodes of all of them together.
 
     Attributes
     ----------
-    roots : Tensor
-        Buffer of int64, [trees]: each tree's first node.
-    left, right : Tensor
-        Buffers of int64, [nodes]: a node's children; a leaf is its own.
-    feature : Tensor
-        Buffer of int64, [nodes]: the number that is compared.
-    threshold, value : Tensor
-        Buffers, [nodes]: to the left goes what is at most the one; the other is the share of
-        positives among a node's samples.
+    roots : int64 buffer of shape [trees]
+        First node of each tree.
+    left, right : int64 buffers of shape [nodes]
+        Children of each node; both children of a leaf are the leaf itself.
+    feature : int64 buffer of shape [nodes]
+        Index of the feature that a node compares.
+    threshold : buffer of shape [nodes]
+        Greatest value of that feature that goes to the left.
+    value : buffer of shape [nodes]
+        Share of positives among a node's samples.
     """
 
     roots: Tensor
@@ -47,8 +48,8 @@ class Trees(nn.Module):
             self.register_buffer(name, torch.zeros(nodes))
 
     @classmethod
-    def of(cls, forest: Any) -> Trees:
-        """Copy a fitted forest of scikit-learn, of classes 0 and 1."""
+    def from_forest(cls, forest: Any) -> Trees:
+        """Return a copy of a fitted scikit-learn forest of classes 0 and 1."""
         parts = [estimator.tree_ for estimator in forest.estimators_]
         sizes = [part.node_count for part in parts]
         starts = np.cumsum([0, *sizes[:-1]])
@@ -56,11 +57,11 @@ class Trees(nn.Module):
         for part, start, size in zip(parts, starts.tolist(), sizes, strict=True):
             nodes = slice(start, start + size)
             leaf = part.children_left < 0
-            itself = np.arange(size)
+            own = np.arange(size)
             for name, child in (("left", part.children_left), ("right", part.children_right)):
-                getattr(made, name)[nodes] = torch.from_numpy(start + np.where(leaf, itself, child))
+                getattr(made, name)[nodes] = torch.from_numpy(start + np.where(leaf, own, child))
             made.feature[nodes] = torch.from_numpy(np.where(leaf, 0, part.feature).astype(np.int64))
-            # rounded down, a float32 is at most the threshold whenever it was before
+            # rounded down, so that the same float32 values go to the left as before
             rounded = part.threshold.astype(np.float32)
             rounded = np.where(
                 rounded > part.threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded
@@ -72,7 +73,7 @@ class Trees(nn.Module):
         return made
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the trees' mean share of positives, [n], for numbers [n, D]."""
+        """Return the trees' mean share of positives, float64 [n], for features [n, D]."""
         left, right, feature, threshold, value = (
             buffer.cpu().numpy()
             for buffer in (self.left, self.right, self.feature, self.threshold, self.value)

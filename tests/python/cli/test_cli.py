@@ -82,8 +82,11 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ("evaluate --data {tmp}/none --model {model} --benchmark world_0", "is not a folder"),
-        ("evaluate --data {world} --model {model} --benchmark mars", "give one of world_0, world_1"),
-        ("evaluate --data {world} --model {tmp} --benchmark world_0", "holds no model"),
+        (
+            "evaluate --data {world} --model {model} --benchmark mars",
+            "give one of world_0, world_1",
+        ),
+        ("evaluate --data {world} --model {tmp} --benchmark world_0", "which holds no model"),
         ("evaluate --data {world} --model {bad} --benchmark world_0", "is truncated"),
         ("finetune --data {world} --model {bad} --benchmark world_0 --out {tmp}/x", "truncated"),
         ("finetune --data {world} --model {model} --benchmark world_0 --out {bad}/a/b", "a/b"),
@@ -94,7 +97,7 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
         ("table1 --data {world} --out {tmp}/x --sample-sizes 7", "sample_sizes is [7, None]"),
         (
             "table1 --data {world} --out {tmp}/x --sample-sizes ten",
-            "holds 'ten': give even numbers",
+            "--sample-sizes is of 'ten': give even numbers",
         ),
         ("table1 --out {tmp}/x", "--data is missing: give a folder, or --quick"),
     ],

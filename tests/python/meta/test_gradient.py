@@ -146,7 +146,7 @@ def test_running_statistics_move_as_by_passes_in_order():
         for x in (*e.support_x[task], e.query_x[task]):
             other(x, film)
     meta_gradient(model, episodes, inner_lr=0.0)
-    for name in ("running_mean", "running_var", "num_batches_tracked"):
+    for name in ("running_mean", "running_variance", "num_batches_tracked"):
         torch.testing.assert_close(getattr(model.classifier, name), getattr(other, name))
 
     before = state_of(model)
@@ -169,15 +169,15 @@ def test_losses_only_are_the_same_losses():
 def test_without_a_key_the_draws_follow_torchs_seed():
     model, episodes = small_model().train(), made_episodes(dtype=np.float32)
 
-    def draw_twice(seed):
+    def two_draws(seed):
         torch.manual_seed(seed)
         return [meta_losses(model, episodes).logits for _ in range(2)]
 
-    (first, second), again, other = draw_twice(1), draw_twice(1), draw_twice(2)
+    (first, second), again, other = two_draws(1), two_draws(1), two_draws(2)
     assert torch.equal(first, again[0]) and torch.equal(second, again[1])
     assert not torch.equal(first, second) and not torch.equal(first, other[0])
     model.eval()
-    assert torch.equal(*draw_twice(1))
+    assert torch.equal(*two_draws(1))
 
 
 def test_a_task_does_not_depend_on_its_companions(threads):
@@ -204,12 +204,18 @@ def test_without_an_encoder_every_task_has_the_classifiers_film():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"inner_steps": 2}, r"inner_steps is 2, .*support_x \[3, 3, 6, 12, 18\] has 3 support"),
+        (
+            {"inner_steps": 2},
+            r"inner_steps is 2, .*support_x of shape \[3, 3, 6, 12, 18\] with 3 support",
+        ),
         ({"inner_steps": 0}, "inner_steps is 0"),
         ({"inner_lr": float("nan")}, "inner_lr is nan"),
-        ({"inner_lr": torch.ones(4)}, r"inner_lr \[4\] must broadcast to \[3, 6\]"),
+        (
+            {"inner_lr": torch.ones(4)},
+            r"inner_lr is of shape \[4\]: give one that broadcasts to \[3, 6\]",
+        ),
         ({"key": (0, 0, np.arange(2))}, r"shape \[2\]: give the numbers of the 3 tasks"),
-        ({"episodes": made_episodes(bands=17)}, r"support_x must have shape .*12, 18\], but has"),
+        ({"episodes": made_episodes(bands=17)}, r"support_x is .*12, 17\]: give shape .*12, 18\]"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -222,5 +228,7 @@ def test_bad_arguments(arguments, message):
 def test_a_batch_of_one_has_no_statistics():
     e = made_episodes()
     one = Episodes(e.info, e.support_x, e.support_y, e.query_x[:, :1], e.query_y[:, :1])
-    with pytest.raises(ValueError, match=r"query_x \[3, 1, 12, 18\] has batches of one series"):
+    with pytest.raises(
+        ValueError, match=r"query_x is of shape \[3, 1, 12, 18\], batches of one series"
+    ):
         meta_gradient(small_model(), one)

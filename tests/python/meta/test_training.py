@@ -12,7 +12,8 @@ import pytest
 import torch
 from made import made_tasks, same_bits, small_model, state_of, weights_of
 from timl import TIML, meta_train
-from timl.meta import TrainingHistory, training
+from timl.meta import TrainingHistory
+from timl.meta.run import TrainingRun
 from timl.meta.scores import auc_roc
 
 QUICK = {
@@ -44,14 +45,14 @@ def histories_agree(one, other):
 
 def interrupt(monkeypatch, error, epoch):
     """Let the run fail in the middle of an epoch."""
-    original = training._Run._validate
+    original = TrainingRun._validate
 
     def fail(self, chosen, current):
         if current == epoch:
             raise error
         original(self, chosen, current)
 
-    monkeypatch.setattr(training._Run, "_validate", fail)
+    monkeypatch.setattr(TrainingRun, "_validate", fail)
 
 
 def test_the_same_bits_with_any_number_of_threads(tasks):
@@ -74,7 +75,7 @@ def test_the_same_bits_after_a_resume(tasks, tmp_path, monkeypatch, error):
     if isinstance(error, KeyboardInterrupt):
         assert "stopped after 4 of 6 epochs" in str(caught.value)
     assert not (tmp_path / "model.safetensors").exists()
-    torch.manual_seed(5)  # the weights given to a resumed run are of no matter
+    torch.manual_seed(5)  # the weights given to a resumed run are ignored
     model = TIML(hidden=16, encoder_sizes=(16, 32))
     _, resumed = train(tasks, model, out=tmp_path, checkpoint_every=4)
     assert same_bits(state_of(model), state_of(expected)) and histories_agree(resumed, history)
@@ -122,13 +123,13 @@ def test_training_ends_when_all_tasks_are_forgotten():
 
 def test_the_best_weights_are_those_of_the_smallest_mean_validation_loss(tasks, monkeypatch):
     states = []
-    original = training._Run._keep_best
+    original = TrainingRun._keep_best
 
     def keep_best(self, epoch):
         states.append(state_of(self.model))
         original(self, epoch)
 
-    monkeypatch.setattr(training._Run, "_keep_best", keep_best)
+    monkeypatch.setattr(TrainingRun, "_keep_best", keep_best)
     model, history = train(tasks, epochs=9, best_window=3)
     means = history.validation_loss.mean(axis=1)
     windows = [means[epoch - 2 : epoch + 1].mean() for epoch in range(2, 9)]
@@ -169,7 +170,7 @@ def test_a_damaged_checkpoint_is_refused(tasks, tmp_path, damage):
     train(tasks, out=tmp_path, epochs=2)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match="truncated or no checkpoint"):
+    with pytest.raises(ValueError, match="truncated or not a checkpoint"):
         train(tasks, out=tmp_path, epochs=2)
 
 
@@ -196,7 +197,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tasks, tmp_path):
         ({"forgetting_threshold": 1.5}, "forgetting_threshold is 1.5"),
         ({"seed": 2**64}, "seed is"),
         ({"k": 30}, "has 24 positives and 24 negatives; k=30"),
-        ({"tensorboard": True}, "give out"),
+        ({"tensorboard": True}, "out is None: give a folder"),
     ],
 )
 def test_bad_arguments(tasks, options, message):
@@ -207,9 +208,12 @@ def test_bad_arguments(tasks, options, message):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (small_model(bands=31), r"shape \[12, 18\], the model takes \[12, 31\]"),
-        (small_model(info_size=5), "13 numbers, the model's encoder takes 5"),
-        (small_model().requires_grad_(False), "nothing to train"),
+        (
+            small_model(bands=31),
+            r"model is of series of shape \[12, 31\]: give TIML\(steps=12, bands=18\)",
+        ),
+        (small_model(info_size=5), r"model is of tasks of 5 numbers: give TIML\(info_size=13\)"),
+        (small_model().requires_grad_(False), "model is frozen"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(
@@ -293,14 +297,14 @@ def test_appended_numbers_learned_steps_and_a_first_batch_of_one_resume_to_the_s
         folder = tmp_path / f"stop-{epochs_before_stop}"
         if epochs_before_stop:
             with pytest.MonkeyPatch.context() as patch:
-                validate = training._Run._validate
+                validate = TrainingRun._validate
 
                 def stop(run, chosen, epoch):
                     if epoch == epochs_before_stop:
                         raise KeyboardInterrupt
                     validate(run, chosen, epoch)
 
-                patch.setattr(training._Run, "_validate", stop)
+                patch.setattr(TrainingRun, "_validate", stop)
                 with pytest.raises(KeyboardInterrupt):
                     meta_train(model, tasks, out=folder, **options)
         meta_train(model, tasks, out=folder, **options)

@@ -1,4 +1,4 @@
-"""`timl.nn.Classifier`: its values and gradients are the twin's, its manners a PyTorch module's."""
+"""`timl.nn.Classifier`: its values and gradients are the twin's, it behaves as a PyTorch module."""
 
 import copy
 import io
@@ -19,7 +19,7 @@ def small(seed=0, **sizes):
     sizes = {"bands": 4, "steps": 3, "hidden": 8, "layers": 2, **sizes}
     classifier = Classifier(**sizes).double()
     nn.init.normal_(classifier.running_mean, std=0.1)
-    nn.init.uniform_(classifier.running_var, 0.5, 2)
+    nn.init.uniform_(classifier.running_variance, 0.5, 2)
     return classifier
 
 
@@ -29,13 +29,14 @@ def batch(classifier, count=5):
 
 def twin(classifier, x, film, mask):
     return reference.network(
-        x, classifier.flat_weights(), film, mask, classifier.running_mean, classifier.running_var,
+        x, classifier.flat_weights(), film, mask,
+        classifier.running_mean, classifier.running_variance,
         hidden=classifier.hidden, layers=classifier.layers,
         batch_statistics=classifier.training,
     )  # fmt: skip
 
 
-def test_parameters_are_named_and_ordered_as_the_layout():
+def test_parameters_are_named_and_ordered_as_the_table_of_shapes():
     classifier = Classifier()
     shapes = {name: tuple(p.shape) for name, p in classifier.named_parameters()}
     assert shapes == weight_shapes(18, 128, 2) and list(shapes) == list(weight_shapes(18, 128, 2))
@@ -90,7 +91,7 @@ def test_a_users_own_maml_gets_the_exact_second_order_gradient():
 def test_training_moves_the_running_statistics_as_batch_norm_does():
     classifier, norm = small().train(), nn.BatchNorm1d(8, affine=False).double()
     norm.running_mean.copy_(classifier.running_mean[0])
-    norm.running_var.copy_(classifier.running_var[0])
+    norm.running_var.copy_(classifier.running_variance[0])
     probe = copy.deepcopy(classifier)
     for count in (5, 2):
         x = batch(classifier, count)
@@ -101,7 +102,7 @@ def test_training_moves_the_running_statistics_as_batch_norm_does():
         norm(values * variance[0].sqrt() + mean[0])  # a batch with the statistics of the LSTM's
         classifier(x, mask=mask)
         torch.testing.assert_close(classifier.running_mean[0], norm.running_mean)
-        torch.testing.assert_close(classifier.running_var[0], norm.running_var)
+        torch.testing.assert_close(classifier.running_variance[0], norm.running_var)
     assert classifier.num_batches_tracked == 2
     before = copy.deepcopy(classifier.state_dict())
     classifier.eval()(batch(classifier))
@@ -128,20 +129,20 @@ def test_dropout_is_on_in_training_only_and_follows_its_rate():
     classifier.dropout = 0.0
     torch.testing.assert_close(classifier(x), classifier(x, mask=torch.ones(5, 64).double()))
     classifier.dropout = 1.0
-    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"dropout is 1.0: give a number in \[0, 1\)"):
         classifier(x)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_compiles_to_one_graph(training):
     classifier = small(dropout=0.0).train(training)
-    twice = copy.deepcopy(classifier)
-    compiled = torch.compile(twice, fullgraph=True, backend="aot_eager")
+    other = copy.deepcopy(classifier)
+    compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
     x = batch(classifier)
     for module in (classifier, compiled):
         module(x).square().sum().backward()
-    torch.testing.assert_close(twice.hidden_weight.grad, classifier.hidden_weight.grad)
-    torch.testing.assert_close(twice.running_var, classifier.running_var)
+    torch.testing.assert_close(other.hidden_weight.grad, classifier.hidden_weight.grad)
+    torch.testing.assert_close(other.running_variance, classifier.running_variance)
 
 
 def test_copies_and_pickles_keep_the_tasks_film():
@@ -176,16 +177,28 @@ def test_float_is_close_to_double():
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        (torch.zeros(5, 3, 7), ValueError, r"x must have shape \[B, 3, 4\], but has \[5, 3, 7\]"),
-        (torch.zeros(5, 2, 4), ValueError, r"x must have shape \[B, 3, 4\], but has \[5, 2, 4\]"),
-        (torch.zeros(3, 4), ValueError, r"\[B, 3, 4\], but has \[3, 4\]"),
-        (torch.zeros(0, 3, 4), ValueError, r"\[0, 3, 4\] is empty"),
-        (torch.zeros(1, 3, 4), ValueError, r"\[1, 3, 4\] holds one series.*eval\(\)"),
+        (
+            torch.zeros(5, 3, 7),
+            ValueError,
+            r"x is a tensor of shape \[5, 3, 7\]: give shape \[B, 3, 4\]",
+        ),
+        (
+            torch.zeros(5, 2, 4),
+            ValueError,
+            r"x is a tensor of shape \[5, 2, 4\]: give shape \[B, 3, 4\]",
+        ),
+        (torch.zeros(3, 4), ValueError, r"\[3, 4\]: give shape \[B, 3, 4\]"),
+        (torch.zeros(0, 3, 4), ValueError, r"x is empty, of shape \[0, 3, 4\]"),
+        (torch.zeros(1, 3, 4), ValueError, r"x is one series, of shape \[1, 3, 4\].*eval\(\)"),
         (torch.zeros(5, 3, 4).double(), TypeError, "float64.*float32"),
         (torch.zeros(5, 3, 4).long(), TypeError, "int64.*float32"),
         (torch.zeros(5, 3, 4, device="meta"), ValueError, "meta.*cpu"),
-        (torch.zeros(5, 3, 4).numpy(), TypeError, r"x must be a tensor \[B, 3, 4\].*ndarray"),
-        (torch.full((5, 3, 4), torch.nan), ValueError, r"\[5, 3, 4\] holds 60 NaN or infinite"),
+        (
+            torch.zeros(5, 3, 4).numpy(),
+            TypeError,
+            r"x is a ndarray: give a tensor of shape \[B, 3, 4\]",
+        ),
+        (torch.full((5, 3, 4), torch.nan), ValueError, r"\[5, 3, 4\] with 60 NaN or infinite"),
         (torch.full((5, 3, 4), torch.inf), ValueError, "60 NaN or infinite"),
     ],
 )
@@ -200,13 +213,15 @@ def test_wrong_input_is_named_and_changes_nothing(x, error, message):
 def test_wrong_film_mask_and_sizes():
     classifier = small()
     x = batch(classifier)
-    with pytest.raises(ValueError, match=r"film must have shape \[56\], but has \[55\]"):
+    with pytest.raises(ValueError, match=r"film is a tensor of shape \[55\]: give shape \[56\]"):
         classifier(x, torch.zeros(55).double())
-    with pytest.raises(ValueError, match=r"mask must have shape \[5, 8\], but has \[4, 8\]"):
+    with pytest.raises(
+        ValueError, match=r"mask is a tensor of shape \[4, 8\]: give shape \[5, 8\]"
+    ):
         classifier(x, None, torch.zeros(4, 8).double())
-    with pytest.raises(ValueError, match="layers must be an integer of at least 1, but is 0"):
+    with pytest.raises(ValueError, match="layers is 0: give an integer of at least 1"):
         Classifier(layers=0)
-    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\), but is 1"):
+    with pytest.raises(ValueError, match=r"dropout is 1.0: give a number in \[0, 1\)"):
         Classifier(dropout=1.0)
 
 

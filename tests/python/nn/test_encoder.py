@@ -1,4 +1,4 @@
-"""`timl.nn.TaskEncoder`: the design's formulas, reproducible draws, the same bits always."""
+"""`timl.nn.TaskEncoder`: the paper's formulas, reproducible draws, the same bits always."""
 
 import numpy as np
 import pytest
@@ -102,12 +102,12 @@ def test_same_bits_with_any_number_of_threads(tasks):
 @pytest.mark.parametrize(
     ("info", "error", "message"),
     [
-        (torch.zeros(3, 6), ValueError, r"info must have shape \[N, 5\], but has \[3, 6\]"),
-        (torch.zeros(6), ValueError, r"info must have shape \[5\], but has \[6\]"),
-        (torch.zeros(1, 1, 5), ValueError, r"\[N, 5\], but has \[1, 1, 5\]"),
-        (torch.zeros(0, 5), ValueError, r"\[0, 5\] is empty"),
+        (torch.zeros(3, 6), ValueError, r"info is a tensor of shape \[3, 6\]: give shape \[N, 5\]"),
+        (torch.zeros(6), ValueError, r"info is a tensor of shape \[6\]: give shape \[5\]"),
+        (torch.zeros(1, 1, 5), ValueError, r"\[1, 1, 5\]: give shape \[N, 5\]"),
+        (torch.zeros(0, 5), ValueError, r"info is empty, of shape \[0, 5\]"),
         (torch.zeros(3, 5).double(), TypeError, "float64.*float32"),
-        (torch.full((3, 5), torch.nan), ValueError, r"info \[3, 5\] holds 15 NaN"),
+        (torch.full((3, 5), torch.nan), ValueError, r"info is of shape \[3, 5\] with 15 NaN"),
     ],
 )
 def test_wrong_info(info, error, message):
@@ -116,9 +116,11 @@ def test_wrong_info(info, error, message):
 
 
 def test_wrong_key_and_sizes():
-    with pytest.raises(ValueError, match="tasks have shape"):
+    with pytest.raises(ValueError, match=r"tasks of shape \[2\]: .* shape \[3\]"):
         small().train()(torch.zeros(3, 5).double(), key=(0, 0, np.arange(2)))
-    with pytest.raises(ValueError, match=r"multiples of channels_per_group = 16.*\[24\]"):
+    with pytest.raises(
+        ValueError, match=r"sizes is \[24\]: give multiples of channels_per_group = 16"
+    ):
         TaskEncoder(sizes=(24,))
-    with pytest.raises(ValueError, match="noise"):
+    with pytest.raises(ValueError, match="noise is -1: give"):
         TaskEncoder(noise=-1)

@@ -68,9 +68,7 @@ def region_folds(
             f"the {len(boxes)} regions overlap or are of one country, so none can be held out: "
             f"give regions that are apart"
         )
-    order = random.permutation(
-        len(groups), seed=derived_seed(seed, "folds"), purpose=Purpose.TASK_ORDER
-    )
+    order = random.permutation(len(groups), seed=derived_seed(seed, "folds"), purpose=Purpose.FOLDS)
     heaviest_first = sorted(order, key=lambda g: -sum(weights[i] for i in groups[g]))
     made: list[list[int]] = [[] for _ in range(min(folds, len(groups)))]
     for group in heaviest_first:
@@ -166,9 +164,7 @@ def split_at_random(
     for number, side in enumerate((positive, ~positive)):
         members = np.flatnonzero(side)
         order = members[
-            random.permutation(
-                len(members), seed=seed, task=number, step=1, purpose=Purpose.INITIALISATION
-            )
+            random.permutation(len(members), seed=seed, task=number, purpose=Purpose.RANDOM_SPLIT)
         ]
         train, test = int(side[like.train].sum()), int(side[like.test].sum())
         parts[0].append(order[:train])
@@ -197,7 +193,7 @@ def _blocks(
 ) -> NDArray[np.int64]:
     """Return the number of each sample's block, [n], from 0; the grid's place is drawn."""
     degree = EARTH_RADIUS_KM * np.pi / 180
-    shift = random.uniform((2,), seed=seed, purpose=Purpose.INITIALISATION).astype(np.float64)
+    shift = random.uniform((2,), seed=seed, purpose=Purpose.SPATIAL_BLOCKS).astype(np.float64)
     row = np.floor(lat * degree / block_km + shift[0])
     middle = np.radians((row + 0.5 - shift[0]) * block_km / degree)
     column = np.floor(lon * degree * np.maximum(np.cos(middle), 0.01) / block_km + shift[1])
@@ -229,9 +225,8 @@ def _sides(groups: NDArray[np.int64], positive: NDArray[np.bool_], seed: int) ->
         [np.bincount(groups[side], minlength=count) / side.sum() for side in (positive, ~positive)],
         axis=1,
     )  # [groups, positives and negatives]
-    purpose = Purpose.TASK_ORDER
-    order = random.permutation(count, seed=seed, purpose=purpose)
-    coins = random.uniform((count,), seed=seed, step=1, purpose=purpose) < 0.5
+    order = random.permutation(count, seed=seed, purpose=Purpose.SPLIT_ORDER)
+    coins = random.uniform((count,), seed=seed, purpose=Purpose.SPLIT_TIES) < 0.5
     magnitude = np.floor(np.log2(shares.max(axis=1)))
     filled = np.zeros((2, 2))  # [training or test, positives and negatives]
     side = np.zeros(count, bool)

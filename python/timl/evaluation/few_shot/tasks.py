@@ -167,9 +167,7 @@ class FewShotFold:
 
     def _kept(self, size: int, seed: int, number: int) -> NDArray[np.int64]:
         """Return which of so many test samples of a class are kept."""
-        order = random.permutation(
-            size, seed=seed, task=number, step=2, purpose=Purpose.INITIALISATION
-        )
+        order = random.permutation(size, seed=seed, task=number, purpose=Purpose.TEST_SUBSET)
         return order[: self.most_test]
 
     def _divisible(self, draws: int) -> FewShotFold:

@@ -17,9 +17,9 @@ from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.files import atomic_write
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
-from timl.meta.normalization import normalization_of
 from timl.meta.pretraining import pooled_crops, pretrain
 from timl.nn import TIML, Classifier, StrongClassifier, seeded
+from timl.normalization import normalization_of
 
 _LEARNING_RATE = 1e-3
 """Size of the steps of meta-training's inner loop and of fine-tuning."""

@@ -134,7 +134,7 @@ def _pool(
                 seed=seed,
                 task=int(tasks.numbers[i]),
                 step=label,
-                purpose=Purpose.SAMPLING,
+                purpose=Purpose.POOL,
             )
             drawn = members[order[:each]]
             positions.append(drawn)

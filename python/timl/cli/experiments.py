@@ -1,0 +1,202 @@
+"""Commands that compare methods: table1, benchmark, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import timl
+from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
+from timl.meta import defaults
+
+_QUICK_EPOCHS, _QUICK_RUNS = 40, 5
+_RUNS = 10
+
+
+@app.command()
+def table1(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder in the layout of CropHarvest's record."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and everything it needs.")] = Path(
+        "results/table1"
+    ),
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Epochs of meta-training; by default {defaults.EPOCHS}."),
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help=f"Runs of every cell; by default {_RUNS}.")
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of rows or paths of their TOML files, with commas between them; by "
+            "default the paper's."
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Steps of fine-tuning.")
+    ] = defaults.FINE_TUNING_STEPS,
+    regions: Regions = None,
+    seed: Seed = 0,
+    meta_seeds: Annotated[int, typer.Option(min=1, help="Repetitions of meta-training.")] = 1,
+    sample_sizes: Annotated[
+        str | None,
+        typer.Option(help="Also adapt to these numbers of labels: even, with commas between."),
+    ] = None,
+    zero_shot: Annotated[
+        bool, typer.Option("--zero-shot", help="Also score models before they are adapted.")
+    ] = False,
+    as_published_code: Annotated[
+        bool, typer.Option("--as-published-code", help="Follow the authors' code, not their text.")
+    ] = False,
+    compare_with: Annotated[
+        str | None,
+        typer.Option(help="Row that the others are tested against; by default timl."),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="40 epochs and 5 runs, unless given; without --data on a simulated world.",
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes of one thread; they change no result. By default --threads, or as "
+            "many as there are CPUs.",
+        ),
+    ] = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compute, print and save the paper's table; go on where it was stopped."""
+    from rich.console import Console
+
+    use_threads(threads)
+    if data is None:
+        if not quick:
+            raise ValueError("--data is missing: give a folder, or --quick for a simulated world")
+        data = out / "world"
+        timl.data.simulate(data, seed=seed)
+    sizes = [] if sample_sizes is None else [_size(text) for text in sample_sizes.split(",")]
+    harvest = timl.CropHarvest(data)
+    result = timl.table1(
+        harvest,
+        out,
+        epochs if epochs is not None else (_QUICK_EPOCHS if quick else defaults.EPOCHS),
+        rows=None if rows is None else rows.split(","),
+        runs=runs if runs is not None else (_QUICK_RUNS if quick else _RUNS),
+        steps=steps,
+        seed=seed,
+        meta_seeds=meta_seeds,
+        sample_sizes=[*sizes, None],
+        zero_shot=zero_shot,
+        as_published_code=as_published_code,
+        compare_with=compare_with,
+        regions=regions,
+        workers=threads if workers is None else workers,
+        progress=not quiet,
+    )
+    Console().print(result)
+    typer.echo(f"written to {out}: table1.csv, table1.json, table1.md")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        typer.echo(
+            f'no report: it needs matplotlib, pip install "timl[plot]"; then timl report '
+            f"--out {out} --data {data}"
+        )
+    else:
+        typer.echo(f"report: {_report(result, harvest, regions, out)}")
+
+
+@app.command()
+def benchmark(
+    data: Annotated[Path, typer.Argument(help="Folder in the layout of CropHarvest's record.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and everything it needs.")] = Path(
+        "results/few-shot"
+    ),
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Names of rows or paths of their TOML files, with commas between them."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
+    draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 3,
+    folds: Annotated[int, typer.Option(min=2, help="Greatest number of parts of the regions.")] = 5,
+    block_km: Annotated[float, typer.Option(help="Edge of a spatial block in km.")] = 3.0,
+    random_splits: Annotated[
+        bool, typer.Option(help="Score random divisions too, to show their optimism.")
+    ] = True,
+    compare_with: Annotated[
+        str | None, typer.Option(help="Row that the others are tested against.")
+    ] = None,
+    regions: Regions = None,
+    seed: Seed = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of one thread; by default as many as there are CPUs."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score rows on tasks of held-out regions, for several numbers of labels."""
+    result = timl.few_shot_benchmark(
+        timl.CropHarvest(data),
+        out,
+        None if rows is None else [name.strip() for name in rows.split(",")],
+        epochs=epochs,
+        draws=draws,
+        folds=folds,
+        seed=seed,
+        block_km=block_km,
+        random_splits=random_splits,
+        regions=regions,
+        workers=workers,
+        progress=not quiet,
+    )
+    typer.echo(result.to_markdown())
+    if len(result.titles) > 1:
+        typer.echo(
+            result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format)
+        )
+
+
+@app.command()
+def report(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of a finished table.")] = Path("results/table1"),
+    regions: Regions = None,
+) -> None:
+    """Write the report of a finished table again, as HTML and Markdown; compute no scores."""
+    result = timl.evaluation.Table1Result.load(out)
+    typer.echo(f"report: {_report(result, timl.CropHarvest(data), regions, out)}")
+
+
+def _report(
+    result: timl.evaluation.Table1Result,
+    data: timl.CropHarvest,
+    regions: Path | None,
+    out: Path,
+) -> Path:
+    """Write the report of a table with the tasks that it was trained on; return its path."""
+    from timl.evaluation.paper.experiment import training_tasks
+    from timl.evaluation.report import write_report
+
+    tasks = None
+    if result.provenance["data"]["meta_training_tasks"] is not None:
+        published = result.provenance["settings"]["as_published_code"]
+        tasks = training_tasks(data, regions, published)
+    return write_report(result, data, tasks, out)
+
+
+def _size(text: str) -> int:
+    """Return a number of labels as the user wrote it."""
+    if not text.strip().isdecimal():
+        raise ValueError(f"--sample-sizes is of {text!r}: give even numbers")
+    return int(text)

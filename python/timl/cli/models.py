@@ -1,0 +1,163 @@
+"""Commands on one model: train, finetune, evaluate."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import timl
+from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
+from timl.meta import defaults
+
+Model = Annotated[
+    Path, typer.Option(help="Folder of a model, or of the authors' pair of state dicts.")
+]
+Benchmark = Annotated[str, typer.Option(help="Name of an evaluation task of the data.")]
+
+
+class _Protocol(Enum):
+    STRONG = "strong"
+    PAPER = "paper"
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint and the best model.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Visits of every task.")] = defaults.EPOCHS,
+    encoder: Annotated[
+        bool, typer.Option(help="Whether there is a task encoder (TIML) or none (MAML).")
+    ] = True,
+    meta_batch: Annotated[
+        int, typer.Option(min=1, help="Tasks of one outer step.")
+    ] = defaults.META_BATCH,
+    k: Annotated[
+        int, typer.Option(min=1, help="Positives, and negatives, of a support set.")
+    ] = defaults.K,
+    query: Annotated[int, typer.Option(min=2, help="Samples of a query set.")] = defaults.QUERY,
+    inner_lr: Annotated[
+        float, typer.Option(help="Size of the inner steps.")
+    ] = defaults.INNER_LEARNING_RATE,
+    inner_steps: Annotated[
+        int, typer.Option(min=1, help="Number of inner steps.")
+    ] = defaults.INNER_STEPS,
+    first_order: Annotated[
+        bool, typer.Option("--first-order", help="Take inner gradients as constants (FOMAML).")
+    ] = False,
+    meta_lr: Annotated[
+        float, typer.Option(help="Outer learning rate of the first epoch.")
+    ] = defaults.META_LEARNING_RATE,
+    forgetting: Annotated[bool, typer.Option(help="Drop tasks that are learned.")] = True,
+    regions: Regions = None,
+    seed: Seed = 0,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start over even if a checkpoint could be resumed.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log for TensorBoard too.")
+    ] = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Meta-train a model on all tasks but the evaluation tasks; go on where it was stopped."""
+    use_threads(threads)
+    tasks = timl.meta_tasks(
+        timl.CropHarvest(data), regions, k=k, query=query, inner_steps=inner_steps
+    )
+    with timl.nn.seeded(seed):
+        model = timl.TIML(encoder=encoder)
+    history = timl.meta_train(
+        model,
+        tasks,
+        epochs=epochs,
+        meta_batch=meta_batch,
+        k=k,
+        query=query,
+        inner_lr=inner_lr,
+        inner_steps=inner_steps,
+        first_order=first_order,
+        meta_lr=meta_lr,
+        forgetting_threshold=defaults.FORGETTING_THRESHOLD if forgetting else None,
+        seed=seed,
+        out=out,
+        resume=not restart,
+        tensorboard=tensorboard,
+        progress=not quiet,
+    )
+    typer.echo(f"{history!r}; the model is in {out}")
+
+
+@app.command()
+def finetune(
+    data: Data,
+    model: Model,
+    benchmark: Benchmark,
+    out: Annotated[Path, typer.Option(help="Folder for the adapted classifier.")],
+    protocol: Annotated[
+        _Protocol | None,
+        typer.Option(
+            help="By default strong, or paper where one of the next three options is given.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help=f"Steps of the paper's protocol; by default {defaults.FINE_TUNING_STEPS}."
+        ),
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Positives, and negatives, of each step; by default {defaults.FINE_TUNING_K}.",
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Learning rate of each step; by default {defaults.FINE_TUNING_LEARNING_RATE}."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Adapt a model to an evaluation task and write the classifier."""
+    use_threads(threads)
+    task = timl.CropHarvest(data).benchmark(benchmark)
+    start = timl.nn.load_pretrained(model)
+    if isinstance(start, timl.nn.StrongClassifier):
+        raise ValueError(f"--model is {model}, an adapted classifier: give a meta-trained model")
+    classifier = timl.finetune(
+        start,
+        task,
+        protocol=None if protocol is None else protocol.value,
+        steps=steps,
+        k=k,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    classifier.save_pretrained(out)
+    typer.echo(f"{_line(timl.evaluate(classifier, task))}; the classifier is in {out}")
+
+
+@app.command()
+def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = None) -> None:
+    """Score an adapted classifier, or a model as it is (zero-shot), on an evaluation task."""
+    use_threads(threads)
+    task = timl.CropHarvest(data).benchmark(benchmark)
+    predictor = timl.nn.load_pretrained(model)
+    if isinstance(predictor, timl.TIML):
+        predictor = predictor.for_task(task.info)
+        typer.echo("a model without fine-tuning:", err=True)
+    typer.echo(_line(timl.evaluate(predictor, task)))
+
+
+def _line(scores: timl.evaluation.Scores) -> str:
+    """Return scores as a line of text."""
+    return (
+        f"AUC ROC {scores.auc_roc:.3f}, F1 {scores.f1:.3f}, IoU {scores.iou:.3f} on "
+        f"{scores.samples} samples"
+    )
