@@ -151,7 +151,7 @@ class TaskSamples:
         ValueError
             If there are not so many positives or negatives.
         """
-        chosen = np.arange(len(self))
+        chosen: NDArray[np.int64] = np.arange(len(self))
         if num_samples is not None:
             count = num_samples // 2
             if not 1 <= count <= self.k:

@@ -163,4 +163,5 @@ def _rain_peak(regime: Integers, latitude: Floats) -> Floats:
     """Return the usual day of most rain: the first of two near the equator, else in summer."""
     northern = np.array([105.0, 218.0, 214.0, 5.0, 200.0])[regime]
     southern_shift = np.where((latitude < 0) & (regime != Regime.EQUATORIAL), 182.5, 0.0)
-    return northern + southern_shift
+    peak: Floats = northern + southern_shift
+    return peak

@@ -112,8 +112,8 @@ class EpisodeSampler:
             positions[row, 1] = self._task_set.negatives[task][drawn[row, 1]]
         supports = self.k * self.inner_steps
         # [N, positive or negative, S, k] -> [N, S, 2 k], positives first
-        support = positions[:, :, :supports].reshape(len(tasks), 2, self.inner_steps, self.k)
-        support = support.transpose(0, 2, 1, 3).reshape(len(tasks), self.inner_steps, 2 * self.k)
+        of_classes = positions[:, :, :supports].reshape(len(tasks), 2, self.inner_steps, self.k)
+        support = of_classes.transpose(0, 2, 1, 3).reshape(len(tasks), self.inner_steps, 2 * self.k)
         query = positions[:, :, supports:].reshape(len(tasks), self.query)
         return Episodes(
             info=self._info[tasks],
