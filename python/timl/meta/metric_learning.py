@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from timl.bands import BANDS
 from timl.data import TaskSet
 from timl.nn import TIML, one_thread
 from timl.nn.metric import Metric, metric_features
@@ -40,13 +41,15 @@ def learn_metric(model: TIML, tasks: TaskSet) -> Metric | None:
     Returns
     -------
     Metric or None
-        None where no region has two groups of at least 5 samples. At most 200 samples of a group
-        count.
+        None where no region has two groups of at least 5 samples, or where the series are not of
+        the record's bands. At most 200 samples of a group count.
     """
     from threadpoolctl import threadpool_limits
 
     positions, groups, regions = _groups(tasks)
     if not any(len(np.unique(groups[regions == region])) > 1 for region in np.unique(regions)):
+        return None
+    if len(tasks.data.mean) != len(BANDS):
         return None
     normalization = normalization_of(tasks.data)
     informed = model.encoder is not None or model.classifier.appended

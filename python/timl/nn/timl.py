@@ -19,6 +19,7 @@ from timl.nn.encoder import TaskEncoder
 from timl.nn.metric import Metric
 from timl.nn.threads import one_thread
 from timl.normalization import Normalization
+from timl.parameters import tensor_count
 
 _FIRST_STEP_SIZE = 1e-3
 """Learned step sizes before any training."""
@@ -97,7 +98,7 @@ class TIML(nn.Module):
         if learned_steps:
             require_sizes(learned_steps=learned_steps)
             self.log_step_sizes = nn.Parameter(
-                torch.full((learned_steps, layers + 4), math.log(_FIRST_STEP_SIZE))
+                torch.full((learned_steps, tensor_count(layers)), math.log(_FIRST_STEP_SIZE))
             )
         self.metric = None if metric is None else Metric(*metric)
         self.encoder = None
@@ -270,8 +271,8 @@ class TIML(nn.Module):
 
         Returns
         -------
-        classifier, encoder
-            State dicts; the second is empty for a model without an encoder.
+        classifier, encoder : state dicts
+            Empty for the encoder of a model without one.
         """
         state = {n: t for n, t in self.state_dict().items() if not n.startswith("metric.")}
         if self.classifier.appended:  # the authors' code takes the appended numbers as bands

@@ -12,7 +12,7 @@ from timl import Episodes, meta_gradient, random, reference
 from timl.meta import meta_losses
 from timl.parameters import counts, weight_shapes
 from timl.random import Purpose
-from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from timl.reference import mean_loss
 
 TASKS, SUPPORT, QUERY = 3, 6, 4
 KEY = (7, 5, np.array([4, 0, 9]))
@@ -56,7 +56,7 @@ def plain_losses(model, episodes, step_sizes, first_order):
             layers=layers,
             batch_statistics=True,
         )
-        return cross_entropy(logits, y)
+        return mean_loss(logits, y)
 
     losses = []
     for task in range(TASKS):
@@ -169,15 +169,15 @@ def test_losses_only_are_the_same_losses():
 def test_without_a_key_the_draws_follow_torchs_seed():
     model, episodes = small_model().train(), made_episodes(dtype=np.float32)
 
-    def draw_twice(seed):
+    def two_draws(seed):
         torch.manual_seed(seed)
         return [meta_losses(model, episodes).logits for _ in range(2)]
 
-    (first, second), again, other = draw_twice(1), draw_twice(1), draw_twice(2)
+    (first, second), again, other = two_draws(1), two_draws(1), two_draws(2)
     assert torch.equal(first, again[0]) and torch.equal(second, again[1])
     assert not torch.equal(first, second) and not torch.equal(first, other[0])
     model.eval()
-    assert torch.equal(*draw_twice(1))
+    assert torch.equal(*two_draws(1))
 
 
 def test_a_task_does_not_depend_on_its_companions(threads):

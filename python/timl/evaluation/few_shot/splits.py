@@ -53,17 +53,17 @@ def split_in_space(
 
     Parameters
     ----------
-    lat, lon : ndarray of float64, shape [n]
+    lat, lon : float64 array of shape [n]
         Degrees.
-    positive : ndarray of bool, shape [n]
+    positive : bool array of shape [n]
         The samples' labels.
-    block_km : float
+    block_km
         Edge of a block, km, in an equal-distance sense: narrower in longitude towards the poles.
-    distance_km : float
+    distance_km
         Training and test samples are at least so far apart, km.
-    seed : int
-        Of the grid's place and the order of the groups.
-    least_train, least_test : int
+    seed
+        Seed of the grid's place and the order of the groups.
+    least_train, least_test
         Positives, and negatives, that either part needs.
 
     Returns

@@ -170,7 +170,7 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     options: dict[str, Any] = {
         "draws": 1, "epochs": 1, "budgets": (5, None), "regions": BOXES, "progress": False
     }  # fmt: skip
-    rows = ["random-forest", "nearest-class-mean-pooled"]
+    rows = ["gradient-boosting", "nearest-class-mean-pooled"]
     one = few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
     two = few_shot_benchmark(data, tmp_path / "two", rows, workers=2, **options)
     with joblib.parallel_config(backend="dask"):
@@ -190,9 +190,9 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     table = again.table()
     assert set(table["labels"]) == {"5", "all"} and table["at_random"].notna().all()
     tests = again.compare("nearest-class-mean-pooled")
-    assert list(tests["other"]) == ["random-forest"] * 2 and (tests["p_corrected"] <= 1).all()
+    assert list(tests["other"]) == ["gradient-boosting"] * 2 and (tests["p_corrected"] <= 1).all()
     assert set(tests["regions"]) <= {3, 4} and set(tests["surveys"]) == {3}
-    assert "Random Forest" in again.to_markdown()
+    assert "Gradient boosting" in again.to_markdown()
     assert len(again.plot().axes[0].lines) == 2
     with pytest.raises(ValueError, match="row is 'none'"):
         again.compare("none")
