@@ -262,7 +262,7 @@ def test_smaller_samples_are_balanced_and_nested(data: timl.CropHarvest) -> None
         assert (len(few), len(many)) == (4, 10)
         assert set(few) <= set(many) <= set(getattr(benchmark, part))
     assert list(benchmark.subset(8, seed=6).positives) != list(small.positives)
-    with pytest.raises(ValueError, match="size is 42; benchmark 'world_0' has 20 positives"):
+    with pytest.raises(ValueError, match="size is 42, and benchmark 'world_0' has 20 positives"):
         benchmark.subset(42, seed=0)
 
 
