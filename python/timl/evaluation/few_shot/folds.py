@@ -198,11 +198,11 @@ def few_shot_folds(
         Seed of the folds and of every division.
     held_out
         "country": a new country. No training sample is of a survey or in a country of a sample to
-        be scored; regions of one main survey that share a country are held out together, and tasks have samples
-        of their own surveys alone (those that 5 % of a task of the region are of). "district": a
-        new district of a known country. Only what lies in the held-out boxes is left out of the
-        training; regions whose boxes overlap, or that are boxes of one country by their names
-        ("Kenya_1"), are held out together.
+        be scored; regions of one main survey that share a country are held out together, and tasks
+        have samples of their own surveys alone (those that 5 % of a task of the region are of).
+        "district": a new district of a known country. Only what lies in the held-out boxes is left
+        out of the training; regions whose boxes overlap, or that are boxes of one country by their
+        names ("Kenya_1"), are held out together.
     draws
         Divisions of each task that must be possible; a task where one is not is left out.
     block_km, distance_km
