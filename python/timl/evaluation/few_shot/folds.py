@@ -245,13 +245,14 @@ def few_shot_folds(
         raise ValueError(f"regions must have different names, but are {', '.join(names)}")
     known, apart = origins(data), held_out == "country"
     surveys = main_surveys(tasks, boxes, known)
+    own = _of_own_surveys(tasks, boxes, known) if apart else tasks
     # one fold of every region, whose tasks are those that can be divided
     every = FewShotFold(
         number=-1,
         regions=tuple(names),
         surveys=tuple(surveys),
         training=tasks,
-        tasks=_of_own_surveys(tasks, boxes, known) if apart else tasks,
+        tasks=own,
         left_out={},
         held_out=held_out,
         seed=seed,
@@ -267,7 +268,7 @@ def few_shot_folds(
             f"or least_test"
         )
     weights = [sum(task.bounding_box == box for task in every.tasks) for box in boxes]
-    groups = survey_groups(every.tasks, boxes, surveys, known) if apart else neighbour_groups(boxes)
+    groups = survey_groups(own, boxes, surveys, known) if apart else neighbour_groups(boxes)
     divisible = [group for group in groups if any(weights[i] for i in group)]
     if len(groups) < 2:
         raise ValueError(

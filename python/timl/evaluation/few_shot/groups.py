@@ -24,6 +24,9 @@ from timl.random import Purpose
 
 _OWN = 0.05
 """A survey is a task's own if at least this share of its samples is of it."""
+_OF_ONE_COUNTRY = 0.95
+"""A survey with this share of its samples in one country is of that country altogether: what lies
+elsewhere lies at the border, which the grid of countries tells to a cell of 28 km."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,11 @@ def origins(data: LabelledData) -> Origins:
     named = np.zeros(size, bool)
     surveys[positions] = rows["dataset"].to_numpy(object)
     countries[positions] = countries_at(rows["lat"].to_numpy(float), rows["lon"].to_numpy(float))
+    for survey in dict.fromkeys(surveys[positions]):
+        members = np.flatnonzero(surveys == survey)
+        country = _most_frequent(countries[members])
+        if (countries[members] == country).mean() >= _OF_ONE_COUNTRY:
+            countries[members] = country
     named[positions] = rows["label"].notna().to_numpy()
     return Origins(surveys, countries, named)
 
@@ -98,7 +106,7 @@ def survey_groups(
         len(boxes),
         lambda i, j: (
             surveys[i] == surveys[j]
-            and (not countries[i] or not countries[j] or bool(countries[i] & countries[j]))
+            and (bool(countries[i] & countries[j]) or not (countries[i] or countries[j]))
         ),
     )
 
