@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -117,6 +118,13 @@ def table1(
         typer.echo(f"report: {_report(result, harvest, regions, out)}")
 
 
+class HeldOut(str, Enum):
+    """What a fold of the benchmark holds out: see `timl.evaluation.few_shot.few_shot_folds`."""
+
+    COUNTRY = "country"
+    DISTRICT = "district"
+
+
 @app.command()
 def benchmark(
     data: Annotated[Path, typer.Argument(help="Folder in the layout of CropHarvest's record.")],
@@ -129,7 +137,14 @@ def benchmark(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
     draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 3,
-    folds: Annotated[int, typer.Option(min=2, help="Greatest number of parts of the regions.")] = 5,
+    held_out: Annotated[
+        HeldOut,
+        typer.Option(help="What is held out: a new country, or a new district of a known one."),
+    ] = HeldOut.COUNTRY,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Folds, at most; by default 8 of countries, 5 of districts."),
+    ] = None,
     block_km: Annotated[float, typer.Option(help="Edge of a spatial block in km.")] = 3.0,
     random_splits: Annotated[
         bool, typer.Option(help="Score random divisions too, to show their optimism.")
@@ -151,6 +166,7 @@ def benchmark(
         out,
         None if rows is None else [name.strip() for name in rows.split(",")],
         epochs=epochs,
+        held_out=held_out.value,
         draws=draws,
         folds=folds,
         seed=seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timl.evaluation.rows.baselines import BaselineRow
+from timl.evaluation.rows.embeddings import EmbeddingRow
 from timl.evaluation.rows.networks import (
     CropPreTrainingRow,
     MetaTrainedRow,
@@ -60,6 +61,7 @@ _OPTIONAL_ROWS = (
 METHODS: dict[str, type[Row]] = {
     "baseline": BaselineRow,
     "pooled-baseline": PooledBaselineRow,
+    "embedding": EmbeddingRow,
     "no-pre-training": ScratchRow,
     "crop-pre-training": CropPreTrainingRow,
     "meta-training": MetaTrainedRow,
