@@ -149,15 +149,15 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "timl's compiled core: torch operators under torch.ops.timl, Philox for NumPy.";
   module.def("philox_words", &philox_words, py::arg("key0"), py::arg("key1"), py::arg("keys"),
              py::arg("groups"),
-             "Philox4x32-10 words [n, 4 groups] of counters (group, keys[n,3]).");
+             "Return Philox4x32-10 words [n, 4 groups] of counters (group, keys[n,3]).");
   module.def("draw_distinct", &draw_distinct, py::arg("limits"), py::arg("words"),
-             "Different numbers below each limit [rows, count], from random words [rows, count].");
+             "Return different numbers below each limit [rows, count], from words [rows, count].");
   module.def("normalised_series", &normalised_series, py::arg("series"), py::arg("positions"),
              py::arg("mean"), py::arg("deviation"),
-             "(series[positions] - mean) / deviation, computed in float64: float32.");
+             "Return (series[positions] - mean) / deviation as float32, computed in float64.");
   module.def(
       "instruction_set", [] { return timl::isa_in_use(); },
-      "Name of the instruction set in use; None if TIML_FORCE_ISA names none usable.");
+      "Return the instruction set in use; None if TIML_FORCE_ISA names none usable.");
   module.def(
       "usable_instruction_sets",
       [] {
@@ -165,11 +165,13 @@ PYBIND11_MODULE(_core, module) {
         const int count = timl::usable_isas(names);
         return std::vector<std::string>(names, names + count);
       },
-      "Names of the instruction sets this machine can run, best first.");
-  const char* row = "Elements per row of (tape, adjoints); arguments steps, bands, hidden, layers.";
+      "Return the instruction sets that this machine can run, best first.");
+  const char* row =
+      "Return elements per row of tape and adjoints, for steps, bands, hidden, layers.";
   module.def("buffer_row_float32", &buffer_row<float>, row);
   module.def("buffer_row_float64", &buffer_row<double>, row);
-  const char* loss = "Mean loss of logits [B] against labels [B], its gradient and curvature [B].";
+  const char* loss =
+      "Return the mean loss of logits [B] against labels [B], its gradient and curvature.";
   module.def("mean_loss_float32", &mean_loss<float>, py::arg("logits"), py::arg("labels"), loss);
   module.def("mean_loss_float64", &mean_loss<double>, py::arg("logits"), py::arg("labels"), loss);
   module.attr("CHUNK_ROWS") = timl::kChunkRows;

@@ -9,7 +9,10 @@ Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, i
                     int64_t layers) {
   require(x.dim() == steps_dim + 2, operation, ": x is ", shape_text(x), ": give ", steps_dim + 2,
           " dimensions, the last two steps and bands");
-  const Shape shape = {x.size(steps_dim), x.size(steps_dim + 1), hidden, layers};
+  const Shape shape = {.steps = x.size(steps_dim),
+                       .bands = x.size(steps_dim + 1),
+                       .hidden = hidden,
+                       .layers = layers};
   for (const int64_t size : {shape.steps, shape.bands, shape.hidden, shape.layers})
     require(size >= 1 && size <= kLargestSize, operation, ": x is ", shape_text(x), " for hidden ",
             hidden, " and layers ", layers, ": give steps, bands, hidden and layers from 1 to ",
