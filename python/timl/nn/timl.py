@@ -270,8 +270,8 @@ class TIML(nn.Module):
 
         Returns
         -------
-        classifier, encoder
-            State dicts; the second is empty for a model without an encoder.
+        classifier, encoder : state dicts
+            Empty for the encoder of a model without one.
         """
         state = {n: t for n, t in self.state_dict().items() if not n.startswith("metric.")}
         if self.classifier.appended:  # the authors' code takes the appended numbers as bands

@@ -96,8 +96,8 @@ def test_bad_arguments(benchmark_task):
         finetune(model, benchmark_task)
 
 
-def test_the_bits_are_those_of_the_first_version(benchmark_task):
-    """Draws at positions of positives then negatives, and one fused update of all parameters."""
+def test_the_bits_are_those_of_one_fused_update_of_all_parameters(benchmark_task):
+    """On drawn positives, then negatives: `torch._foreach_add_` rounds otherwise than SGD."""
     adapted = finetune(small_model(), benchmark_task, steps=6, k=4, learning_rate=0.1, seed=3)
     expected = small_model().for_task(benchmark_task.info).train()
     sizes = [len(benchmark_task.positives), len(benchmark_task.negatives)]

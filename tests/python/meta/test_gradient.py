@@ -169,15 +169,15 @@ def test_losses_only_are_the_same_losses():
 def test_without_a_key_the_draws_follow_torchs_seed():
     model, episodes = small_model().train(), made_episodes(dtype=np.float32)
 
-    def draw_twice(seed):
+    def two_draws(seed):
         torch.manual_seed(seed)
         return [meta_losses(model, episodes).logits for _ in range(2)]
 
-    (first, second), again, other = draw_twice(1), draw_twice(1), draw_twice(2)
+    (first, second), again, other = two_draws(1), two_draws(1), two_draws(2)
     assert torch.equal(first, again[0]) and torch.equal(second, again[1])
     assert not torch.equal(first, second) and not torch.equal(first, other[0])
     model.eval()
-    assert torch.equal(*draw_twice(1))
+    assert torch.equal(*two_draws(1))
 
 
 def test_a_task_does_not_depend_on_its_companions(threads):

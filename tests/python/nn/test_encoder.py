@@ -1,4 +1,4 @@
-"""`timl.nn.TaskEncoder`: the design's formulas, reproducible draws, the same bits always."""
+"""`timl.nn.TaskEncoder`: the paper's formulas, reproducible draws, the same bits always."""
 
 import numpy as np
 import pytest
