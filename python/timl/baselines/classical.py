@@ -20,7 +20,7 @@ class Baseline:
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
 
-    def fit(self, x: ArrayLike, y: ArrayLike) -> Baseline:
+    def fit(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Baseline:
         """Train on labelled series.
 
         Parameters
@@ -29,6 +29,8 @@ class Baseline:
             Normalised series.
         y : array of shape [n]
             Labels, 0 and 1; both occur.
+        sample_weight : array of shape [n], optional
+            Weights of the series; by default all weigh the same.
 
         Raises
         ------
@@ -41,7 +43,7 @@ class Baseline:
                 f"y is of shape {list(labels.shape)} with labels "
                 f"{np.unique(labels).tolist()[:5]}: give shape [{len(rows)}] with both 0 and 1"
             )
-        self.estimator.fit(rows, labels)
+        self.estimator.fit(rows, labels, sample_weight)
         return self
 
     def predict_proba(self, x: ArrayLike) -> NDArray[np.float64]:
@@ -61,6 +63,19 @@ def random_forest(seed: int = 0) -> Baseline:
     from sklearn.ensemble import RandomForestClassifier
 
     return Baseline(RandomForestClassifier(random_state=seed))
+
+
+def extra_trees(seed: int = 0) -> Baseline:
+    """Return extremely randomised trees with scikit-learn's defaults.
+
+    Parameters
+    ----------
+    seed
+        Seed of the trees.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return Baseline(ExtraTreesClassifier(random_state=seed))
 
 
 def logistic_regression() -> Baseline:
@@ -100,20 +115,29 @@ def nearest_class_mean() -> Baseline:
 
 
 class CrossValidatedLogisticRegression:
-    """Logistic regression whose C, from 1e-4 to 10, cross-validation chooses."""
+    """Logistic regression whose C, from 1e-4 to 10, cross-validation chooses by its loss."""
 
     def fit(
         self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[Any] | None = None
     ) -> CrossValidatedLogisticRegression:
         """Choose C, then fit to all rows [n, F] and labels 0 and 1 [n]; weights count in fits."""
-        weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        strength = self._choice(x, y, weight) if np.bincount(y).min() >= 3 else 1.0
-        self._fitted = _penalised(strength).fit(x, y, weight)
+        rows, labels = np.asarray(x, np.float64), np.asarray(y)
+        weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+        # the weights of a penalised fit lie in the span of the rows: where there are fewer rows
+        # than features, it is made in that span
+        self._span = None
+        if len(rows) < rows.shape[1]:
+            self._span = np.linalg.svd(rows, full_matrices=False)[2].T
+            rows = rows @ self._span
+        strength = self._choice(rows, labels, weight) if np.bincount(labels).min() >= 3 else 1.0
+        self._fitted = _penalised(strength).fit(rows, labels, weight)
         return self
 
     def predict_proba(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Return the probability of each class, [n, 2]."""
-        probability: NDArray[np.float64] = self._fitted.predict_proba(x)
+        rows = np.asarray(x, np.float64)
+        rows = rows if self._span is None else rows @ self._span
+        probability: NDArray[np.float64] = self._fitted.predict_proba(rows)
         return probability
 
     def _choice(self, x: NDArray[Any], y: NDArray[Any], weight: NDArray[Any]) -> float:
@@ -127,7 +151,10 @@ class CrossValidatedLogisticRegression:
             loss = 0.0
             for train, test in folds.split(x, y):
                 fitted = _penalised(strength).fit(x[train], y[train], weight[train])
-                loss += len(test) * log_loss(y[test], fitted.predict_proba(x[test])[:, 1])
+                predicted = fitted.predict_proba(x[test])[:, 1]
+                loss += log_loss(
+                    y[test], predicted, normalize=False, sample_weight=weight[test], labels=[0, 1]
+                )
             losses.append((loss, strength))
         return min(losses)[1]
 

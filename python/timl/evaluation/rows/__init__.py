@@ -1,6 +1,7 @@
 """The rows of Table 1: configurations in TOML files, and the methods that they configure."""
 
 from timl.evaluation.rows.baselines import BASELINES, BaselineRow
+from timl.evaluation.rows.embeddings import EmbeddingRow
 from timl.evaluation.rows.experiment import RowExperiment
 from timl.evaluation.rows.networks import (
     CropPreTrainingRow,
@@ -17,6 +18,7 @@ __all__ = [
     "DEFAULT_ROWS",
     "BaselineRow",
     "CropPreTrainingRow",
+    "EmbeddingRow",
     "MetaTrainedRow",
     "PooledBaselineRow",
     "Prepared",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from timl import random
 from timl.baselines import GradientBoosting, NearestClassMean
 from timl.data import BenchmarkTask, TaskSet
+from timl.evaluation.rows.features import SERIES, Features, class_weights, require_features
 from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.meta.configuration import checksum
 from timl.random import Purpose
@@ -25,6 +26,12 @@ def _forest(seed: int) -> Any:
     return RandomForestClassifier(random_state=seed)
 
 
+def _extra_trees(seed: int) -> Any:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return ExtraTreesClassifier(random_state=seed)
+
+
 def _regression(seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -33,6 +40,7 @@ def _regression(seed: int) -> Any:
 
 _CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "random-forest": _forest,
+    "extra-trees": _extra_trees,
     "logistic-regression": _regression,
     "gradient-boosting": GradientBoosting,
     "nearest-class-mean": lambda _: NearestClassMean(),
@@ -43,12 +51,17 @@ _CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 class PooledBaselineRow(Row):
     """A simple classifier on the labels of the target and of the meta-training tasks together.
 
-    The features are the 216 numbers of a series and the task's 13. Every meta-training task gives
+    The features are those of the series and the task's 13 numbers. Every meta-training task gives
     as many positives as negatives; samples in the target's box are left out, under any label.
     """
 
     classifier: str
-    """"random-forest", "logistic-regression", "gradient-boosting" or "nearest-class-mean"."""
+    """"random-forest", "extra-trees", "logistic-regression", "gradient-boosting" or
+    "nearest-class-mean"."""
+    features: str = SERIES
+    """"series" or "description": see `timl.evaluation.rows.features.Features`."""
+    balanced: bool = False
+    """Whether both classes of the target's labels weigh the same, whatever their numbers."""
     share: float = 0.8
     """Share of the target's labels in the total weight."""
     pool: int = 1500
@@ -60,6 +73,7 @@ class PooledBaselineRow(Row):
                 f"row {self.name!r}: classifier is {self.classifier!r}: choose of "
                 f"{', '.join(_CLASSIFIERS)}"
             )
+        require_features(self.name, self.features)
         if not 0 < self.share < 1 or self.pool < 2:
             raise ValueError(
                 f"row {self.name!r}: share is {self.share}, pool is {self.pool}: give a share in "
@@ -94,7 +108,8 @@ class PooledBaselineRow(Row):
         positions, y, info = _pool(tasks, self.pool, settings.seed)
         labels = tasks.data.labels.set_index("position").loc[positions]
         lat, lon = (labels[name].to_numpy(np.float64) for name in ("lat", "lon"))
-        x = _features(tasks.data.series(positions), info)
+        features = Features(tasks.data, self.features)
+        x = _with_task(features(tasks.data.series(positions)), info)
 
         def fitted(
             benchmark: BenchmarkTask, own: NDArray[Any], own_y: NDArray[Any], seed: int
@@ -103,17 +118,17 @@ class PooledBaselineRow(Row):
             weight = np.ones(len(own_y) + int(kept.sum()))
             if len(own_y):
                 # the weights sum to the number of the target's rows over its share
-                weight[: len(own_y)] = 1.0
+                weight[: len(own_y)] = class_weights(own_y) if self.balanced else 1.0
                 weight[len(own_y) :] = len(own_y) * (1 / self.share - 1) / max(kept.sum(), 1)
             model = _CLASSIFIERS[self.classifier](seed)
             model.fit(np.concatenate([own, x[kept]]), np.concatenate([own_y, y[kept]]), weight)
-            tested = _features(benchmark.test.x, benchmark.info)
+            tested = _with_task(features(benchmark.test.x), benchmark.info)
             probability: NDArray[np.float64] = model.predict_proba(tested)[:, 1]
             return probability
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> NDArray[np.float64]:
             series, labels = benchmark.train_arrays()
-            return fitted(benchmark, _features(series, benchmark.info), labels, seed)
+            return fitted(benchmark, _with_task(features(series), benchmark.info), labels, seed)
 
         def zero_shot(benchmark: BenchmarkTask) -> NDArray[np.float64]:
             return fitted(benchmark, x[:0], y[:0], settings.seed)
@@ -143,7 +158,7 @@ def _pool(
     return np.concatenate(positions), np.concatenate(labels), np.concatenate(info)
 
 
-def _features(series: NDArray[np.float32], info: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the numbers of each series and of its task, float32 [n, F]; one task's are for all."""
-    numbers = np.broadcast_to(info, (len(series), info.shape[-1]))
-    return np.concatenate([series.reshape(len(series), -1), numbers], axis=1)
+def _with_task(x: NDArray[Any], info: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the numbers of each series and of its task, [n, F]; one task's are for all."""
+    numbers = np.broadcast_to(info, (len(x), info.shape[-1]))
+    return np.concatenate([x.reshape(len(x), -1), numbers], axis=1)

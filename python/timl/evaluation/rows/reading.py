@@ -44,10 +44,15 @@ _OPTIONAL_ROWS = (
     "logistic-regression-cv",
     "gradient-boosting",
     "nearest-class-mean",
+    "extra-trees-described",
+    "logistic-regression-described",
+    "gradient-boosting-described",
     "random-forest-pooled",
     "logistic-regression-pooled",
     "gradient-boosting-pooled",
     "nearest-class-mean-pooled",
+    "extra-trees-described-pooled",
+    "logistic-regression-described-pooled",
     "strong",
 )
 """The order of further rows, which are there only by name; others of the folder follow them."""
