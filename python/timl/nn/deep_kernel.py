@@ -266,8 +266,8 @@ def class_weights(targets: Tensor) -> Tensor:
     """
     positives = (targets > 0).sum(-1, keepdim=True)
     negatives = (targets < 0).sum(-1, keepdim=True)
-    rarer = torch.minimum(positives, negatives)
-    return torch.where(targets > 0, rarer / positives, rarer / negatives).to(targets.dtype)
+    rarer = torch.minimum(positives, negatives).to(targets)
+    return torch.where(targets > 0, rarer / positives, rarer / negatives)
 
 
 def fit_ridge(points: Tensor, prior: Tensor, targets: Tensor, head: Head) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ class MadeData:
                     "lon": 0.5,
                     "is_crop": is_crop,
                     "label": None,
+                    "classification_label": None,
                     "is_test": 0,
                     "position": position,
                 }
@@ -65,11 +66,6 @@ def small_model(**arguments: Any) -> TIML:
 
 def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def weights_of(model: TIML) -> dict[str, torch.Tensor]:
-    """The state without the metric, which also depends on tasks that only validate."""
-    return {n: t for n, t in state_of(model).items() if not n.startswith("metric.")}
 
 
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
