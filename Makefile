@@ -1,8 +1,9 @@
 # Everything a checkout needs: `make demo` sets up and runs the main job, `make test` sets up and
-# passes the tests. Both need Python 3.10 to 3.13 with venv, a C++20 compiler, CMake and make.
+# passes the tests. Both need Python 3.10 to 3.13 with venv, a C++20 compiler, CMake, Ninja and make.
 PYTHON ?= python3
-# Any PyTorch from 2.11 on will do; this one is what the project is tested with.
-TORCH ?= torch==2.13.0
+# Any PyTorch from 2.11 on will do; the file names the one that the project is tested with.
+TESTED_TORCH := build_backend/tested-torch.txt
+TORCH ?= $(shell cat $(TESTED_TORCH))
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
@@ -13,7 +14,7 @@ DEMO_OUT ?= results/demo
 demo: $(VENV)/installed
 	$(BIN)/timl demo --out $(DEMO_OUT)
 
-$(VENV)/torch:
+$(VENV)/torch: $(TESTED_TORCH)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
@@ -31,11 +32,9 @@ $(VENV)/tools: $(VENV)/torch pyproject.toml
 	$(BIN)/python -m pip install --quiet ".[dev,tensorboard]"
 	touch $@
 
+# The hooks of .pre-commit-config.yaml on every file: what can be put right is, and is an error here.
 lint: $(VENV)/tools
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'cpp/*.h' 'cpp/*.cpp' 'tests/*.h' 'tests/*.cpp')
-	MYPYPATH=python $(BIN)/mypy
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 # Catch2 from the system where it is; on Debian installed when missing; else CMake fetches it.
 cpp: $(VENV)/tools
@@ -75,7 +74,8 @@ $(VENV)/documentation: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[docs]"
 	touch $@
 
-BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+# Without --quiet, which would keep the warnings from --strict too.
+BUILD_SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs: $(VENV)/documentation
 	$(BUILD_SITE)

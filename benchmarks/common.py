@@ -28,17 +28,17 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """The middle repeat's."""
+        """Median of the repeats' seconds."""
         return statistics.median(self.seconds)
 
     @property
     def best(self) -> float:
-        """The fastest repeat's."""
+        """Seconds of the fastest repeat."""
         return min(self.seconds)
 
     @property
     def quartiles(self) -> tuple[float, float]:
-        """What a quarter and three quarters of the repeats stay below."""
+        """First and third quartile of the repeats' seconds."""
         if len(self.seconds) < 2:
             return self.best, self.best
         low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
@@ -46,9 +46,9 @@ class Timing:
 
 
 def time_in_rounds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
-    """Time every call once per round, so that a slow spell of the machine meets them all.
+    """Time every call once per round, so that background load affects all calls equally.
 
-    Each call runs once untimed before.
+    Each call runs once, untimed, before the rounds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
@@ -68,7 +68,7 @@ def seconds_of(call: Callable[[], R]) -> tuple[float, R]:
 
 
 def progress(message: str) -> None:
-    """Say on the terminal's standard error what is being done, over the last such message."""
+    """Write to a terminal's standard error what is being done, over the last such message."""
     if sys.stderr.isatty():
         print(f"\r\033[K{message}", end="", file=sys.stderr, flush=True)
 

@@ -46,11 +46,11 @@ class Row:
     error: float | None
     """Relative error of the logits; None for the LSTM alone, which has none."""
     series_per_second: list[float]
-    """Of every repeat."""
+    """Times of every repeat."""
 
     @property
     def median(self) -> float:
-        """The middle repeat's series per second."""
+        """Series per second, at the median of the repeats."""
         return Timing(self.series_per_second).median
 
 
@@ -61,14 +61,14 @@ class Report:
     threads: int
     machine: str
     peaks: dict[str, float]
-    """Operations per second."""
+    """Peaks by name, in operations per second."""
     rows: list[Row]
 
 
 def contenders(
     numbers: MetaBatch, means: Tensor, variances: Tensor
 ) -> Iterator[tuple[str, Logits]]:
-    """Give each way to compute one task's logits, all with the same numbers."""
+    """Return each way to compute one task's logits, all with the same numbers."""
     sizes = numbers.sizes
     film = parameters.unflatten(
         numbers.film[0],

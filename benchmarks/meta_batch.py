@@ -42,17 +42,17 @@ class MetaBatch:
 
     sizes: Sizes
     support_x: Tensor
-    """[N, S, B, T, F]."""
+    """Series of the support sets, [N, S, B, T, F]."""
     support_y: Tensor
-    """[N, S, B]."""
+    """Labels of the support sets, [N, S, B]."""
     query_x: Tensor
-    """[N, Q, T, F]."""
+    """Series of the query sets, [N, Q, T, F]."""
     query_y: Tensor
-    """[N, Q]."""
+    """Labels of the query sets, [N, Q]."""
     weights: Tensor
-    """[P]."""
+    """Weights that the tasks share, [P]."""
     film: Tensor
-    """[N, Phi]."""
+    """FiLM values of each task, [N, Phi]."""
 
     def named_weights(self) -> dict[str, Tensor]:
         """Return the weights as named tensors, not views."""

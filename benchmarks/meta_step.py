@@ -57,7 +57,7 @@ VARIATIONS: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     tasks: int
     repeats: int
@@ -74,18 +74,18 @@ class Row:
     """Largest relative error of a block of gradients."""
     worst_block: str = ""
     first_call_seconds: float | None = None
-    """Seconds of the first step of a contender that compiles at it."""
+    """Seconds of the first step, where the contender compiles in it."""
     milliseconds: list[float] = field(default_factory=list)
-    """Per task, of every repeat."""
+    """Seconds per task, of every repeat."""
     task_flops: int = 0
     not_timed: str = ""
     """Why there are no timings."""
     wrong: bool = False
-    """Whether that is because its gradients are wrong."""
+    """Whether its gradients are wrong, which is then the reason."""
 
     @property
     def timing(self) -> Timing:
-        """The repeats, in milliseconds."""
+        """Times of the repeats, in milliseconds."""
         return Timing(self.milliseconds)
 
     @property
@@ -101,7 +101,7 @@ class Report:
     threads: int
     machine: str
     peaks: dict[str, float]
-    """Operations per second."""
+    """Peaks by name, in operations per second."""
     twin_error: float
     first_order_distance: float
     rows: list[Row]
@@ -116,7 +116,7 @@ class WrongGradientError(Exception):
 
 
 def block_errors(got: Gradients, want: Gradients, sizes: Sizes) -> Iterator[tuple[str, float]]:
-    """Give the relative error of the losses and of each block of the gradients, by name."""
+    """Return the relative error of the losses and of each block of the gradients, by name."""
     yield "loss", _relative(got.loss, want.loss)
     weight_shapes = parameters.weight_shapes(sizes.bands, sizes.hidden, sizes.layers)
     film_shapes = parameters.film_shapes(sizes.steps, sizes.bands, sizes.hidden, sizes.layers)
@@ -165,17 +165,19 @@ def exact(batch: MetaBatch) -> Gradients:
 
 def check_timl(batch: MetaBatch, want: Gradients) -> tuple[float, float]:
     """Check timl's float64 against the twin; return its error, and how far first order is."""
-    sizes, twice = batch.sizes, batch.double()
+    sizes, double = batch.sizes, batch.double()
     step_sizes = torch.full(
-        (sizes.inner_steps, sizes.layers + 4), CHECK_STEP_SIZE, dtype=torch.float64
+        (sizes.inner_steps, parameters.tensor_count(sizes.layers)),
+        CHECK_STEP_SIZE,
+        dtype=torch.float64,
     )
     twin = reference.meta_gradient(
-        twice.support_x,
-        twice.support_y,
-        twice.query_x,
-        twice.query_y,
-        twice.weights,
-        twice.film,
+        double.support_x,
+        double.support_y,
+        double.query_x,
+        double.query_y,
+        double.weights,
+        double.film,
         None,
         None,
         step_sizes,
@@ -186,7 +188,7 @@ def check_timl(batch: MetaBatch, want: Gradients) -> tuple[float, float]:
     of_twin = Gradients(twin.loss, twin.weights_gradient, twin.film_gradient)
     found = worst(want, of_twin, sizes)
     require("timl float64 against its twin", found, TWIN_TOLERANCE)
-    first = engine.meta_gradient(twice, CHECK_STEP_SIZE, order=1)
+    first = engine.meta_gradient(double, CHECK_STEP_SIZE, order=1)
     distance = _relative(first.weights_gradient, want.weights)
     if distance < 10 * PEER_TOLERANCE:
         raise WrongGradientError(
@@ -214,7 +216,7 @@ def checked(contender: Contender, want: Gradients, sizes: Sizes, tolerance: floa
 
 
 def contenders(batch: MetaBatch, skip: list[str]) -> Iterator[Contender | Row]:
-    """Give every way to take the meta-step, or a line that says why one is left out."""
+    """Return every way to take the meta-step, or a line that says why one is left out."""
     yield engine.contender(batch)
     yield torch_func.contender(batch, compiled=False)
     if "compile" not in skip:
@@ -339,7 +341,7 @@ def show_rows(rows: list[Row], report: Report, title: str) -> str:
 
 
 def show_scaling(reports: list[Report]) -> str:
-    """Say how much faster each contender is on more threads."""
+    """Return lines that say how much faster each contender is on more threads."""
     base = reports[0]
     headers = ["speed-up"] + [f"{report.threads} threads" for report in reports[1:]]
     cells = []

@@ -24,8 +24,8 @@ from common import Timing, in_fresh_process, integers, machine, progress, table,
 from peers.unrolled import UnrolledClassifier
 from timl.data import BenchmarkTask
 from timl.nn import Classifier, operators
+from timl.reference import mean_loss
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 STEPS, K, LEARNING_RATE = 250, 10, 1e-3  # fine-tuning, as the paper
 TOLERANCE = 1e-3  # of what fine-tuning changes, float32 against float32
@@ -48,9 +48,9 @@ class Report:
     tasks: int
     epochs: int
     seconds: float
-    """From calling meta_train to its return."""
+    """Seconds from calling meta_train to its return."""
     epoch_seconds: list[float]
-    """As meta_train counts them itself."""
+    """Seconds as meta_train counts them itself."""
     engine: Engine
     finetuning: dict[str, list[float]] = field(default_factory=dict)
     """Seconds of every repeat, by who did it."""
@@ -121,7 +121,7 @@ def unrolled_finetuning(start: Classifier, task: BenchmarkTask, steps: int) -> U
     for step in range(steps):
         x, y = (torch.as_tensor(part, dtype=torch.float32) for part in task.sample(K, 0, step))
         optimizer.zero_grad()
-        binary_cross_entropy_with_logits(model(x), y).backward()  # type: ignore[no-untyped-call]
+        mean_loss(model(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return model
 

@@ -3,8 +3,8 @@
 A build needs PyTorch's stable headers and import libraries, of any release since 2.11. Build
 isolation hides an installed PyTorch, and requiring one in pyproject.toml would download it again,
 with several GB of CUDA packages on Linux. So the build uses the PyTorch of the interpreter that
-runs it when there is one (TIML_TORCH_DIR tells CMake where), and asks for a pinned release
-in the build environment only when there is none.
+runs it when there is one (TIML_TORCH_DIR tells CMake where), and asks for the release that the
+project is tested with (tested-torch.txt) in the build environment only when there is none.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = [
 ]
 
 OLDEST = (2, 11)
-PINNED = "torch==2.13.0"
+TESTED = (Path(__file__).parent / "tested-torch.txt").read_text(encoding="utf-8").strip()
 
 
 def _installed_torch() -> Path | None:
-    """Folder of the target interpreter's PyTorch, or None if absent or older than 2.11."""
+    """Return the folder of the target interpreter's PyTorch, None if absent or too old."""
     for scheme in ("platlib", "purelib"):
         folder = Path(sysconfig.get_path(scheme)) / "torch"
         version = folder / "version.py"
@@ -51,23 +51,23 @@ def _point_cmake_at_torch() -> None:
 
 def _with_torch(requires: list[str]) -> list[str]:
     known = "TIML_TORCH_DIR" in os.environ or _installed_torch() is not None
-    return requires if known else [*requires, PINNED]
+    return requires if known else [*requires, TESTED]
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    """PEP 517."""
+    """Return what a wheel's build needs (PEP 517)."""
     return _with_torch(_backend.get_requires_for_build_wheel(config_settings))
 
 
 def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
-    """PEP 660."""
+    """Return what an editable install's build needs (PEP 660)."""
     return _with_torch(_backend.get_requires_for_build_editable(config_settings))
 
 
 def build_wheel(
     wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
 ) -> str:
-    """PEP 517."""
+    """Build a wheel (PEP 517)."""
     _point_cmake_at_torch()
     return _backend.build_wheel(wheel_directory, config_settings, metadata_directory)
 
@@ -75,6 +75,6 @@ def build_wheel(
 def build_editable(
     wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
 ) -> str:
-    """PEP 660."""
+    """Build an editable wheel (PEP 660)."""
     _point_cmake_at_torch()
     return _backend.build_editable(wheel_directory, config_settings, metadata_directory)

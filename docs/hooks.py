@@ -1,16 +1,64 @@
-"""Writes the commands and their options into the page of the command line, from the program."""
+"""What the site adds to its pages: the commands' options, and the source files they link to."""
 
 from __future__ import annotations
 
 import html
+import posixpath
+import re
+from pathlib import Path
 from typing import Any
 
+from mkdocs.structure.files import File, Files, InclusionLevel
+
+REPOSITORY = Path(__file__).parents[1]
 MARKER = "<!-- commands -->"
+LINK_UPWARDS = re.compile(r"(?<=\]\()(?:\.\./)+[^)#\s]+")
+SOURCE_PAGE = """---
+search:
+  exclude: true
+---
+# {path}
+
+``````{language}
+{text}
+``````
+"""
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the marker by a section for each command."""
-    return markdown.replace(MARKER, describe_commands()) if MARKER in markdown else markdown
+def on_files(files: Files, config: Any) -> None:
+    """Add a page for each source file that a page links to."""
+    pages = [(page.src_uri, page.content_string) for page in files.documentation_pages()]
+    linked = {_source(link, uri) for uri, text in pages for link in LINK_UPWARDS.findall(text)}
+    for path in sorted(linked - {None}):
+        language = {".cpp": "cpp", ".h": "cpp"}.get(Path(path).suffix, Path(path).suffix[1:])
+        text = (REPOSITORY / path).read_text(encoding="utf-8")
+        page = SOURCE_PAGE.format(path=path, language=language, text=text)
+        inclusion = InclusionLevel.NOT_IN_NAV
+        files.append(File.generated(config, _page_of(path), content=page, inclusion=inclusion))
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Replace the marker by a section for each command, links to source files by their pages."""
+
+    def to_page(link: re.Match[str]) -> str:
+        path = _source(link[0], page.file.src_uri)
+        if path is None:
+            return link[0]
+        return posixpath.relpath(_page_of(path), posixpath.dirname(page.file.src_uri))
+
+    if MARKER in markdown:
+        markdown = markdown.replace(MARKER, describe_commands())
+    return LINK_UPWARDS.sub(to_page, markdown)
+
+
+def _source(link: str, uri: str) -> str | None:
+    """Return the path in the repository of a link that leaves docs/, None of any other link."""
+    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(uri), link))
+    return None if path.startswith("docs/") or not (REPOSITORY / path).is_file() else path
+
+
+def _page_of(path: str) -> str:
+    return f"source/{path}.md"
 
 
 def describe_commands() -> str:

@@ -20,7 +20,7 @@ NAME_COLUMN = "NAME_EN"
 
 
 def box_of(polygon: Any) -> Edges:
-    """Give the edges of a polygon's bounding box."""
+    """Return the edges of a polygon's bounding box."""
     min_lon, min_lat, max_lon, max_lat = polygon.bounds
     return min_lat, max_lat, min_lon, max_lon
 
@@ -45,7 +45,7 @@ def outer_boxes(boxes: dict[str, Edges]) -> dict[str, Edges]:
 
 
 def country_boxes(shapes: Path) -> dict[str, dict[str, Edges]]:
-    """Give the boxes of every country, sorted by its name."""
+    """Return the boxes of every country, sorted by its name."""
     import geopandas
 
     # The file is UTF-8 and does not say so: read as Latin-1, four names come out broken.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from meta_batch import MetaBatch
 from timl.nn import operators
-from timl.parameters import MetaGradient
+from timl.parameters import MetaGradient, tensor_count
 
 from peers import Contender, Gradients
 
@@ -28,7 +28,9 @@ def meta_gradient(batch: MetaBatch, step_size: float, order: int) -> MetaGradien
         batch.film,
         None,
         None,
-        torch.full((sizes.inner_steps, sizes.layers + 4), step_size, dtype=batch.weights.dtype),
+        torch.full(
+            (sizes.inner_steps, tensor_count(sizes.layers)), step_size, dtype=batch.weights.dtype
+        ),
         hidden=sizes.hidden,
         layers=sizes.layers,
         order=order,

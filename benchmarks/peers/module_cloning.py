@@ -7,8 +7,8 @@ import copy
 import torch
 from meta_batch import MetaBatch
 from timl import parameters
+from timl.reference import mean_loss
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from peers import Contender, Gradients
 from peers.unrolled import UnrolledClassifier
@@ -31,11 +31,9 @@ def contender(batch: MetaBatch) -> Contender:
             learner = _clone(model)
             for s in range(sizes.inner_steps):
                 logits = learner(batch.support_x[n, s], film)
-                inner_loss = binary_cross_entropy_with_logits(logits, batch.support_y[n, s])
+                inner_loss = mean_loss(logits, batch.support_y[n, s])
                 _adapt(learner, inner_loss, step_size)
-            loss = binary_cross_entropy_with_logits(
-                learner(batch.query_x[n], film), batch.query_y[n]
-            )
+            loss = mean_loss(learner(batch.query_x[n], film), batch.query_y[n])
             torch.autograd.backward(loss / sizes.tasks)
             losses.append(loss.detach())
         return torch.stack(losses)

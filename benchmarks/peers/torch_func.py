@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from meta_batch import MetaBatch
 from timl import parameters
+from timl.reference import mean_loss
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.nn import functional
@@ -77,7 +78,7 @@ def _query_loss(
 
 
 def _loss(weights: Tensors, film: Tensors, x: Tensor, y: Tensor) -> Tensor:
-    """Return the mean binary cross entropy of one task's series, [B, T, F]."""
+    """Return the mean loss of one task's series, [B, T, F]."""
     hidden_weight = weights["hidden_weight"].T
     modulated = x * film["gamma_0"] + film["beta_0"]
     projected = modulated @ weights["input_weight"].T + weights["gate_bias"]  # [B, T, 4H]
@@ -94,7 +95,7 @@ def _loss(weights: Tensors, film: Tensors, x: Tensor, y: Tensor) -> Tensor:
         if layer < layers:
             z = _normalise(functional.gelu(z))
     logits = z[:, 0] + weights[f"dense.{layers - 1}.bias"]
-    return (functional.softplus(logits) - y * logits).mean()
+    return mean_loss(logits, y)
 
 
 def _normalise(z: Tensor) -> Tensor:

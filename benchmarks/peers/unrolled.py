@@ -36,7 +36,7 @@ class UnrolledLSTM(nn.Module):
 
 
 class UnrolledClassifier(nn.Module):
-    """The network of one task (DESIGN.md), its FiLM values given with every call."""
+    """The network of docs/explanation/meta-step.md, FiLM values given with every call."""
 
     def __init__(self, bands: int, hidden: int, layers: int) -> None:
         super().__init__()

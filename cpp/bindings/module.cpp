@@ -6,6 +6,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -20,12 +21,19 @@ namespace {
 template <class T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
+std::string shape_text(const py::array& array) {
+  std::string text = "[";
+  for (py::ssize_t d = 0; d < array.ndim(); ++d)
+    text += (d ? ", " : "") + std::to_string(array.shape(d));
+  return text + "]";
+}
+
 // keys uint32 [n,3], the last three words of each counter -> random words uint32 [n, 4 * groups]:
 // group g of row i is Philox of the counter (g, keys[i]).
 py::array_t<uint32_t> philox_words(uint32_t key0, uint32_t key1, const Array<uint32_t>& keys,
                                    uint32_t groups) {
   if (keys.ndim() != 2 || keys.shape(1) != 3)
-    throw std::invalid_argument("philox_words: keys must have shape [n, 3]");
+    throw std::invalid_argument("keys is " + shape_text(keys) + ": give [n, 3]");
   const py::ssize_t rows = keys.shape(0);
   py::array_t<uint32_t> out({rows, py::ssize_t{4} * groups});
   const uint32_t* key = keys.data();
@@ -45,7 +53,8 @@ py::array_t<uint32_t> philox_words(uint32_t key0, uint32_t key1, const Array<uin
 // list that is searched: counts are small.
 py::array_t<int64_t> draw_distinct(const Array<int64_t>& limits, const Array<uint32_t>& words) {
   if (limits.ndim() != 1 || words.ndim() != 2 || words.shape(0) != limits.shape(0))
-    throw std::invalid_argument("draw_distinct: limits must be [rows], words [rows, count]");
+    throw std::invalid_argument("limits is " + shape_text(limits) + " and words " +
+                                shape_text(words) + ": give [rows] and [rows, count]");
   const py::ssize_t rows = words.shape(0), count = words.shape(1);
   py::array_t<int64_t> out({rows, count});
   const int64_t* limit = limits.data();
@@ -76,13 +85,16 @@ py::array_t<float> normalised_series(const py::array_t<float, py::array::c_style
                                      const Array<double>& deviation) {
   if (series.ndim() != 3 || positions.ndim() != 1 || mean.ndim() != 1 || deviation.ndim() != 1 ||
       mean.shape(0) != series.shape(2) || deviation.shape(0) != series.shape(2))
-    throw std::invalid_argument(
-        "normalised_series: series must be [n, steps, bands], positions [m], mean and deviation "
-        "[bands]");
+    throw std::invalid_argument("series is " + shape_text(series) + ", positions " +
+                                shape_text(positions) + ", mean " + shape_text(mean) +
+                                ", deviation " + shape_text(deviation) +
+                                ": give [n, steps, bands], [m], [bands] and [bands]");
   const py::ssize_t rows = positions.shape(0), steps = series.shape(1), bands = series.shape(2);
   for (py::ssize_t row = 0; row < rows; ++row)
     if (positions.data()[row] < 0 || positions.data()[row] >= series.shape(0))
-      throw std::out_of_range("normalised_series: a position is out of range");
+      throw std::out_of_range("positions is " + shape_text(positions) + " with " +
+                              std::to_string(positions.data()[row]) + ": give positions in [0, " +
+                              std::to_string(series.shape(0)) + ")");
   py::array_t<float> out({rows, steps, bands});
   const float* all = series.data();
   const double *m = mean.data(), *d = deviation.data();
@@ -98,14 +110,37 @@ py::array_t<float> normalised_series(const py::array_t<float, py::array::c_style
   return out;
 }
 
+template <class T>
+const timl::Engine<T>& usable_engine() {
+  const timl::Engine<T>* engine = timl::engine<T>();
+  if (engine == nullptr)
+    throw std::runtime_error(
+        "TIML_FORCE_ISA is a set that cannot run here: give one of "
+        "timl._core.usable_instruction_sets()");
+  return *engine;
+}
+
 // Elements that one row of the opaque buffers takes: what the fake kernels need.
 template <class T>
 std::pair<int64_t, int64_t> buffer_row(int64_t steps, int64_t bands, int64_t hidden,
                                        int64_t layers) {
-  const timl::Engine<T>* engine = timl::engine<T>();
-  if (engine == nullptr) throw std::runtime_error("TIML_FORCE_ISA names no usable set");
-  const timl::Shape shape = {steps, bands, hidden, layers};
-  return {engine->tape_size(shape, 1), engine->adjoint_size(shape, 1)};
+  const timl::Engine<T>& engine = usable_engine<T>();
+  const timl::Shape shape = {.steps = steps, .bands = bands, .hidden = hidden, .layers = layers};
+  return {engine.tape_size(shape, 1), engine.adjoint_size(shape, 1)};
+}
+
+// The mean loss of logits [B] against labels [B], its gradient and its curvature [B] by the logits.
+template <class T>
+std::tuple<T, py::array_t<T>, py::array_t<T>> mean_loss(const Array<T>& logits,
+                                                        const Array<T>& labels) {
+  if (logits.ndim() != 1 || labels.ndim() != 1 || logits.shape(0) != labels.shape(0))
+    throw std::invalid_argument("logits is " + shape_text(logits) + " and labels " +
+                                shape_text(labels) + ": give both as [B]");
+  const py::ssize_t batch = logits.shape(0);
+  py::array_t<T> gradient(batch), curvature(batch);
+  const T value = usable_engine<T>().loss(batch, logits.data(), labels.data(),
+                                          gradient.mutable_data(), curvature.mutable_data());
+  return {value, gradient, curvature};
 }
 
 }  // namespace
@@ -134,4 +169,9 @@ PYBIND11_MODULE(_core, module) {
   const char* row = "Elements per row of (tape, adjoints); arguments steps, bands, hidden, layers.";
   module.def("buffer_row_float32", &buffer_row<float>, row);
   module.def("buffer_row_float64", &buffer_row<double>, row);
+  const char* loss = "Mean loss of logits [B] against labels [B], its gradient and curvature [B].";
+  module.def("mean_loss_float32", &mean_loss<float>, py::arg("logits"), py::arg("labels"), loss);
+  module.def("mean_loss_float64", &mean_loss<double>, py::arg("logits"), py::arg("labels"), loss);
+  module.attr("CHUNK_ROWS") = timl::kChunkRows;
+  module.attr("BATCH_NORM_EPSILON") = timl::kBatchNormEpsilon;
 }

@@ -7,20 +7,20 @@ namespace {
 
 Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, int64_t hidden,
                     int64_t layers) {
-  require(x.dim() == steps_dim + 2, operation, ": x has shape ", shape_text(x), ", expected ",
-          steps_dim + 2, " dimensions, the last two steps and bands");
+  require(x.dim() == steps_dim + 2, operation, ": x is ", shape_text(x), ": give ", steps_dim + 2,
+          " dimensions, the last two steps and bands");
   const Shape shape = {x.size(steps_dim), x.size(steps_dim + 1), hidden, layers};
   for (const int64_t size : {shape.steps, shape.bands, shape.hidden, shape.layers})
-    require(size >= 1 && size <= kLargestSize, operation, ": steps ", shape.steps, ", bands ",
-            shape.bands, ", hidden ", shape.hidden, ", layers ", shape.layers,
-            ": each must be between 1 and ", kLargestSize);
+    require(size >= 1 && size <= kLargestSize, operation, ": x is ", shape_text(x), " for hidden ",
+            hidden, " and layers ", layers, ": give steps, bands, hidden and layers from 1 to ",
+            kLargestSize);
   return shape;
 }
 
 // Elements of the opaque buffers that forward and backward hand on. Linear in the batch (but for a
 // floor division), so that fake kernels can say it for symbolic batches; the layouts need at most
 // as much, because rounding up a sum is never more than the sum of the rounded parts.
-int64_t buffer_rows(int64_t batch) { return batch + batch / 48 + 1; }
+int64_t buffer_rows(int64_t batch) { return batch + batch / kChunkRows + 1; }
 
 // The arguments that network, network_backward and network_tangent share, checked and contiguous.
 template <class T>
@@ -34,30 +34,31 @@ struct Arguments {
         weights(checked(operation, "weights", weights_in, kDtype<T>, {weights_size(shape)})),
         film(checked(operation, "film", film_in, kDtype<T>, {film_size(shape)})) {
     if (mask_in) mask = checked(operation, "mask", *mask_in, kDtype<T>, {batch, hidden});
-    require(mean_in.has_value() == variance_in.has_value(), operation,
-            ": give running_mean and running_variance both or neither");
+    require(mean_in.has_value() == variance_in.has_value(), operation, ": ",
+            mean_in ? "running_variance" : "running_mean",
+            " is None: give running_mean and running_variance both or neither");
     if (mean_in) {
       mean = checked(operation, "running_mean", *mean_in, kDtype<T>, {layers, hidden});
       variance = checked(operation, "running_variance", *variance_in, kDtype<T>, {layers, hidden});
     }
-    require(mean_in || batch >= 2, operation, ": x has shape ", shape_text(x),
-            ": BatchNorm with batch statistics needs at least 2 samples; give more, or "
-            "call .eval() to use the running statistics");
+    require(mean_in || batch >= 2, operation, ": x is ", shape_text(x),
+            ": give at least 2 samples for BatchNorm with batch statistics, or call .eval() to use "
+            "the running statistics");
   }
 
   NetworkInput<T> input() const {
     const auto pointer = [](const OptionalTensor& t) {
       return t ? t->template const_data_ptr<T>() : nullptr;
     };
-    return {shape,
-            batch,
-            x.const_data_ptr<T>(),
-            weights.const_data_ptr<T>(),
-            film.const_data_ptr<T>(),
-            pointer(mask),
-            pointer(mean),
-            pointer(variance),
-            !mean.has_value()};
+    return {.shape = shape,
+            .batch = batch,
+            .x = x.const_data_ptr<T>(),
+            .weights = weights.const_data_ptr<T>(),
+            .film = film.const_data_ptr<T>(),
+            .mask = pointer(mask),
+            .running_mean = pointer(mean),
+            .running_variance = pointer(variance),
+            .batch_statistics = !mean.has_value()};
   }
   Tensor empty(std::initializer_list<int64_t> sizes) const {
     return torch::stable::new_empty(x, std::vector<int64_t>(sizes));
@@ -81,7 +82,7 @@ template <class Body>
 auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
   const ScalarType dtype = tensor.scalar_type();
   require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
-          dtype_text(dtype), " of shape ", shape_text(tensor), ", expected float32 or float64");
+          dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 
@@ -126,8 +127,9 @@ Four network_backward(const Tensor& cotangent, const Tensor& x, const Tensor& we
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
     const Tensor adjoints = a.empty({buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
     engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(),
-                    {x_gradient ? dx.mutable_data_ptr<T>() : nullptr, dw.mutable_data_ptr<T>(),
-                     df.mutable_data_ptr<T>()},
+                    {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
+                     .weights = dw.mutable_data_ptr<T>(),
+                     .film = df.mutable_data_ptr<T>()},
                     adjoints.mutable_data_ptr<T>(),
                     thread_workspace<T>(engine.backward_workspace(a.shape, a.batch)),
                     kTorchThreads);
@@ -165,11 +167,14 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
     const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
     engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
-                   {v_x ? v_x->const_data_ptr<T>() : nullptr, v_weights.const_data_ptr<T>(),
-                    v_film ? v_film->const_data_ptr<T>() : nullptr, nullptr},
+                   {.x = v_x ? v_x->const_data_ptr<T>() : nullptr,
+                    .weights = v_weights.const_data_ptr<T>(),
+                    .film = v_film ? v_film->const_data_ptr<T>() : nullptr,
+                    .cotangent = nullptr},
                    logits.mutable_data_ptr<T>(),
-                   {x_gradient ? dx.mutable_data_ptr<T>() : nullptr, dw.mutable_data_ptr<T>(),
-                    df.mutable_data_ptr<T>()},
+                   {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
+                    .weights = dw.mutable_data_ptr<T>(),
+                    .film = df.mutable_data_ptr<T>()},
                    thread_workspace<T>(engine.tangent_workspace(a.shape, a.batch)), kTorchThreads);
     return {logits, dx, dw, df};
   });
@@ -189,7 +194,7 @@ Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& fi
     static thread_local Workspace<T> preparation;
     T* prepared = preparation.of_size(engine.prepared_size(a.shape));
     engine.prepare(a.input(), prepared);
-    constexpr int64_t kRows = 480;  // rows of one piece of work: ten chunks
+    constexpr int64_t kRows = 10 * kChunkRows;  // of one piece of work
     const T* rows = a.x.template const_data_ptr<T>();
     T* out = logits.mutable_data_ptr<T>();
     const int64_t series = a.shape.steps * a.shape.bands;
@@ -219,8 +224,8 @@ void check_labels(const Tensor& labels, const char* name) {
   };
   const std::string value =
       labels.scalar_type() == ScalarType::Float ? wrong(float{}) : wrong(double{});
-  require(value.empty(), "timl::meta_gradient: ", name, " of shape ", shape_text(labels), " holds ",
-          value, ": labels must be 0 or 1");
+  require(value.empty(), "timl::meta_gradient: ", name, " is ", shape_text(labels),
+          " with the label ", value, ": give labels 0 or 1");
 }
 
 // The meta-step of a meta-batch, threaded over tasks.
@@ -236,16 +241,16 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     const Engine<T>& engine = checked_engine<T>();
     const Shape shape = checked_shape(operation, support_x, 3, hidden, layers);
     require(order >= 0 && order <= 2, operation, ": order is ", order,
-            ", expected 0 (losses only), 1 (first order) or 2 (exact second order)");
+            ": give 0 (losses only), 1 (first order) or 2 (exact second order)");
     const Tensor sx = checked(operation, "support_x", support_x, kDtype<T>,
                               {-1, -1, -1, shape.steps, shape.bands});
     const int64_t tasks = sx.size(0), inner_steps = sx.size(1), support = sx.size(2);
     const Tensor qx =
         checked(operation, "query_x", query_x, kDtype<T>, {tasks, -1, shape.steps, shape.bands});
     const int64_t query = qx.size(1);
-    require(support >= 2 && query >= 2, operation, ": support_x has shape ", shape_text(sx),
+    require(support >= 2 && query >= 2, operation, ": support_x is ", shape_text(sx),
             " and query_x ", shape_text(qx),
-            ": BatchNorm with batch statistics needs at least 2 samples in each batch");
+            ": give at least 2 samples in each batch for BatchNorm with batch statistics");
     const Tensor sy =
         checked(operation, "support_y", support_y, kDtype<T>, {tasks, inner_steps, support});
     const Tensor qy = checked(operation, "query_y", query_y, kDtype<T>, {tasks, query});
@@ -278,37 +283,43 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     const Tensor mean = empty({tasks, inner_steps + 1, layers, hidden});
     const Tensor variance = empty({tasks, inner_steps + 1, layers, hidden});
 
-    const MetaShape m = {shape, inner_steps, support, query, static_cast<int>(order)};
+    const MetaShape m = {.network = shape,
+                         .inner_steps = inner_steps,
+                         .support = support,
+                         .query = query,
+                         .order = static_cast<int>(order)};
     // Shared by the tasks: the packed weights, one packed gradient and one row of step-size
     // gradients a task, and a packed sum.
-    const int64_t base_size = engine.base_size(shape), packed = engine.packed_size(shape);
+    const int64_t base_size = engine.base_size(shape), packed_size = engine.packed_size(shape);
     static thread_local Workspace<T> shared;
-    T* base = shared.of_size(base_size + (tasks + 1) * packed + tasks * inner_steps * tensors);
+    T* base = shared.of_size(base_size + (tasks + 1) * packed_size + tasks * inner_steps * tensors);
     T* task_gradients = base + base_size;
-    T* sum = task_gradients + tasks * packed;
-    T* task_steps = sum + packed;
+    T* sum = task_gradients + tasks * packed_size;
+    T* task_steps = sum + packed_size;
     engine.pack_base(shape, w.const_data_ptr<T>(), base);
     const int64_t series = shape.steps * shape.bands, norm = layers * hidden;
     torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
       T* workspace = thread_workspace<T>(engine.meta_workspace(m));
       for (int64_t n = begin; n < end; ++n) {
         const Episode<T> episode = {
-            sx.const_data_ptr<T>() + n * inner_steps * support * series,
-            sy.const_data_ptr<T>() + n * inner_steps * support,
-            qx.const_data_ptr<T>() + n * query * series,
-            qy.const_data_ptr<T>() + n * query,
-            phi.const_data_ptr<T>() + n * phi_size,
-            sm ? sm->template const_data_ptr<T>() + n * inner_steps * support * hidden : nullptr,
-            qm ? qm->template const_data_ptr<T>() + n * query * hidden : nullptr};
+            .support_x = sx.const_data_ptr<T>() + n * inner_steps * support * series,
+            .support_y = sy.const_data_ptr<T>() + n * inner_steps * support,
+            .query_x = qx.const_data_ptr<T>() + n * query * series,
+            .query_y = qy.const_data_ptr<T>() + n * query,
+            .film = phi.const_data_ptr<T>() + n * phi_size,
+            .support_mask =
+                sm ? sm->template const_data_ptr<T>() + n * inner_steps * support * hidden
+                   : nullptr,
+            .query_mask = qm ? qm->template const_data_ptr<T>() + n * query * hidden : nullptr};
         const EpisodeResult<T> result = {
-            loss.mutable_data_ptr<T>() + n,
-            support_loss.mutable_data_ptr<T>() + n * inner_steps,
-            logits.mutable_data_ptr<T>() + n * query,
-            mean.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
-            variance.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
-            task_gradients + n * packed,
-            gradients ? dphi.mutable_data_ptr<T>() + n * phi_size : nullptr,
-            task_steps + n * inner_steps * tensors};
+            .loss = loss.mutable_data_ptr<T>() + n,
+            .support_loss = support_loss.mutable_data_ptr<T>() + n * inner_steps,
+            .logits = logits.mutable_data_ptr<T>() + n * query,
+            .batch_mean = mean.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
+            .batch_variance = variance.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
+            .packed_gradient = task_gradients + n * packed_size,
+            .film_gradient = gradients ? dphi.mutable_data_ptr<T>() + n * phi_size : nullptr,
+            .step_size_gradient = task_steps + n * inner_steps * tensors};
         engine.meta_task(m, base, alpha.const_data_ptr<T>(), episode, result, workspace);
       }
     });

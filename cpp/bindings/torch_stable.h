@@ -61,13 +61,13 @@ inline const char* dtype_text(ScalarType dtype) {
 inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
                       ScalarType dtype, std::initializer_list<int64_t> sizes) {
   if (!tensor.is_cpu())
-    require(false, operation, ": ", name,
-            " is not on the CPU; this build of timl computes on the "
-            "CPU only: move the model and its inputs with .cpu()");
+    require(false, operation, ": ", name, " is ", shape_text(tensor),
+            " on another device: this build of timl computes on the CPU only, so move the model "
+            "and its inputs with .cpu()");
   if (tensor.scalar_type() != dtype)
     require(false, operation, ": ", name, " is ", dtype_text(tensor.scalar_type()), " of shape ",
-            shape_text(tensor), ", expected ", dtype_text(dtype),
-            ": give all tensors one dtype, float32 or float64");
+            shape_text(tensor), ": give ", dtype_text(dtype),
+            ", all tensors of one dtype, float32 or float64");
   bool fits = tensor.dim() == static_cast<int64_t>(sizes.size());
   std::ostringstream expected;
   int64_t d = 0;
@@ -81,8 +81,8 @@ inline Tensor checked(const char* operation, const char* name, const Tensor& ten
     ++d;
   }
   if (!fits)
-    require(false, operation, ": ", name, " has shape ", shape_text(tensor), ", expected [",
-            expected.str(), "]");
+    require(false, operation, ": ", name, " is ", shape_text(tensor), ": give [", expected.str(),
+            "]");
   return torch::stable::contiguous(tensor);
 }
 
@@ -104,7 +104,7 @@ inline void check_finite(const char* operation, const char* name, const Tensor& 
       if (first < 0) first = i;
       ++bad;
     }
-  require(false, operation, ": ", name, " of shape ", shape_text(tensor), " holds ", bad,
+  require(false, operation, ": ", name, " is ", shape_text(tensor), " with ", bad,
           " NaN or infinite values, the first at flat index ", first,
           ": fill or drop them before the call");
 }
@@ -155,8 +155,8 @@ inline const Engine<T>& checked_engine() {
     for (int i = 0, count = usable_isas(names); i < count; ++i)
       usable += (i ? ", " : "") + std::string(names[i]);
     const char* forced = std::getenv("TIML_FORCE_ISA");
-    require(false, "TIML_FORCE_ISA=", forced ? forced : "",
-            " names no instruction set that can run here; usable: ", usable);
+    require(false, "TIML_FORCE_ISA is ", forced ? forced : "",
+            ", which cannot run here: give one of ", usable);
   }
   return *found;
 }

@@ -1,7 +1,12 @@
 """Types of the compiled module."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
+
+BATCH_NORM_EPSILON: Final[float]
+CHUNK_ROWS: Final[int]
 
 def philox_words(
     key0: int, key1: int, keys: NDArray[np.uint32], groups: int
@@ -17,3 +22,9 @@ def instruction_set() -> str | None: ...
 def usable_instruction_sets() -> list[str]: ...
 def buffer_row_float32(steps: int, bands: int, hidden: int, layers: int) -> tuple[int, int]: ...
 def buffer_row_float64(steps: int, bands: int, hidden: int, layers: int) -> tuple[int, int]: ...
+def mean_loss_float32(
+    logits: NDArray[np.float32], labels: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]: ...
+def mean_loss_float64(
+    logits: NDArray[np.float64], labels: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]: ...

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,16 +52,19 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False) -> Iterator[Path]:
     """Make a folder that appears at `path` only when the block ends without an error.
 
     The block fills a temporary folder beside `path`; then its files are flushed to the disk and it
-    is renamed. If another process has made a folder at `path` meanwhile, that one stays.
+    is renamed.
 
     Parameters
     ----------
     path
         Folder to make; its parent must exist.
+    replace
+        Called when there is a folder with files at `path` by then, perhaps of another process:
+        True replaces it, False leaves it as it is.
 
     Yields
     ------
@@ -76,14 +80,37 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             with file.open("rb+") as handle:
                 os.fsync(handle.fileno())
         sync_folder(temporary)
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            if not path.is_dir():
-                raise
+        _put_in_place(temporary, path, replace)
         sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path, replace: Callable[[], bool]) -> None:
+    """Rename a folder to ``path``; what it replaces is moved aside and removed.
+
+    Another process may come between any two steps: then it is tried again.
+    """
+    aside: list[Path] = []
+    try:
+        while True:
+            try:
+                os.rename(new, path)
+                return
+            except OSError as error:
+                if not (path.is_dir() or error.errno in (errno.EEXIST, errno.ENOTEMPTY)):
+                    raise
+            if not replace():
+                return
+            old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+            with suppress(FileNotFoundError):
+                os.rename(path, old)
+                aside.append(old)
+    finally:
+        if aside and not path.exists():
+            os.rename(aside[-1], path)
+        for old in aside:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,32 +13,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from timl import _core
+
 Shape = tuple[int, ...]
 
-BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_EPSILON = _core.BATCH_NORM_EPSILON
+"""Number that every batch normalisation adds to the variance, the engine's."""
 BATCH_NORM_MOMENTUM = 0.1
+"""Share of a batch's statistics in the running ones after a pass."""
 
 
 class MetaGradient(NamedTuple):
     """Losses and gradients of one meta-batch; all tensors detached.
 
     N tasks, S inner steps, Q query samples, L dense layers, H hidden units, P weights, Phi FiLM
-    values. "Of the mean" is of the mean over tasks of the query losses. The three gradients are
-    empty ([0]) where only losses were asked for.
+    values. The gradients are those of the mean over tasks of the query losses; their shape is [0]
+    where only losses were asked for.
     """
 
     loss: Tensor
-    """Query loss of each task after adaptation, [N]."""
+    """Query losses after adaptation, [N]."""
     logits: Tensor
     """Query logits after adaptation, [N, Q]."""
     support_loss: Tensor
-    """Support loss before each inner step, [N, S]."""
+    """Support losses before each inner step, [N, S]."""
     weights_gradient: Tensor
-    """Gradient of the mean by the weights, [P]."""
+    """Gradient by the weights, [P]."""
     film_gradient: Tensor
-    """Gradient of the mean by each task's FiLM values, [N, Phi]."""
+    """Gradient by each task's FiLM values, [N, Phi]."""
     step_size_gradient: Tensor
-    """Gradient of the mean by the inner step sizes, [S, L + 4]."""
+    """Gradient by the inner step sizes, [S, L + 4]."""
     batch_mean: Tensor
     """Batch means of the support passes in order, then of the query pass, [N, S + 1, L, H]."""
     batch_variance: Tensor
@@ -60,6 +64,11 @@ def weight_shapes(bands: int, hidden: int, layers: int) -> dict[str, Shape]:
     shapes[f"dense.{layers - 1}.weight"] = (1, hidden)
     shapes[f"dense.{layers - 1}.bias"] = (1,)
     return shapes
+
+
+def tensor_count(layers: int) -> int:
+    """Return how many parameter tensors the classifier has, each with a step size of its own."""
+    return len(weight_shapes(1, 1, layers))
 
 
 def film_shapes(steps: int, bands: int, hidden: int, layers: int) -> dict[str, Shape]:
@@ -107,13 +116,11 @@ def unflatten(flat: Tensor, shapes: dict[str, Shape]) -> dict[str, Tensor]:
     Raises
     ------
     ValueError
-        The vector's shape is not [sum of the table's sizes].
+        If the vector has not as many numbers as the table's tensors together.
     """
     count = sum(counts(shapes))
     if flat.shape != (count,):
-        raise ValueError(
-            f"expected a vector of [{count}] numbers for {shapes}, got {[*flat.shape]}"
-        )
+        raise ValueError(f"flat is {[*flat.shape]}: give [{count}], the numbers of {shapes}")
     pieces = torch.split(flat, counts(shapes))
     return {
         name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)

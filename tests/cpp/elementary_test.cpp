@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "catch.h"
-#include "layout.h"
+#include "packed_weights.h"
 #include "problem.h"
 
 namespace {
@@ -21,11 +21,11 @@ double worst(double low, double high, double floor, const Ours& ours, const Exac
     Vector<T> x{};
     for (int lane = 0; lane < kLanes<T>; ++lane)
       x[lane] = static_cast<T>(low + (high - low) * std::min(i + lane, count) / count);
-    const Vector<T> y = ours(x);
+    const Vector<T> value = ours(x);
     for (int lane = 0; lane < kLanes<T>; ++lane) {
       const double truth = exact(double(x[lane]));
-      const double off =
-          std::abs(double(y[lane]) - truth) / std::max(std::abs(truth), std::max(floor, 1e-300));
+      const double off = std::abs(double(value[lane]) - truth) /
+                         std::max(std::abs(truth), std::max(floor, 1e-300));
       if (std::isnan(off)) return off;
       error = std::max(error, off);
     }
@@ -80,7 +80,7 @@ TEST_CASE("the normal density and distribution are those of erf", "[elementary]"
 }
 
 TEST_CASE("a product is the sum of its terms", "[product]") {
-  constexpr int64_t wide = timl::kTile<double>;
+  constexpr int64_t wide = timl::kTileColumns<double>;
   for (const int64_t rows : {1, 2, 3, 5, 6, 7, 20, 48})
     for (const int64_t depth : {0, 1, 18, 37}) {
       const std::vector<double> a = normals(rows * depth + 1, 1, 0, 1);
@@ -106,19 +106,21 @@ TEST_CASE("a product is the sum of its terms", "[product]") {
 TEST_CASE("packed weights unpack to themselves, and transposes are transposes", "[product]") {
   for (const timl::Shape s : {timl::Shape{12, 18, 128, 2}, timl::Shape{2, 31, 5, 3},
                               timl::Shape{1, 1, 1, 1}, timl::Shape{3, 2, 70, 2}}) {
-    const timl::Layout<double> y(s);
+    const timl::PackedLayout<double> layout(s);
     const std::vector<double> flat = normals(weights_size(s), 1, 0, 1);
-    Buffer<double> packed(y.packed), transposed(y.transposed), back(weights_size(s));
-    timl::pack(y, flat.data(), packed.get());
-    timl::unpack(y, packed.get(), 1.0, back.get());
+    Buffer<double> packed(layout.packed_size), transposed(layout.transposed_size),
+        back(weights_size(s));
+    timl::pack(layout, flat.data(), packed.get());
+    timl::unpack(layout, packed.get(), 1.0, back.get());
     CHECK(back.values() == flat);
-    timl::transpose(y, packed.get(), transposed.get());
+    timl::transpose(layout, packed.get(), transposed.get());
+    constexpr int64_t lanes = timl::kLanes<double>, columns = timl::kTileColumns<double>;
     // U [4H,H] row-major behind W [4H,F]; its transpose has rows (block, gate, lane).
     for (int64_t gate = 0; gate < 4; ++gate)
       for (int64_t unit = 0; unit < s.hidden; ++unit)
         for (int64_t k = 0; k < s.hidden; ++k) {
-          const int64_t row = unit / y.W * y.kWide + gate * y.W + unit % y.W;
-          const int64_t at = (k / y.kWide * 4 * y.padded + row) * y.kWide + k % y.kWide;
+          const int64_t row = unit / lanes * columns + gate * lanes + unit % lanes;
+          const int64_t at = (k / columns * 4 * layout.padded + row) * columns + k % columns;
           REQUIRE(transposed.get()[at] ==
                   flat[4 * s.hidden * s.bands + (gate * s.hidden + unit) * s.hidden + k]);
         }

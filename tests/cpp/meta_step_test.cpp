@@ -40,9 +40,22 @@ MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int or
   Buffer<double> scratch(engine.packed_size(s));
   engine.pack_base(s, p.weights.data(), base);
   engine.meta_task(m, base, p.step_sizes.data(),
-                   {p.support_x.data(), p.support_y.data(), p.query_x.data(), p.query_y.data(),
-                    p.film.data(), p.mask.data(), nullptr},
-                   {loss, support_loss, logits, mean, variance, packed, film, steps}, workspace);
+                   {.support_x = p.support_x.data(),
+                    .support_y = p.support_y.data(),
+                    .query_x = p.query_x.data(),
+                    .query_y = p.query_y.data(),
+                    .film = p.film.data(),
+                    .support_mask = p.mask.data(),
+                    .query_mask = nullptr},
+                   {.loss = loss,
+                    .support_loss = support_loss,
+                    .logits = logits,
+                    .batch_mean = mean,
+                    .batch_variance = variance,
+                    .packed_gradient = packed,
+                    .film_gradient = film,
+                    .step_size_gradient = steps},
+                   workspace);
   if (order == 0) return {*loss.get(), {}, {}, {}};
   engine.reduce_gradients(s, 1, packed, 1.0, weights, scratch, timl::kSerial);
   return {*loss.get(), weights.values(), film.values(), steps.values()};
@@ -54,7 +67,11 @@ TEST_CASE("the second-order meta-gradient is the slope of the adapted loss", "[m
   for (const char* isa : instruction_sets())
     for (const int64_t inner_steps : {1, 3}) {
       const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
-      const MetaProblem p({{3, 4, 21, 2}, inner_steps, 6, 4, 2});
+      const MetaProblem p({.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2},
+                           .inner_steps = inner_steps,
+                           .support = 6,
+                           .query = 4,
+                           .order = 2});
       const MetaOutcome exact = run(engine, p, 2);
       INFO(isa << ", inner steps " << inner_steps);
       const double h = 1e-6;

@@ -97,15 +97,15 @@ TEST_CASE("evaluation without a tape equals forward with running statistics", "[
       const Inputs in(p);
       const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
       const Outcome expected = run(engine, p, in);
-      const timl::NetworkInput<double> input = {p.shape,
-                                                p.batch,
-                                                in.x.data(),
-                                                in.weights.data(),
-                                                in.film.data(),
-                                                nullptr,
-                                                in.running_mean.data(),
-                                                in.running_variance.data(),
-                                                false};
+      const timl::NetworkInput<double> input = {.shape = p.shape,
+                                                .batch = p.batch,
+                                                .x = in.x.data(),
+                                                .weights = in.weights.data(),
+                                                .film = in.film.data(),
+                                                .mask = nullptr,
+                                                .running_mean = in.running_mean.data(),
+                                                .running_variance = in.running_variance.data(),
+                                                .batch_statistics = false};
       Buffer<double> prepared(engine.prepared_size(p.shape)), logits(p.batch);
       Buffer<double> workspace(engine.evaluate_workspace(p.shape, p.batch));
       engine.prepare(input, prepared);

@@ -109,9 +109,15 @@ Outcome run(const timl::Engine<T>& engine, const Problem& p, const Inputs& in,
   const Buffer<T> weights_direction = cast(in.weights_direction);
   const Buffer<T> film_direction = cast(in.film_direction);
   const Buffer<T> cotangent_direction = cast(in.cotangent_direction);
-  const timl::NetworkInput<T> input = {s,       p.batch,  x,
-                                       weights, film,     p.masked ? mask.get() : nullptr,
-                                       mean,    variance, p.batch_statistics};
+  const timl::NetworkInput<T> input = {.shape = s,
+                                       .batch = p.batch,
+                                       .x = x,
+                                       .weights = weights,
+                                       .film = film,
+                                       .mask = p.masked ? mask.get() : nullptr,
+                                       .running_mean = mean,
+                                       .running_variance = variance,
+                                       .batch_statistics = p.batch_statistics};
 
   const int64_t norms = p.batch_statistics ? s.layers * s.hidden : 0;
   Buffer<T> logits(p.batch), batch_mean(norms), batch_variance(norms);
@@ -121,16 +127,28 @@ Outcome run(const timl::Engine<T>& engine, const Problem& p, const Inputs& in,
 
   Buffer<T> dx(x.size()), dw(weights.size()), df(film.size());
   Buffer<T> backward_workspace(engine.backward_workspace(s, p.batch));
-  engine.backward(input, cotangent, tape, {dx, dw, df}, adjoints, backward_workspace, parallel);
+  engine.backward(input, cotangent, tape, {.x = dx, .weights = dw, .film = df}, adjoints,
+                  backward_workspace, parallel);
 
   Buffer<T> logits_dot(p.batch), dx_dot(x.size()), dw_dot(weights.size()), df_dot(film.size());
   Buffer<T> tangent_workspace(engine.tangent_workspace(s, p.batch));
   engine.tangent(input, tape, adjoints,
-                 {x_direction, weights_direction, film_direction, cotangent_direction}, logits_dot,
-                 {dx_dot, dw_dot, df_dot}, tangent_workspace, parallel);
-  return {logits.values(), batch_mean.values(), batch_variance.values(), dx.values(),
-          dw.values(),     df.values(),         logits_dot.values(),     dx_dot.values(),
-          dw_dot.values(), df_dot.values()};
+                 {.x = x_direction,
+                  .weights = weights_direction,
+                  .film = film_direction,
+                  .cotangent = cotangent_direction},
+                 logits_dot, {.x = dx_dot, .weights = dw_dot, .film = df_dot}, tangent_workspace,
+                 parallel);
+  return {.logits = logits.values(),
+          .mean = batch_mean.values(),
+          .variance = batch_variance.values(),
+          .x = dx.values(),
+          .weights = dw.values(),
+          .film = df.values(),
+          .logits_dot = logits_dot.values(),
+          .x_dot = dx_dot.values(),
+          .weights_dot = dw_dot.values(),
+          .film_dot = df_dot.values()};
 }
 
 inline std::vector<double> moved(const std::vector<double>& at, double h,

@@ -1,4 +1,4 @@
-"""The code in the documentation runs as it stands, and its commands have the options they show."""
+"""The code in the documentation runs as it stands, and commands have the options it shows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_blocks_of_a_page_run_one_after_the_other(
 
 
 @pytest.mark.parametrize("page", [*PAGES, "../README.md"])
-def test_commands_and_python_of_a_page_are_such(page: str) -> None:
+def test_python_of_a_page_compiles_and_its_commands_have_the_options_it_gives(page: str) -> None:
     text = (DOCUMENTS / page).read_text(encoding="utf-8")
     for block in re.findall(r"^```(?:python|py)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         if ">>>" not in block:
@@ -58,15 +58,18 @@ def test_commands_and_python_of_a_page_are_such(page: str) -> None:
         assert {text for text in arguments if text.startswith("--")} <= {*options, "--help"}, line
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_the_files_that_a_page_of_the_checkout_links_to_are_there(name: str) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (DOCUMENTS.parent / name).read_text("utf-8"))
-    assert links
-    assert [link for link in links if not (DOCUMENTS.parent / link).exists()] == []
+def test_what_the_page_on_the_code_names_is_in_the_files_it_links_to() -> None:
+    page = DOCUMENTS / "explanation/where-things-are.md"
+    named = re.findall(r"\[`([\w.]+)`\]\((\.\./\.\./[^)]+)\)", page.read_text(encoding="utf-8"))
+    assert named
+    for name, link in named:
+        source = (page.parent / link).read_text(encoding="utf-8")
+        for part in name.split("."):
+            assert re.search(rf"\b{part}\b", source), f"{name} is not in {link}"
 
 
 def run(block: str) -> None:
-    """Run the lines of a shell block, which must all be commands of timl."""
+    """Run the lines of a shell block, all of them commands of timl."""
     for line in block.replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(line, comments=True)
         assert program == "timl"

@@ -53,3 +53,12 @@ def test_the_first_folder_at_a_place_stays(tmp_path: Path) -> None:
             (early / "a").write_text("early")
     assert (path / "a").read_text() == "early"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_if_it_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    for content in ("old", "new"):
+        with atomic_folder(path, lambda: True) as folder:
+            (folder / "a").write_text(content)
+    assert (path / "a").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

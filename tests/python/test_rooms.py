@@ -19,9 +19,8 @@ ROOMS = (
     "timl.data.download",
     "timl.data.tasks",
     "timl.data.simulator",
-    "timl.data.cropharvest_interface timl.data.torch_dataset",
     "timl.data.cropharvest",
-    "timl.data.own",
+    "timl.data.cropharvest_interface timl.data.own",
     "timl.data",
     # models, and learning
     "timl.nn",

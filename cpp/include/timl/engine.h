@@ -15,6 +15,10 @@ namespace timl {
 
 inline constexpr int64_t kAlignment = 64;
 
+// Most samples of a chunk, which one thread computes: enough tiles to reuse a panel of weights from
+// L1, few enough to stay in L2.
+inline constexpr int64_t kChunkRows = 48;
+
 // Runs body(context, index) for index in [0, count), in any order, possibly at the same time.
 // Results never depend on the order or on the number of threads.
 struct Parallel {
@@ -120,6 +124,10 @@ struct Engine {
   void (*prepare)(const NetworkInput<T>&, T* prepared);
   void (*evaluate)(const Shape&, const T* prepared, const T* x, int64_t rows, T* logits,
                    T* workspace);
+
+  // Mean loss of logits [batch] against labels [batch], 0 or 1; its gradient and its curvature (the
+  // diagonal of the Hessian) by the logits, [batch] each.
+  T (*loss)(int64_t batch, const T* logits, const T* labels, T* gradient, T* curvature);
 
   // The meta-step. `base` holds the packed shared weights (aligned, base_size elements).
   int64_t (*packed_size)(const Shape&);

@@ -21,12 +21,17 @@ inline int64_t weights_size(const Shape& s) {
          1;
 }
 
-// Parameter tensors in that order: three of the LSTM, one per dense layer, the last one's bias.
-inline int64_t tensor_count(const Shape& s) { return s.layers + 4; }
+// Parameter tensors in that order: those of the LSTM, one for each dense layer, the last one's
+// bias.
+inline constexpr int64_t kLstmTensors = 3;
+inline int64_t tensor_count(const Shape& s) { return kLstmTensors + s.layers + 1; }
 
 // Flat FiLM values of one task: gamma_0 [T,F], beta_0 [T,F], then gamma_l [H], beta_l [H] for
 // l = 1..L.
 inline int64_t film_size(const Shape& s) { return 2 * s.steps * s.bands + 2 * s.layers * s.hidden; }
+
+// Added to the variance in every batch normalisation.
+inline constexpr double kBatchNormEpsilon = 1e-5;
 
 // Largest sizes accepted; products of them stay far inside int64_t.
 inline constexpr int64_t kLargestSize = 65536;

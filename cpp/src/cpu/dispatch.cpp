@@ -16,8 +16,8 @@ extern const Engine<double> engine_double_v3, engine_double_v4;
 namespace {
 
 struct Tables {
-  const Engine<float>* single;
-  const Engine<double>* twice;
+  const Engine<float>* float32;
+  const Engine<double>* float64;
 };
 
 // Best first. `__builtin_cpu_supports` asks processor and operating system.
@@ -38,7 +38,7 @@ Tables find(const char* isa) {
   const int count = usable(tables);
   if (isa == nullptr || *isa == '\0') return tables[0];
   for (int i = 0; i < count; ++i)
-    if (std::strcmp(isa, tables[i].single->isa) == 0) return tables[i];
+    if (std::strcmp(isa, tables[i].float32->isa) == 0) return tables[i];
   return {nullptr, nullptr};
 }
 
@@ -51,27 +51,27 @@ const Tables& in_use() {
 
 template <>
 const Engine<float>* engine<float>() {
-  return in_use().single;
+  return in_use().float32;
 }
 template <>
 const Engine<double>* engine<double>() {
-  return in_use().twice;
+  return in_use().float64;
 }
 template <>
 const Engine<float>* engine_for<float>(const char* isa) {
-  return find(isa).single;
+  return find(isa).float32;
 }
 template <>
 const Engine<double>* engine_for<double>(const char* isa) {
-  return find(isa).twice;
+  return find(isa).float64;
 }
 
-const char* isa_in_use() { return in_use().single == nullptr ? nullptr : in_use().single->isa; }
+const char* isa_in_use() { return in_use().float32 == nullptr ? nullptr : in_use().float32->isa; }
 
 int usable_isas(const char* names[3]) {
   Tables tables[3];
   const int count = usable(tables);
-  for (int i = 0; i < count; ++i) names[i] = tables[i].single->isa;
+  for (int i = 0; i < count; ++i) names[i] = tables[i].float32->isa;
   return count;
 }
 

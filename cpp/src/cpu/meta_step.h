@@ -1,34 +1,20 @@
 // The meta-step of one task: inner steps of gradient descent on support batches, the query's
-// gradient, and its exact way back through every inner step (DESIGN, "The meta-step").
+// gradient, and its exact way back through every inner step (docs/explanation/meta-step.md).
 #pragma once
 
+#include "loss.h"
 #include "network.h"
 
 namespace timl {
 namespace {
 
-// Mean binary cross entropy of logits against labels, and its gradient by the logits (already
-// divided by the batch). Computed from the logit: log(1 + e^-|z|) never overflows or saturates.
+// out = a + sign * factors[tensor] * b, each a packed vector; a null = 0.
 template <class T>
-inline T cross_entropy(int64_t batch, const T* logits, const T* labels, T* gradient) {
-  T total = 0;
-  const T per_row = T(1) / static_cast<T>(batch);
-  for (int64_t b = 0; b < batch; ++b) {
-    const T z = logits[b], e = std::exp(z < 0 ? z : -z);
-    total += (z > 0 ? z : T(0)) - z * labels[b] + std::log1p(e);
-    const T p = z < 0 ? e / (T(1) + e) : T(1) / (T(1) + e);
-    gradient[b] = (p - labels[b]) * per_row;
-  }
-  return total * per_row;
-}
-
-// out += of -= in place on tensors of a packed vector: out = in_a + factor[tensor] * in_b.
-template <class T>
-inline void add_scaled(const Layout<T>& y, const T* a, const T* factors, T sign, const T* b,
-                       T* out) {
-  for_each_segment(y, [&](int64_t tensor, int64_t at, int64_t count) {
+inline void add_scaled(const PackedLayout<T>& layout, const T* a, const T* factors, T sign,
+                       const T* b, T* out) {
+  for_each_segment(layout, [&](int64_t tensor, int64_t at, int64_t count) {
     const T factor = sign * factors[tensor];
-    for (int64_t i = at; i < at + count; i += y.W)
+    for (int64_t i = at; i < at + count; i += kLanes<T>)
       store<T>(out + i, (a == nullptr ? Vector<T>{} : load(a + i)) + factor * load(b + i));
   });
 }
@@ -37,26 +23,27 @@ inline void add_scaled(const Layout<T>& y, const T* a, const T* factors, T sign,
 // nothing here depends on how many meta-steps have run.
 template <class T>
 struct MetaMemory {
-  MetaMemory(const Layout<T>& y, const MetaShape& m, T* memory) : arena(memory) {
+  MetaMemory(const PackedLayout<T>& layout, const MetaShape& m, T* memory) : arena(memory) {
     const bool back = m.order == 2;
     const int64_t kept = back ? m.inner_steps : 1;  // steps whose passes are kept
     const int64_t wider = m.support > m.query ? m.support : m.query;
-    weights = arena.take(m.inner_steps * (y.packed + y.transposed));
-    gradients = arena.take(m.inner_steps * y.packed);
-    tape_size = NetworkTape<T>::size(y, m.support);
-    adjoint_size = NetworkAdjoints<T>::size(y, m.support);
+    weights = arena.take(m.inner_steps * (layout.packed_size + layout.transposed_size));
+    gradients = arena.take(m.inner_steps * layout.packed_size);
+    tape_size = NetworkTape<T>::size(layout, m.support);
+    adjoint_size = NetworkAdjoints<T>::size(layout, m.support);
     tapes = arena.take(kept * tape_size);
     adjoints = arena.take(kept * adjoint_size);
-    query_tape = arena.take(NetworkTape<T>::size(y, m.query));
-    query_adjoints = arena.take(NetworkAdjoints<T>::size(y, m.query));
-    scratch = arena.take(NetworkScratch<T>::size(y, wider));
+    query_tape = arena.take(NetworkTape<T>::size(layout, m.query));
+    query_adjoints = arena.take(NetworkAdjoints<T>::size(layout, m.query));
+    scratch = arena.take(NetworkScratch<T>::size(layout, wider));
     film = arena.take(film_size(m.network));
     logits = arena.take(m.support);
-    slopes = arena.take(m.inner_steps * m.support);
+    curvatures = arena.take(m.inner_steps * m.support);
     if (back) {
-      direction = arena.take(y.packed + y.transposed);
-      product = arena.take(y.packed);
-      tangents = arena.take(NetworkTangents<T>::size(y, m.support));
+      direction = arena.take(layout.packed_size + layout.transposed_size);
+      product = arena.take(layout.packed_size);
+      tangents = arena.take(NetworkTangents<T>::size(layout, m.support));
+      cotangent_dot = arena.take(m.support);
     }
     step_stride = back ? 1 : 0;
   }
@@ -65,95 +52,106 @@ struct MetaMemory {
 
   Arena<T> arena;
   T *weights, *gradients, *tapes, *adjoints, *query_tape, *query_adjoints, *scratch, *film, *logits;
-  T* slopes;  // [S,B] sigmoid'(z) / B of the support logits: the loss's second derivative
+  T* curvatures;  // [S,B] of the support losses by their logits
   T *direction = nullptr, *product = nullptr, *tangents = nullptr;
+  T* cotangent_dot = nullptr;  // [B] tangent of the support loss's gradient by the logits
   int64_t tape_size, adjoint_size, step_stride;
 };
 
 template <class T>
-inline void meta_step(const Layout<T>& y, const MetaShape& m, const T* base, const T* step_sizes,
-                      const Episode<T>& episode, const EpisodeResult<T>& result, T* workspace) {
-  const int64_t series = y.T_ * y.F, tensors = tensor_count(m.network);
-  const MetaMemory<T> memory(y, m, workspace);
+inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T* base,
+                      const T* step_sizes, const Episode<T>& episode,
+                      const EpisodeResult<T>& result, T* workspace) {
+  const int64_t series = layout.steps * layout.bands, tensors = tensor_count(m.network);
+  const MetaMemory<T> memory(layout, m, workspace);
   const auto weights_of = [&](int64_t s) -> Weights<T> {
-    const T* packed = s == 0 ? base : memory.weights + (s - 1) * (y.packed + y.transposed);
-    return {packed, packed + y.packed};
+    const T* packed =
+        s == 0 ? base : memory.weights + (s - 1) * (layout.packed_size + layout.transposed_size);
+    return {.packed = packed, .transposed = packed + layout.packed_size};
   };
   const auto support = [&](int64_t s) -> Batch<T> {
-    return {m.support,
-            episode.support_x + s * m.support * series,
-            episode.film,
-            episode.support_mask == nullptr ? nullptr : episode.support_mask + s * m.support * y.H,
-            true,
-            nullptr,
-            nullptr};
+    return {.size = m.support,
+            .x = episode.support_x + s * m.support * series,
+            .film = episode.film,
+            .mask = episode.support_mask == nullptr
+                        ? nullptr
+                        : episode.support_mask + s * m.support * layout.hidden,
+            .batch_statistics = true,
+            .running_mean = nullptr,
+            .running_variance = nullptr};
   };
-  const NetworkScratch<T> scratch(y, m.support, memory.scratch);
+  const NetworkScratch<T> scratch(layout, m.support, memory.scratch);
 
   for (int64_t s = 0; s < m.inner_steps; ++s) {
     const Batch<T> batch = support(s);
     const Weights<T> weights = weights_of(s);
-    const NetworkTape<T> tape(y, m.support, memory.step_tape(s));
-    const NetworkAdjoints<T> adjoints(y, m.support, memory.step_adjoints(s));
-    network_forward(y, batch, weights.packed, tape, memory.logits,
-                    result.batch_mean + s * y.L * y.H, result.batch_variance + s * y.L * y.H,
-                    kSerial);
-    const T* labels = episode.support_y + s * m.support;
-    result.support_loss[s] = cross_entropy(m.support, memory.logits, labels, adjoints.head.logits);
-    for (int64_t b = 0; b < m.support; ++b) {
-      const T p = adjoints.head.logits[b] * static_cast<T>(m.support) + labels[b];
-      memory.slopes[s * m.support + b] = p * (T(1) - p) / static_cast<T>(m.support);
-    }
-    T* gradient = memory.gradients + s * y.packed;
-    network_backward(y, batch, weights, tape, adjoints, scratch, gradient, memory.film, kSerial);
-    T* next = memory.weights + s * (y.packed + y.transposed);
-    add_scaled(y, weights.packed, step_sizes + s * tensors, T(-1), gradient, next);
-    transpose(y, next, next + y.packed);
+    const NetworkTape<T> tape(layout, m.support, memory.step_tape(s));
+    const NetworkAdjoints<T> adjoints(layout, m.support, memory.step_adjoints(s));
+    network_forward(layout, batch, weights.packed, tape, memory.logits,
+                    result.batch_mean + s * layout.layers * layout.hidden,
+                    result.batch_variance + s * layout.layers * layout.hidden, kSerial);
+    result.support_loss[s] = mean_loss(m.support, memory.logits, episode.support_y + s * m.support,
+                                       adjoints.head.logits, memory.curvatures + s * m.support);
+    T* gradient = memory.gradients + s * layout.packed_size;
+    network_backward(layout, batch, weights, tape, adjoints, scratch, gradient, memory.film,
+                     kSerial);
+    T* next = memory.weights + s * (layout.packed_size + layout.transposed_size);
+    add_scaled(layout, weights.packed, step_sizes + s * tensors, T(-1), gradient, next);
+    transpose(layout, next, next + layout.packed_size);
   }
 
-  const Batch<T> query = {m.query, episode.query_x, episode.film, episode.query_mask,
-                          true,    nullptr,         nullptr};
+  const Batch<T> query = {.size = m.query,
+                          .x = episode.query_x,
+                          .film = episode.film,
+                          .mask = episode.query_mask,
+                          .batch_statistics = true,
+                          .running_mean = nullptr,
+                          .running_variance = nullptr};
   const Weights<T> adapted = weights_of(m.inner_steps);
-  const NetworkTape<T> query_tape(y, m.query, memory.query_tape);
-  const NetworkAdjoints<T> query_adjoints(y, m.query, memory.query_adjoints);
-  const int64_t statistics = m.inner_steps * y.L * y.H;
-  network_forward(y, query, adapted.packed, query_tape, result.logits,
+  const NetworkTape<T> query_tape(layout, m.query, memory.query_tape);
+  const NetworkAdjoints<T> query_adjoints(layout, m.query, memory.query_adjoints);
+  const int64_t statistics = m.inner_steps * layout.layers * layout.hidden;
+  network_forward(layout, query, adapted.packed, query_tape, result.logits,
                   result.batch_mean + statistics, result.batch_variance + statistics, kSerial);
-  *result.loss = cross_entropy(m.query, result.logits, episode.query_y, query_adjoints.head.logits);
+  *result.loss = mean_loss(m.query, result.logits, episode.query_y, query_adjoints.head.logits,
+                           static_cast<T*>(nullptr));
   if (m.order == 0) return;
 
   T* v = result.packed_gradient;
-  const NetworkScratch<T> query_scratch(y, m.query, memory.scratch);
-  network_backward(y, query, adapted, query_tape, query_adjoints, query_scratch, v,
+  const NetworkScratch<T> query_scratch(layout, m.query, memory.scratch);
+  network_backward(layout, query, adapted, query_tape, query_adjoints, query_scratch, v,
                    result.film_gradient, kSerial);
   for (int64_t s = m.inner_steps - 1; s >= 0; --s) {
     // w_(s+1) = w_s - alpha_s g_s(w_s): the step sizes see -<v, g_s>, tensor by tensor.
     T* step_size_gradient = result.step_size_gradient + s * tensors;
     fill<T>(tensors, 0, step_size_gradient);
-    for_each_segment(y, [&](int64_t tensor, int64_t at, int64_t count) {
+    for_each_segment(layout, [&](int64_t tensor, int64_t at, int64_t count) {
       Vector<T> sum{};
-      const T* gradient = memory.gradients + s * y.packed;
-      for (int64_t i = at; i < at + count; i += y.W) sum += load(v + i) * load(gradient + i);
+      const T* gradient = memory.gradients + s * layout.packed_size;
+      for (int64_t i = at; i < at + count; i += kLanes<T>) sum += load(v + i) * load(gradient + i);
       step_size_gradient[tensor] -= sum_lanes<T>(sum);
     });
     if (m.order == 1) continue;
-    add_scaled(y, static_cast<const T*>(nullptr), step_sizes + s * tensors, T(1), v,
+    add_scaled(layout, static_cast<const T*>(nullptr), step_sizes + s * tensors, T(1), v,
                memory.direction);
-    transpose(y, memory.direction, memory.direction + y.packed);
+    transpose(layout, memory.direction, memory.direction + layout.packed_size);
     const Direction<T> direction = {
-        {memory.direction, memory.direction + y.packed}, nullptr, nullptr};
+        .weights = {.packed = memory.direction,
+                    .transposed = memory.direction + layout.packed_size},
+        .film = nullptr,
+        .x = nullptr};
     const Batch<T> batch = support(s);
     const Weights<T> weights = weights_of(s);
-    const NetworkTape<T> tape(y, m.support, memory.step_tape(s));
-    const NetworkAdjoints<T> adjoints(y, m.support, memory.step_adjoints(s));
-    const NetworkTangents<T> tangents(y, m.support, memory.tangents);
-    network_tangent_forward(y, batch, weights.packed, tape, direction, tangents, memory.logits,
+    const NetworkTape<T> tape(layout, m.support, memory.step_tape(s));
+    const NetworkAdjoints<T> adjoints(layout, m.support, memory.step_adjoints(s));
+    const NetworkTangents<T> tangents(layout, m.support, memory.tangents);
+    network_tangent_forward(layout, batch, weights.packed, tape, direction, tangents, memory.logits,
                             kSerial);
-    for (int64_t b = 0; b < m.support; ++b)
-      memory.logits[b] *= memory.slopes[s * m.support + b];  // now the cotangent's tangent
-    network_tangent_backward(y, batch, weights, tape, adjoints, direction, tangents, memory.logits,
-                             scratch, memory.product, memory.film, kSerial);
-    for (int64_t i = 0; i < y.packed; i += y.W)
+    loss_gradient_tangent(m.support, memory.curvatures + s * m.support, memory.logits,
+                          memory.cotangent_dot);
+    network_tangent_backward(layout, batch, weights, tape, adjoints, direction, tangents,
+                             memory.cotangent_dot, scratch, memory.product, memory.film, kSerial);
+    for (int64_t i = 0; i < layout.packed_size; i += kLanes<T>)
       store<T>(v + i, load(v + i) - load(memory.product + i));
     for (int64_t i = 0; i < film_size(m.network); ++i) result.film_gradient[i] -= memory.film[i];
   }

@@ -9,7 +9,7 @@ namespace {
 
 // Columns of a tile: four vectors, which for the LSTM are one unit block's four gates.
 template <class T>
-inline constexpr int kTile = 4 * kLanes<T>;
+inline constexpr int kTileColumns = 4 * kLanes<T>;
 
 // Rows of a tile: 6 x 4 sums, 4 columns and a broadcast fit 32 registers; 16 registers take 2 rows.
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -18,8 +18,8 @@ inline constexpr int kTileRows = 6;
 inline constexpr int kTileRows = 2;
 #endif
 
-// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, :) = the kTile values
-// at b[k * b_stride].
+// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, :) = the kTileColumns
+// values at b[k * b_stride].
 template <class T>
 struct Term {
   const T* a;
@@ -40,14 +40,15 @@ struct Start {
 template <class T, int Rows>
 TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row,
                               const Start<T>& start, T* c, int64_t c_stride) {
-  constexpr int W = kLanes<T>;
+  constexpr int lanes = kLanes<T>;
   Vector<T> sum[Rows][4];
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) {
-      sum[r][v] = start.rows == nullptr ? Vector<T>{}
-                                        : load(start.rows + (first_row + r) * start.stride + v * W);
+      sum[r][v] = start.rows == nullptr
+                      ? Vector<T>{}
+                      : load(start.rows + (first_row + r) * start.stride + v * lanes);
     }
   }
   for (int q = 0; q < count; ++q) {
@@ -56,7 +57,8 @@ TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row
     const T* a = terms[q].a + first_row * row_stride;
     const T* b = terms[q].b;
     for (int64_t k = terms[q].depth; k > 0; --k) {
-      const Vector<T> b0 = load(b), b1 = load(b + W), b2 = load(b + 2 * W), b3 = load(b + 3 * W);
+      const Vector<T> b0 = load(b), b1 = load(b + lanes), b2 = load(b + 2 * lanes),
+                      b3 = load(b + 3 * lanes);
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) {
         const Vector<T> s = splat(a[r * row_stride]);
@@ -72,13 +74,13 @@ TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) store(c + r * c_stride + v * W, sum[r][v]);
+    for (int v = 0; v < 4; ++v) store(c + r * c_stride + v * lanes, sum[r][v]);
   }
 }
 
-// C[rows, kTile] = start + sum of the terms. The rows are split evenly over the fewest tiles; each
-// element's sum runs over the terms and k in order whatever the split, so results do not depend
-// on it.
+// C[rows, kTileColumns] = start + sum of the terms. The rows are split evenly over the fewest
+// tiles; each element's sum runs over the terms and k in order whatever the split, so results do
+// not depend on it.
 template <class T>
 inline void product(int64_t rows, const Term<T>* terms, int count, const Start<T>& start, T* c,
                     int64_t c_stride) {

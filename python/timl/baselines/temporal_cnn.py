@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
-from torch.nn import functional
 
 from timl.nn import one_thread, seeded
+from timl.reference import mean_loss
 
 
 class TemporalCNN:
@@ -77,7 +77,7 @@ class TemporalCNN:
                 for rows in torch.split(torch.randperm(len(labels)), self.batch):
                     optimizer.zero_grad()
                     logits = network(series[rows])[:, 0]
-                    functional.binary_cross_entropy_with_logits(logits, labels[rows]).backward()  # type: ignore[no-untyped-call]
+                    mean_loss(logits, labels[rows]).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
         self.network = network.eval()
         return self

@@ -1,20 +1,22 @@
-"""Data: files, the packed store, regions, tasks and episodes. Knows of no model."""
+"""Data: files, the packed store, regions, tasks and episodes; no model."""
 
 from timl.bands import BANDS
 from timl.data.cropharvest import CropHarvest
+from timl.data.cropharvest_interface import TaskSamples
 from timl.data.own.exports import Export, read_export
 from timl.data.own.points import OwnPoints, own_points
 from timl.data.regions.boxes import BBox
 from timl.data.regions.countries import country_boxes
 from timl.data.regions.reading import read_regions
 from timl.data.simulator import simulate
-from timl.data.tasks.benchmarks import BenchmarkTask, TestInstance
 from timl.data.tasks.classes import CLASSES, task_information
 from timl.data.tasks.episodes import Episodes
+from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
 from timl.data.tasks.overlap import overlap_report
 from timl.data.tasks.sampler import EpisodeSampler
 from timl.data.tasks.task import Task
 from timl.data.tasks.task_set import TaskSet, meta_tasks
+from timl.data.tasks.test_instance import TestInstance
 
 __all__ = [
     "BANDS",
@@ -25,8 +27,10 @@ __all__ = [
     "EpisodeSampler",
     "Episodes",
     "Export",
+    "LabelledData",
     "OwnPoints",
     "Task",
+    "TaskSamples",
     "TaskSet",
     "TestInstance",
     "country_boxes",

@@ -14,69 +14,59 @@ from numpy.typing import ArrayLike, NDArray
 
 from timl import _core
 from timl.bands import SERIES_SHAPE
-from timl.data.cropharvest_interface import Familiar
 from timl.data.download.record import PAPER_RECORD
 from timl.data.download.record import download as download_record
-from timl.data.record.names import BENCHMARKS, LABELS
+from timl.data.record.names import BENCHMARKS, LABELS, REGIONS
 from timl.data.record.store import Store, open_store
 from timl.data.regions.boxes import BBox
-from timl.data.tasks.benchmarks import (
-    SHIPPED_BENCHMARKS,
-    Benchmark,
-    BenchmarkTask,
-    TestInstance,
-    read_benchmarks,
-)
-from timl.data.tasks.task import Task
+from timl.data.regions.reading import read_regions
+from timl.data.tasks.benchmark_file import SHIPPED_BENCHMARKS, Benchmark, read_benchmarks
+from timl.data.tasks.labelled_data import BenchmarkTask
 from timl.data.tasks.task_set import TaskSet, meta_tasks
+from timl.data.tasks.test_instance import TestInstance
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class CropHarvest(Familiar):
-    """A data set in the layout of CropHarvest's Zenodo record.
+class CropHarvest:
+    """A data set in the layout of CropHarvest's Zenodo record: a `LabelledData`.
 
-    The series are packed once into one array that is mapped into memory, see `open_store`.
-
-    With a task it also has the interface of the cropharvest package's class: `as_array`, `sample`,
-    `test_data` and more, all of the samples of that task.
+    The series are packed once into one array that is mapped into memory, see `open_store`. The
+    cropharvest package's class of this name holds the samples of one task: see `TaskSamples`.
 
     Parameters
     ----------
-    root : str or Path
-        The folder with labels.geojson, features.tar.gz (or the folder features) and, for
-        benchmarks, test_features.tar.gz (or the folder test_features).
-    task : Task, optional
-        The task whose samples the methods known from the cropharvest package give; by default, as
-        there, crop versus non-crop on the whole globe.
-    cache : str or Path, optional
-        The folder that holds the packed series. By default ``root/.timl``, or the user's cache
-        folder if ``root`` is read-only.
-    benchmarks : str or Path, optional
-        A benchmark file (see `read_benchmarks`). By default benchmark.json in ``root``; without
-        one those of CropHarvest's record (Kenya maize, Brazil coffee, Togo crop, China crop) that
-        have a test file or positive training samples here.
-    download : bool
+    root
+        Folder with labels.geojson, features.tar.gz (or the folder features) and, for benchmarks,
+        test_features.tar.gz (or the folder test_features).
+    cache
+        Folder that holds the packed series. By default ``root/.timl``, or the user's cache folder
+        if ``root`` is read-only.
+    benchmarks
+        Benchmark file (see `read_benchmarks`). By default benchmark.json in ``root``; without one
+        those of CropHarvest's record (Kenya maize, Brazil coffee, Togo crop, China crop) that have
+        a test file or positive training samples here.
+    download
         Download the record first if it is not in ``root`` yet, see `timl.data.download.record`.
-    record : int
+    record
         Number of the Zenodo record to download.
-    salvage : bool
+    salvage
         Pack what can be read of a damaged archive, instead of raising.
 
     Attributes
     ----------
-    labels : DataFrame
-        One row per sample of labels.geojson with its properties, and ``position``: where its
-        series is, -1 if it has none.
-    mean, std : ndarray of float64, shape [18]
-        The normalising statistics of the bands.
-    ndvi : str
-        Which NDVI the series carry: "record", "true" or "unknown", see `NdviMeter`.
-    benchmarks : list of BenchmarkTask
-        The evaluation tasks.
-    task : Task
+    root
         As given.
+    labels
+        One row per sample of labels.geojson with its properties, and ``position``, that of its
+        series, -1 if it has none.
+    mean, std : float64 arrays of shape [18]
+        Normalising statistics of the bands.
+    ndvi
+        NDVI that the series carry: "record", "true" or "unknown", see `NdviMeter`.
+    benchmarks
+        Evaluation tasks.
 
     Raises
     ------
@@ -91,7 +81,6 @@ class CropHarvest(Familiar):
     def __init__(
         self,
         root: str | Path,
-        task: Task | None = None,
         *,
         cache: str | Path | None = None,
         benchmarks: str | Path | None = None,
@@ -103,20 +92,19 @@ class CropHarvest(Familiar):
         if download:
             download_record(self.root, record)
         if not self.root.is_dir():
-            raise FileNotFoundError(f"root {self.root} is not a folder")
+            raise FileNotFoundError(f"root is {self.root}, which is not a folder: give one")
         if not (self.root / LABELS).is_file():
             raise FileNotFoundError(
-                f"{self.root / LABELS} does not exist; give the folder of CropHarvest's files, or "
-                "download=True"
+                f"root is {self.root}, which has no {LABELS}: give the folder of CropHarvest's "
+                "files, or download=True"
             )
         store = open_store(self.root, None if cache is None else Path(cache), salvage=salvage)
-        self._fill(store.labels(), store)
+        self._fill(store.labels(), store, self.root)
         path = self.root / BENCHMARKS if benchmarks is None else Path(benchmarks)
         if benchmarks is not None or path.is_file():
             self.benchmarks = [BenchmarkTask(self, *entry) for entry in read_benchmarks(path)]
         else:
             self.benchmarks = self._applicable(read_benchmarks(SHIPPED_BENCHMARKS))
-        self._select(task)
 
     @classmethod
     def from_series(
@@ -134,19 +122,20 @@ class CropHarvest(Familiar):
 
         Parameters
         ----------
-        labels : DataFrame
-            Columns as of labels.geojson: dataset, index, lat, lon, label, classification_label,
-            is_crop and is_test. The rows without is_test are those of the series, in their order.
-        series : ndarray of float32, shape [n, 12, 18]
-            As measured, not normalised.
-        mean, std : ndarray of float64, shape [18]
-            The normalising statistics.
-        ndvi : str
-            Which NDVI the series carry: "record", "true" or "unknown".
-        tests : mapping of str to TestInstance, optional
+        labels
+            Table with the columns of labels.geojson: dataset, index, lat, lon, label,
+            classification_label, is_crop and is_test. The rows without is_test are those of the
+            series, in their order.
+        series : float32 array of shape [n, 12, 18]
+            Series as measured, not normalised.
+        mean, std : float64 arrays of shape [18]
+            Normalising statistics.
+        ndvi
+            NDVI that the series carry: "record", "true" or "unknown".
+        tests
             Test sets, as measured, by name.
-        root : str or Path
-            Where the series come from; for messages only.
+        root
+            Origin of the series, for messages only.
 
         Raises
         ------
@@ -156,8 +145,8 @@ class CropHarvest(Familiar):
         rows = labels[(labels["is_test"] == 0).to_numpy()]
         if series.shape != (len(rows), *SERIES_SHAPE):
             raise ValueError(
-                f"series has shape {list(series.shape)}; {len(rows)} training labels need "
-                f"{[len(rows), *SERIES_SHAPE]}"
+                f"series has shape {list(series.shape)}: give {[len(rows), *SERIES_SHAPE]} for "
+                f"{len(rows)} training labels"
             )
         tests = dict(tests or {})
         stops = np.cumsum([0, *(len(test) for test in tests.values())]).tolist()
@@ -191,13 +180,14 @@ class CropHarvest(Familiar):
                 },
                 skipped=(),
             ),
+            None,
         )
         self.benchmarks = []
-        self._select(None)
         return self
 
-    def _fill(self, labels: pd.DataFrame, store: Store) -> None:
-        self._store = store
+    def _fill(self, labels: pd.DataFrame, store: Store, files: Path | None) -> None:
+        """Keep what the files hold; ``files`` is their folder, None for series in memory."""
+        self._store, self._files = store, files
         self.mean, self.std, self.ndvi = store.mean, store.std, store.ndvi
         self.labels = labels
 
@@ -210,10 +200,14 @@ class CropHarvest(Familiar):
             if len(benchmark.positives) or self.test_files(str(benchmark.task.test_identifier))
         ]
 
+    def __len__(self) -> int:
+        """Return the number of training series."""
+        return len(self._store.series)
+
     def __repr__(self) -> str:
         return (
             f"CropHarvest({str(self.root)!r}: {len(self.labels)} labels, "
-            f"{len(self._store.series)} training series, {len(self.benchmarks)} benchmarks, "
+            f"{len(self)} training series, {len(self.benchmarks)} benchmarks, "
             f"NDVI {self.ndvi})"
         )
 
@@ -228,8 +222,13 @@ class CropHarvest(Familiar):
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of labels, series, statistics and test sets, in hexadecimal digits."""
-        digest = hashlib.sha256((self.root / LABELS).read_bytes())
+        """SHA-256 sum of labels, series, statistics and test sets, in hexadecimal digits."""
+        table = (
+            self.labels.to_csv().encode()
+            if self._files is None
+            else (self._files / LABELS).read_bytes()
+        )
+        digest = hashlib.sha256(table)
         store = self._store
         digest.update(json.dumps([store.tests, list(store.dataset)]).encode())
         arrays = [store.index, store.series, store.mean, store.std, *store.test.values()]
@@ -238,11 +237,17 @@ class CropHarvest(Familiar):
         return digest.hexdigest()
 
     @property
+    def regions(self) -> list[BBox] | None:
+        """Regions of regions.json in ``root``; None if there is no such file."""
+        path = None if self._files is None else self._files / REGIONS
+        return read_regions(path) if path is not None and path.is_file() else None
+
+    @property
     def report(self) -> pd.DataFrame:
-        """The files that were left out when packing, and series without a label: file, reason."""
+        """Table of the files left out when packing, and series without a label: file, reason."""
         import pandas as pd
 
-        unlabelled = np.setdiff1d(np.arange(len(self._store.series)), self.labels["position"])
+        unlabelled = np.setdiff1d(np.arange(len(self)), self.labels["position"])
         rows = [
             *self._store.skipped,
             *(
@@ -253,18 +258,18 @@ class CropHarvest(Familiar):
         return pd.DataFrame(rows, columns=["file", "reason"])
 
     def series(self, positions: ArrayLike, normalize: bool = True) -> NDArray[np.float32]:
-        """Give training series by their positions.
+        """Return training series by their positions.
 
         Parameters
         ----------
-        positions : array of int, any shape
-            Values of ``labels["position"]``: each from 0 to the number of series - 1.
-        normalize : bool
-            Give (x - mean) / std instead of x; computed in float64, then rounded.
+        positions : integer array of any shape
+            Values of ``labels["position"]``: each from 0 to ``len(data) - 1``.
+        normalize
+            Return (x - mean) / std instead of x; computed in float64, then rounded.
 
         Returns
         -------
-        ndarray of float32, shape [*positions.shape, 12, 18]
+        float32 array of shape [*positions.shape, 12, 18]
 
         Raises
         ------
@@ -273,12 +278,12 @@ class CropHarvest(Familiar):
         IndexError
             If a position is out of range; -1 marks a label without a series.
         """
-        index, size = np.asarray(positions), len(self._store.series)
+        index, size = np.asarray(positions), len(self)
         if not np.issubdtype(index.dtype, np.integer):
-            raise TypeError(f"positions must be integers, got {index.dtype}")
+            raise TypeError(f"positions is an array of {index.dtype}: give integers")
         if index.size and (index.min() < 0 or index.max() >= size):
             raise IndexError(
-                f"positions must be in [0, {size}), got {index.min()} to {index.max()}"
+                f"positions is from {index.min()} to {index.max()}: give integers in [0, {size})"
             )
         stored = self._store.series
         if not normalize:
@@ -292,13 +297,13 @@ class CropHarvest(Familiar):
         return meta_tasks(self, regions, **options)
 
     def to_geopandas(self) -> Any:
-        """Give the labels as a GeoDataFrame of points; needs the extra ``timl[geo]``."""
+        """Return the labels as a GeoDataFrame of points; needs the extra ``timl[geo]``."""
         from timl.data.regions.geometries import points_frame
 
         return points_frame(self.labels)
 
     def benchmark(self, name: str) -> BenchmarkTask:
-        """Give one evaluation task by its name; case, spaces, "-" and "_" do not matter.
+        """Return one evaluation task by its name; case, spaces, "-" and "_" are ignored.
 
         Raises
         ------
@@ -309,15 +314,15 @@ class CropHarvest(Familiar):
             if _plain(benchmark.name) == _plain(name):
                 return benchmark
         known = ", ".join(benchmark.name for benchmark in self.benchmarks) or "none"
-        raise ValueError(f"no benchmark {name!r} in {self.root}; there are: {known}")
+        raise ValueError(f"name is {name!r}, no benchmark of {self.root}: give one of {known}")
 
     def test_files(self, identifier: str) -> list[str]:
-        """Give the names, without extension, of the test files that an identifier means.
+        """Return the names, without extension, of the test files that an identifier means.
 
         Parameters
         ----------
-        identifier : str
-            A test file's name, or what the names of several begin with: CropHarvest's
+        identifier
+            Name of a test file, or what the names of several begin with: CropHarvest's
             "Kenya_maize" means "Kenya_maize_2020_0_0" and others.
         """
         if identifier in self._store.tests:
@@ -325,7 +330,7 @@ class CropHarvest(Familiar):
         return sorted(name for name in self._store.tests if name.startswith(identifier))
 
     def test_instance(self, identifier: str, normalize: bool = True) -> TestInstance:
-        """Give the test set of an identifier (see `test_files`): its files one after another.
+        """Return the test set of an identifier (see `test_files`): its files one after another.
 
         Raises
         ------
@@ -336,8 +341,8 @@ class CropHarvest(Familiar):
         if not names:
             known = ", ".join(self._store.tests) or "none"
             raise FileNotFoundError(
-                f"{self.root} has no readable test file {identifier}.h5, and none whose name "
-                f"begins so; there are: {known}"
+                f"identifier is {identifier!r}, and {self.root} has no readable test file of this "
+                f"name or whose name begins so: give one of {known}"
             )
         spans = [slice(*self._store.tests[name]) for name in names]
         x, y, lats, lons = (
@@ -355,7 +360,7 @@ def _plain(name: str) -> str:
 
 
 def _with_positions(labels: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Add to labels where each one's series is, given the rows of the series in their order."""
+    """Return labels with the position of each one's series; ``rows`` are those of the series."""
     import pandas as pd
 
     keys = ["dataset", "index"]

@@ -38,7 +38,7 @@ def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
         The mean that ends at each value from the window's last on.
     """
     window = min(SMOOTHING_WINDOW, len(values))
-    return np.convolve(values, np.ones(window) / window, mode="valid")
+    return np.convolve(values, np.ones(window) / window, mode="valid").astype(np.float64)
 
 
 def require_matplotlib(needy: str) -> None:

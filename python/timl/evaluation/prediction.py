@@ -10,7 +10,7 @@ from timl.nn import Classifier, StrongClassifier
 
 
 def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> NDArray[np.float64]:
-    """Compute the probability of the positive class, in evaluation mode.
+    """Return the probability of the positive class, computed in evaluation mode.
 
     The classifier's mode is as before afterwards.
 
@@ -34,8 +34,8 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype)
     if series.ndim != 3 or len(series) == 0:
         raise ValueError(
-            f"x must have shape [n, {classifier.steps}, {classifier.bands}] with n at least 1, "
-            f"but has {list(series.shape)}"
+            f"x has shape {list(series.shape)}: give [n, {classifier.steps}, {classifier.bands}] "
+            f"with n at least 1"
         )
     training = classifier.training
     classifier.eval()

@@ -15,7 +15,7 @@ from timl.normalization import normalization_of
 
 TestSet: TypeAlias = BenchmarkTask | TestInstance
 Reliability: TypeAlias = tuple[tuple[int, int, float], ...]
-"""Of each of ten equal bins of probability: samples, positives, sum of the probabilities."""
+"""For each of ten equal bins of probability: samples, positives, sum of the probabilities."""
 
 _BINS = 10
 _THRESHOLD = 0.5
@@ -28,23 +28,23 @@ class Scores:
 
     Parameters
     ----------
-    auc_roc : float
+    auc_roc
         Area under the receiver operating characteristic: the share of pairs of a positive and a
         negative that are in the right order, ties counting half.
     f1 : float
         Harmonic mean of precision and recall of the positives.
-    iou : float
+    iou
         Intersection over union of predicted and true positives, as in CropHarvest's benchmark.
-    samples : int
+    samples
         Labelled samples that were scored.
-    average_precision : float
+    average_precision
         Precision at each positive in the order of the predictions, averaged: the area under the
         curve of precision and recall as a step function.
-    accuracy : float
+    accuracy
         Share of right decisions.
-    brier : float
+    brier
         Brier score, the mean squared difference of probability and label; less is better.
-    true_positives, false_positives, true_negatives, false_negatives : int
+    true_positives, false_positives, true_negatives, false_negatives
         The confusion matrix.
     """
 
@@ -103,16 +103,14 @@ def evaluate_with_reliability(
         if isinstance(predictor, Classifier | StrongClassifier):
             _warn_of_other_inputs(predictor, test)
     if not isinstance(instance, TestInstance):
-        raise TypeError(
-            f"test must be a BenchmarkTask or a TestInstance, but is a {type(test).__name__}"
-        )
+        raise TypeError(f"test is a {type(test).__name__}: give a BenchmarkTask or a TestInstance")
     labelled = instance.y != _UNLABELLED
     y = instance.y[labelled]
     positives = int((y == 1).sum())
     if not 0 < positives < len(y):
         raise ValueError(
             f"test has {positives} positives and {len(y) - positives} negatives among its "
-            f"{len(instance)} samples: AUC ROC needs both classes"
+            f"{len(instance)} samples: give both classes, which AUC ROC needs"
         )
     probability = _predictions(predictor, instance)[labelled]
     return _scores(y, probability), _reliability(y, probability)
@@ -147,22 +145,22 @@ def _predictions(
         predictions = probabilities(predictor, test.x)
     elif callable(predictor):
         raise TypeError(
-            f"predictor must be a Classifier or an array, but is a {type(predictor).__name__}; of "
-            "a TIML model give model.for_task(benchmark.info)"
+            f"predictor is a {type(predictor).__name__}: give a Classifier or an array; of a TIML "
+            f"model model.for_task(benchmark.info)"
         )
     else:
         predictions = np.asarray(predictor, np.float64)
     if predictions.shape != (len(test),):
         raise ValueError(
-            f"predictions must have shape [{len(test)}], one for each sample of the test set, but "
-            f"have {list(predictions.shape)}"
+            f"predictions have shape {list(predictions.shape)}: give shape [{len(test)}], one for "
+            f"each sample of the test set"
         )
     wrong = ~((predictions >= 0) & (predictions <= 1))
     if wrong.any():
         raise ValueError(
-            f"predictions must be probabilities in [0, 1]; of {len(predictions)} "
-            f"{int(np.isnan(predictions).sum())} are NaN and "
-            f"{int((wrong & ~np.isnan(predictions)).sum())} out of range"
+            f"of {len(predictions)} predictions {int(np.isnan(predictions).sum())} are NaN and "
+            f"{int((wrong & ~np.isnan(predictions)).sum())} out of range: give probabilities in "
+            f"[0, 1]"
         )
     return predictions
 

@@ -44,9 +44,9 @@ class PairedTest:
     """Mean of row - other."""
     pairs: int
     p: float
-    """Two-sided."""
+    """Two-sided p-value."""
     p_corrected: float
-    """By Holm's method, over the comparisons with that row."""
+    """The p-value corrected by Holm's method, over the comparisons with that row."""
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -60,14 +60,14 @@ def estimate_groups(values: Sequence[Sequence[float]]) -> Estimate:
     Parameters
     ----------
     values
-        For each meta-training its runs.
+        Scores of the runs of each meta-training.
 
     Returns
     -------
     Estimate
-        Of one meta-training: as of `estimate`. Of K: the error is that of the K means, and the
-        sources of variance are those of a one-way analysis of variance with random effects (the
-        variance between is at least 0).
+        With one meta-training the same as `estimate`. With K the error is that of the K means,
+        and the sources of variance are those of a one-way analysis of variance with random effects
+        (the variance between is at least 0).
     """
     groups = [np.asarray(group, np.float64) for group in values]
     runs = sum(len(group) for group in groups)
@@ -106,7 +106,7 @@ def paired_tests(
         For each row its score in each run, by (repetition of the meta-training, run). A row of a
         single run has no randomness: its score stands for every run.
     compare_with
-        The one of them.
+        Name of the row that the others are tested against.
 
     Returns
     -------
@@ -154,5 +154,5 @@ def _differences(
 
 
 def _short(value: float) -> str:
-    """Three digits, without the zero before the point."""
+    """Return three digits, without the zero before the point."""
     return f"{value:.3f}".removeprefix("0")

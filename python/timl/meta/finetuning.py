@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn import functional
 
 from timl import random
 from timl.data import BenchmarkTask
@@ -21,7 +20,9 @@ from timl.meta.strong.fitting import fit_strong
 from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, one_thread
 from timl.nn.checks import require_rate
 from timl.normalization import normalization_of
+from timl.parameters import tensor_count
 from timl.random import Purpose
+from timl.reference import mean_loss
 
 Protocol: TypeAlias = Literal["paper", "strong"]
 
@@ -227,7 +228,7 @@ def descend(
         learning_rate = defaults.FINE_TUNING_LEARNING_RATE
     require_count("steps", steps, least=0)
     require_count("k", k)
-    require_rates("learning_rate", learning_rate, classifier.layers + 4)
+    require_rates("learning_rate", learning_rate, tensor_count(classifier.layers))
     labels = np.asarray(y)
     members = [np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)]
     sizes = [len(rows) for rows in members]
@@ -276,7 +277,7 @@ def descend(
     with torch.enable_grad(), one_thread():
         for step, rows in enumerate(indices):
             logits = classifier(series[rows], mask=None if masks is None else masks[step])
-            loss = functional.binary_cross_entropy_with_logits(logits, targets[rows])
+            loss = mean_loss(logits, targets[rows])
             if not bool(torch.isfinite(loss)):
                 raise ValueError(
                     f"the loss is {loss.item()} in fine-tuning step {step} of {name}: give a "

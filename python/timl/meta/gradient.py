@@ -14,7 +14,7 @@ from timl.data import Episodes
 from timl.nn import TIML, Classifier, one_thread, operators
 from timl.nn.checks import require_rate, require_tensor
 from timl.nn.encoder import DrawKey, draw_noise
-from timl.parameters import MetaGradient
+from timl.parameters import MetaGradient, tensor_count
 from timl.random import Purpose
 
 
@@ -208,7 +208,7 @@ def _prepare(
         classifier.flat_weights(),
         film,
         *_masks(classifier, support_x, query_x, key),
-        _step_sizes(inner_lr, (steps, classifier.layers + 4), like),
+        _step_sizes(inner_lr, (steps, tensor_count(classifier.layers)), like),
     )
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from timl import random
 from timl.data import TaskSet
 from timl.meta.checks import require_count, require_positive
 from timl.nn import Classifier, one_thread
 from timl.random import Purpose
+from timl.reference import mean_loss
 
 
 def pooled_crops(tasks: TaskSet) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
@@ -123,7 +123,7 @@ def pretrain(
                 logits = classifier(
                     series[rows], mask=_mask(classifier, len(rows), seed, epoch, step)
                 )
-                functional.binary_cross_entropy_with_logits(logits, labels[rows]).backward()  # type: ignore[no-untyped-call]
+                mean_loss(logits, labels[rows]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             losses.append(_loss(classifier, series[validating], labels[validating]))
             if not np.isfinite(losses[-1]):
@@ -161,7 +161,7 @@ def _mask(classifier: Classifier, rows: int, seed: int, epoch: int, step: int) -
 
 @torch.no_grad()
 def _loss(classifier: Classifier, x: Tensor, y: Tensor) -> float:
-    """Return the mean cross entropy in evaluation mode."""
+    """Return the mean loss in evaluation mode."""
     classifier.eval()
     logits = classifier(x)
-    return float(functional.binary_cross_entropy_with_logits(logits.double(), y.double()))
+    return float(mean_loss(logits.double(), y.double()))

@@ -23,6 +23,7 @@ from timl.meta.scores import auc_roc
 from timl.nn import TIML, one_thread
 from timl.nn.encoder import DrawKey
 from timl.normalization import normalization_of
+from timl.parameters import tensor_count
 
 RUN = "run.json"
 
@@ -55,7 +56,7 @@ class TrainingRun:
 
     def __init__(self, model: TIML, tasks: TaskSet, options: Options) -> None:
         _check(model, tasks)
-        require_rates("inner_lr", options.inner_lr, model.classifier.layers + 4)
+        require_rates("inner_lr", options.inner_lr, tensor_count(model.classifier.layers))
         learned = model.log_step_sizes
         if learned is not None and len(learned) != options.inner_steps:
             raise ValueError(

@@ -21,8 +21,8 @@ __all__ = ["meta_gradient", "network"]
 
 _operators = torch.ops.timl
 
-# arguments of torch.ops.timl.network in order: x, weights, film, mask, running mean, running
-# variance, hidden, layers
+# arguments of torch.ops.timl.network in order: x, weights, film, mask, running_mean,
+# running_variance, hidden, layers
 _NETWORK_ARGUMENTS = 8
 # those of network_backward: the cotangent, six tensors, the tape, hidden, layers, x_gradient
 _BACKWARD_ARGUMENTS = 11
@@ -34,7 +34,7 @@ def network(
     film: Tensor,
     mask: Tensor | None,
     running_mean: Tensor,
-    running_var: Tensor,
+    running_variance: Tensor,
     *,
     hidden: int,
     layers: int,
@@ -43,18 +43,19 @@ def network(
     """Compute the logits of one task's series by the engine.
 
     Differentiable twice by `x`, `weights` and `film`; a third derivative, forward-mode
-    differentiation and transforms of `torch.func` raise.
+    differentiation and the derivatives of `torch.func` raise. `torch.func.vmap` of the logits
+    calls the engine once for each entry.
 
     Parameters
     ----------
-    x
-        Series, float32 or float64 [B, T, F], finite; B at least 2 with batch statistics.
-    weights, film
-        [P] and [Phi], in the order of `timl.parameters`, of the dtype of `x` as all others.
-    mask
-        Variational dropout mask, [B, H]; None for ones. A constant to differentiation.
-    running_mean, running_var
-        [L, H], used without batch statistics.
+    x : float32 or float64 tensor of shape [B, T, F]
+        Finite series; B is at least 2 with batch statistics. All tensors have the dtype of `x`.
+    weights, film : tensors of shape [P] and [Phi]
+        In the order of `timl.parameters`.
+    mask : tensor of shape [B, H]
+        Variational dropout mask; None for ones. A constant to differentiation.
+    running_mean, running_variance : tensors of shape [L, H]
+        Used without batch statistics.
     hidden, layers
         H and L.
     batch_statistics
@@ -62,21 +63,20 @@ def network(
 
     Returns
     -------
-    logits : torch.Tensor
-        [B].
-    batch_mean, batch_variance : torch.Tensor
-        [L, H], the variance biased, not differentiable; [0] without batch statistics.
+    logits : tensor of shape [B]
+    batch_mean, batch_variance : tensors of shape [L, H]
+        Not differentiable, the variance biased; of shape [0] without batch statistics.
 
     Raises
     ------
     RuntimeError
-        A shape, dtype or device is wrong, a value of `x` is not finite, the mask requires a
+        If a shape, dtype or device is wrong, a value of `x` is not finite, the mask requires a
         gradient, or an input carries a forward-mode tangent.
     """
     if mask is not None and mask.requires_grad:
         raise RuntimeError(
-            f"timl.network: mask {list(mask.shape)} requires a gradient, but a dropout mask is a "
-            f"constant here: pass mask.detach()"
+            f"timl::network: mask is {list(mask.shape)} and requires a gradient, but is a constant "
+            f"here: give mask.detach()"
         )
     differentiable = (x, weights, film)
     _refuse_tangents(*differentiable)
@@ -86,11 +86,11 @@ def network(
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in differentiable))
     ):
         logits: Tensor = _operators.network_evaluate(
-            x, weights, film, running_mean, running_var, hidden, layers
+            x, weights, film, running_mean, running_variance, hidden, layers
         )
         empty = running_mean.new_empty(0)
         return logits, empty, empty
-    statistics = (None, None) if batch_statistics else (running_mean, running_var)
+    statistics = (None, None) if batch_statistics else (running_mean, running_variance)
     logits, mean, variance, _ = _operators.network(
         x, weights, film, mask, *statistics, hidden, layers
     )
@@ -118,16 +118,15 @@ def meta_gradient(
 
     Parameters
     ----------
-    support_x, support_y
-        [N, S, B, T, F] and [N, S, B], labels 0 or 1: one support set for each inner step.
-    query_x, query_y
-        [N, Q, T, F] and [N, Q].
-    weights, film
-        [P] and [N, Phi], in the order of `timl.parameters`.
-    support_mask, query_mask
-        Variational dropout masks, [N, S, B, H] and [N, Q, H], or None for no dropout.
-    step_sizes
-        Inner step sizes, [S, L + 4]: one for each inner step and parameter tensor.
+    support_x, support_y : float32 or float64 tensors of shape [N, S, B, T, F] and [N, S, B]
+        Series and labels 0 or 1, one support set for each inner step. All tensors have one dtype.
+    query_x, query_y : tensors of shape [N, Q, T, F] and [N, Q]
+    weights, film : tensors of shape [P] and [N, Phi]
+        In the order of `timl.parameters`.
+    support_mask, query_mask : tensors of shape [N, S, B, H] and [N, Q, H]
+        Variational dropout masks; None for no dropout.
+    step_sizes : tensor of shape [S, L + 4]
+        Inner step sizes: one for each inner step and parameter tensor.
     hidden, layers
         H and L.
     order
@@ -136,12 +135,12 @@ def meta_gradient(
     Returns
     -------
     MetaGradient
-        See its fields; nothing is attached to a graph.
+        Detached from every graph.
 
     Raises
     ------
     RuntimeError
-        A shape, dtype or device is wrong, a value is not finite, or a label is not 0 or 1.
+        If a shape, dtype or device is wrong, a value is not finite, or a label is not 0 or 1.
     """
     with torch.no_grad():
         return MetaGradient(
@@ -166,7 +165,7 @@ def meta_gradient(
 
 
 def _in_order_of_fields(results: tuple[Tensor, ...], order: int) -> tuple[Tensor, ...]:
-    """Gradients that were not asked for are [0], whatever their other dimensions."""
+    """Return the operator's results with gradients that were not asked for in shape [0]."""
     if order > 0:
         return results
     return (*results[:3], *(gradient.reshape(-1) for gradient in results[3:6]), *results[6:])
@@ -270,7 +269,7 @@ def _buffers(x: Tensor, hidden: int, layers: int) -> tuple[Tensor, Tensor]:
     batch, steps, bands = x.shape
     row = _core.buffer_row_float64 if x.dtype == torch.float64 else _core.buffer_row_float32
     tape, adjoints = row(int(steps), int(bands), int(hidden), int(layers))
-    rows = batch + batch // 48 + 1
+    rows = batch + batch // _core.CHUNK_ROWS + 1
     return x.new_empty(rows * tape), x.new_empty(rows * adjoints)
 
 

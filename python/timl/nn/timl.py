@@ -19,6 +19,7 @@ from timl.nn.deep_kernel import DeepKernel
 from timl.nn.encoder import TaskEncoder
 from timl.nn.threads import one_thread
 from timl.normalization import Normalization
+from timl.parameters import tensor_count
 
 _FIRST_STEP_SIZE = 1e-3
 """Learned step sizes before any training."""
@@ -98,7 +99,7 @@ class TIML(nn.Module):
         if learned_steps:
             require_sizes(learned_steps=learned_steps)
             self.log_step_sizes = nn.Parameter(
-                torch.full((learned_steps, layers + 4), math.log(_FIRST_STEP_SIZE))
+                torch.full((learned_steps, tensor_count(layers)), math.log(_FIRST_STEP_SIZE))
             )
         self.deep_kernel = None if deep_kernel is None else DeepKernel(**deep_kernel)
         self.encoder = None

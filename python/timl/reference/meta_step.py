@@ -7,7 +7,8 @@ from torch import Tensor
 
 from timl import parameters
 from timl.parameters import MetaGradient
-from timl.reference.network import binary_cross_entropy_with_logits, network
+from timl.reference.loss import mean_loss
+from timl.reference.network import network
 
 
 def meta_gradient(
@@ -31,16 +32,15 @@ def meta_gradient(
 
     Parameters
     ----------
-    support_x, support_y
-        [N, S, B, T, F] and [N, S, B]: one support set for each inner step.
-    query_x, query_y
-        [N, Q, T, F] and [N, Q].
-    weights, film
-        [P] and [N, Phi], as in `timl.parameters`.
-    support_mask, query_mask
-        Variational dropout masks, [N, S, B, H] and [N, Q, H], or None for no dropout.
-    step_sizes
-        [S, L + 4]: one for each inner step and parameter tensor.
+    support_x, support_y : floating tensors of shape [N, S, B, T, F] and [N, S, B]
+        Series and labels, one support set for each inner step. All tensors have one dtype.
+    query_x, query_y : tensors of shape [N, Q, T, F] and [N, Q]
+    weights, film : tensors of shape [P] and [N, Phi]
+        In the order of `timl.parameters`.
+    support_mask, query_mask : tensors of shape [N, S, B, H] and [N, Q, H]
+        Variational dropout masks; None for no dropout.
+    step_sizes : tensor of shape [S, L + 4]
+        Inner step sizes: one for each inner step and parameter tensor.
     hidden, layers
         H and L.
     order
@@ -50,7 +50,7 @@ def meta_gradient(
     Returns
     -------
     MetaGradient
-        See its fields.
+        Detached from every graph.
     """
     tasks, steps, _, _, bands = support_x.shape
     counts = torch.tensor(
@@ -74,7 +74,7 @@ def meta_gradient(
         for s in range(steps):
             mask = None if support_mask is None else support_mask[n, s]
             support_logits, mean, variance = forward(support_x[n, s], w, phis[n], mask)
-            support_loss = binary_cross_entropy_with_logits(support_logits, support_y[n, s])
+            support_loss = mean_loss(support_logits, support_y[n, s])
             (inner_gradient,) = torch.autograd.grad(support_loss, w, create_graph=order == 2)
             w = w - alphas[s].repeat_interleave(counts) * inner_gradient
             support_losses.append(support_loss.detach())
@@ -82,7 +82,7 @@ def meta_gradient(
             variances.append(variance)
         mask = None if query_mask is None else query_mask[n]
         query_logits, mean, variance = forward(query_x[n], w, phis[n], mask)
-        loss = binary_cross_entropy_with_logits(query_logits, query_y[n])
+        loss = mean_loss(query_logits, query_y[n])
         if order > 0:
             of_task = torch.autograd.grad(loss / tasks, (w0, phis, alphas))
             gradients = [total + part for total, part in zip(gradients, of_task, strict=True)]

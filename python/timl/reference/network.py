@@ -27,7 +27,7 @@ def network(
     film: Tensor,
     mask: Tensor | None,
     running_mean: Tensor,
-    running_var: Tensor,
+    running_variance: Tensor,
     *,
     hidden: int,
     layers: int,
@@ -37,16 +37,16 @@ def network(
 
     Parameters
     ----------
-    x
-        Input series, [B, T, F].
-    weights
-        Flat parameters, [P], as `timl.parameters.weight_shapes`.
-    film
-        The task's FiLM values, [Phi], as `timl.parameters.film_shapes`.
-    mask
-        Variational dropout mask, [B, H], of 0 and 1 / (1 - rate); None for no dropout.
-    running_mean, running_var
-        [L, H]; used where `batch_statistics` is false.
+    x : floating tensor of shape [B, T, F]
+        Input series. All tensors have its dtype.
+    weights : tensor of shape [P]
+        In the order of `timl.parameters.weight_shapes`.
+    film : tensor of shape [Phi]
+        FiLM values of the task, in the order of `timl.parameters.film_shapes`.
+    mask : tensor of shape [B, H]
+        Variational dropout mask of 0 and 1 / (1 - rate); None for no dropout.
+    running_mean, running_variance : tensors of shape [L, H]
+        Used where `batch_statistics` is false.
     hidden, layers
         H and L.
     batch_statistics
@@ -54,11 +54,10 @@ def network(
 
     Returns
     -------
-    logits : Tensor
-        [B].
-    batch_mean, batch_variance : Tensor
-        Statistics before each of the L normalisations, [L, H], detached, the variance biased;
-        empty ([0]) where `batch_statistics` is false.
+    logits : tensor of shape [B]
+    batch_mean, batch_variance : tensors of shape [L, H]
+        Statistics before each of the L normalisations, detached, the variance biased; of shape [0]
+        where `batch_statistics` is false.
     """
     _, steps, bands = x.shape
     w = unflatten_weights(weights, bands, hidden, layers)
@@ -71,7 +70,7 @@ def network(
         if batch_statistics:
             mean, variance = z.mean(dim=0), z.var(dim=0, unbiased=False)
         else:
-            mean, variance = running_mean[layer], running_var[layer]
+            mean, variance = running_mean[layer], running_variance[layer]
         means.append(mean.detach())
         variances.append(variance.detach())
         return (z - mean) / torch.sqrt(variance + BATCH_NORM_EPSILON)
@@ -99,8 +98,3 @@ def network(
     if not batch_statistics:
         return logits, x.new_empty(0), x.new_empty(0)
     return logits, torch.stack(means), torch.stack(variances)
-
-
-def binary_cross_entropy_with_logits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean binary cross entropy of logits [B] against labels [B] in {0, 1}."""
-    return (functional.softplus(logits) - labels * logits).mean()

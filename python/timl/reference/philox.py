@@ -26,20 +26,19 @@ def philox(key: tuple[int, int], counter: npt.ArrayLike) -> UInt32Array:
     ----------
     key
         Two words in [0, 2**32).
-    counter
-        uint32 [..., 4].
+    counter : uint32 array of shape [..., 4]
 
     Returns
     -------
-    numpy.ndarray
-        uint32 [..., 4]; the same counter and key always give the same words.
+    uint32 array of shape [..., 4]
+        The same for the same counter and key, always.
 
     Raises
     ------
     TypeError
-        The counter is not made of uint32.
+        If the counter is not made of uint32.
     ValueError
-        The last dimension of the counter is not 4, or a word of the key is out of range.
+        If the last dimension of the counter is not 4, or a word of the key is out of range.
 
     References
     ----------
@@ -47,11 +46,11 @@ def philox(key: tuple[int, int], counter: npt.ArrayLike) -> UInt32Array:
     """
     words = np.asarray(counter)
     if words.dtype != np.uint32:
-        raise TypeError(f"counter must be uint32, but is {words.dtype}: convert it first")
+        raise TypeError(f"counter is {words.dtype} {list(words.shape)}: give uint32")
     if words.ndim == 0 or words.shape[-1] != 4:
-        raise ValueError(f"counter must have shape [..., 4], but has {list(words.shape)}")
+        raise ValueError(f"counter is {list(words.shape)}: give [..., 4]")
     if len(key) != 2 or not all(0 <= word <= _WORD for word in key):
-        raise ValueError(f"key must be two words in [0, 2**32), but is {key}")
+        raise ValueError(f"key is {key}: give two words in [0, 2**32)")
 
     c0, c1, c2, c3 = (words[..., i] for i in range(4))
     k0, k1 = (int(word) for word in key)

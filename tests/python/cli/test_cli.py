@@ -88,7 +88,10 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ("evaluate --data {tmp}/none --model {model} --benchmark world_0", "is not a folder"),
-        ("evaluate --data {world} --model {model} --benchmark mars", "there are: world_0, world_1"),
+        (
+            "evaluate --data {world} --model {model} --benchmark mars",
+            "give one of world_0, world_1",
+        ),
         ("evaluate --data {world} --model {tmp} --benchmark world_0", "which holds no model"),
         ("evaluate --data {world} --model {bad} --benchmark world_0", "is truncated"),
         ("finetune --data {world} --model {bad} --benchmark world_0 --out {tmp}/x", "truncated"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from timl.data import BBox, CropHarvest, Task, TestInstance
+from timl.data import BBox, CropHarvest, Task, TaskSamples, TestInstance
 from torch.utils.data import DataLoader
 from worlds import label, measured
 
@@ -38,40 +39,46 @@ def made() -> CropHarvest:
 
 
 @pytest.fixture
-def maize(made: CropHarvest) -> CropHarvest:
-    return made.select(Task(REGION, "maize", False, "here_maize"))
+def maize(made: CropHarvest) -> TaskSamples:
+    return TaskSamples(made, Task(REGION, "maize", False, "here_maize"))
 
 
-def numbers(x: np.ndarray[Any, Any], data: CropHarvest) -> list[int]:
+def numbers(x: np.ndarray[Any, Any], samples: TaskSamples) -> list[int]:
     """Which series these are: their first value as measured is their number."""
     x = x.reshape(len(x), 12, 18)
-    return [round(float(v)) for v in x[:, 0, 0] * data.std[0] + data.mean[0]]
+    return [round(float(v)) for v in x[:, 0, 0] * samples.data.std[0] + samples.data.mean[0]]
 
 
-def test_a_task_is_an_argument_as_in_the_package(realcrops: CropHarvest) -> None:
+def test_root_and_task_are_the_arguments_as_in_the_package(benchmarked_world: Path) -> None:
+    region = BBox(0, 0.9, 0, 1, "R0")
+    samples = TaskSamples(benchmarked_world, Task(region, test_identifier="test_0"))
+    assert samples.id == "R0_crop"
+    assert (samples.k, samples.num_bands, len(samples)) == (20, 18, 40)
+    (name, test), *others = samples.test_data()
+    assert (name, others, len(test)) == ("test_0", [], 24)
+    assert "R0_crop" in repr(samples)
+
+
+def test_the_samples_of_a_real_task(realcrops: CropHarvest) -> None:
     kenya = BBox(0.4, 0.8, 34.1, 34.45, "Kenya_1")
-    task = Task(kenya, "maize", True, "kenya_maize")
-    data = CropHarvest(realcrops.root, task, cache=realcrops._store.folder.parent.parent)
-    assert data.id == "Kenya_1_maize"
-    assert (data.k, data.num_bands) == (73, 18)
-    x, y = data.as_array()
-    assert x.shape == (len(data), 12, 18)
+    samples = TaskSamples(realcrops, Task(kenya, "maize", True, "kenya_maize"))
+    assert samples.id == "Kenya_1_maize"
+    x, y = samples.as_array()
+    assert x.shape == (len(samples), 12, 18)
     assert y.tolist() == [1] * 119 + [0] * 73
-    (name, test), *others = data.test_data()
-    assert (name, others) == ("kenya_maize", [])
-    assert len(test) == 127
     with pytest.raises(ValueError, match="'Kenya_1_cocoa' has 0 positives"):
-        realcrops.select(Task(kenya, "cocoa"))
+        TaskSamples(realcrops, Task(kenya, "cocoa"))
 
 
 def test_without_a_task_it_is_crop_versus_non_crop_on_the_globe(made: CropHarvest) -> None:
-    assert made.id == "global_crop"
-    assert len(made) == 30
-    assert made.k == 15
-    assert [y for _, y in made] == [1] * 15 + [0] * 15
+    samples = TaskSamples(made)
+    assert samples.id == "global_crop"
+    assert len(samples) == len(made) == 30
+    assert samples.k == 15
+    assert [samples[i][1] for i in range(30)] == [1] * 15 + [0] * 15
 
 
-def test_samples_have_the_packages_shapes(maize: CropHarvest) -> None:
+def test_samples_have_the_packages_shapes(maize: TaskSamples) -> None:
     x, y = maize[3]
     assert (x.shape, x.dtype, y) == ((12, 18), np.float32, 1)
     assert numbers(x[None], maize) == [3]
@@ -83,21 +90,21 @@ def test_samples_have_the_packages_shapes(maize: CropHarvest) -> None:
     assert numbers(x, maize) == [0, 1, 2, 5, 6, 7]
     with pytest.raises(ValueError, match=r"num_samples is 12.*give 2 to 10"):
         maize.as_array(num_samples=12)
-    measured_ones = maize.select(Task(REGION, "maize", normalize=False))
+    measured_ones = TaskSamples(maize.data, Task(REGION, "maize", normalize=False))
     np.testing.assert_array_equal(measured_ones[4][0], measured(4).astype(np.float32))
 
 
 def test_balanced_negatives_repeat_as_in_the_package(made: CropHarvest) -> None:
-    data = made.select(Task(REGION, "maize", balance_negative_crops=True))
+    data = TaskSamples(made, Task(REGION, "maize", balance_negative_crops=True))
     x, y = data.as_array()
     wheat, others = list(range(5, 15)), list(range(15, 30))
     assert numbers(x, data) == [*range(5), *wheat, *wheat, *others]
     assert y.tolist() == [1] * 5 + [0] * 35
-    cut = made.select(Task(REGION, "maize", balance_negative_crops="cut"))
+    cut = TaskSamples(made, Task(REGION, "maize", balance_negative_crops="cut"))
     assert len(cut) == 5 + 10 + 10
 
 
-def test_samples_are_balanced_and_new_until_none_are_left(maize: CropHarvest) -> None:
+def test_samples_are_balanced_and_new_until_none_are_left(maize: TaskSamples) -> None:
     x, y = maize.sample(2)
     assert y.tolist() == [1, 0, 1, 0]
     again, _ = maize.sample(2)
@@ -115,7 +122,7 @@ def test_samples_are_balanced_and_new_until_none_are_left(maize: CropHarvest) ->
 
 
 def test_shuffling_keeps_pairs_together_and_decides_later_draws(made: CropHarvest) -> None:
-    first, second, third = (made.select(Task(REGION, "maize")) for _ in range(3))
+    first, second, third = (TaskSamples(made, Task(REGION, "maize")) for _ in range(3))
     for data, seed in ((first, 3), (second, 3), (third, 4)):
         data.shuffle(seed)
     x, y = first.as_array()
@@ -124,10 +131,9 @@ def test_shuffling_keeps_pairs_together_and_decides_later_draws(made: CropHarves
     np.testing.assert_array_equal(second.as_array()[0], x)
     np.testing.assert_array_equal(second.sample(3)[0], first.sample(3)[0])
     assert (third.as_array()[0] != x).any()
-    assert made.as_array()[1].tolist() == [1] * 15 + [0] * 15  # the others are not touched
 
 
-def test_test_files_are_given_one_by_one_and_in_parts(maize: CropHarvest) -> None:
+def test_test_files_are_given_one_by_one_and_in_parts(maize: TaskSamples) -> None:
     sizes = {name: len(test) for name, test in maize.test_data()}
     assert sizes == {"here_maize_1": 10, "here_maize_2": 15}
     parts = {name: test.x.shape for name, test in maize.test_data(flatten_x=True, max_size=10)}
@@ -136,14 +142,14 @@ def test_test_files_are_given_one_by_one_and_in_parts(maize: CropHarvest) -> Non
         "0_here_maize_2": (10, 216),
         "1_here_maize_2": (5, 216),
     }
-    both = maize.test_instance("here_maize")
+    both = maize.data.test_instance("here_maize")
     pieces = [test for _, test in maize.test_data(max_size=4)]
     for field in ("x", "y", "lats", "lons"):
         np.testing.assert_array_equal(
             getattr(both, field), np.concatenate([getattr(piece, field) for piece in pieces])
         )
     with pytest.raises(FileNotFoundError, match="there_rice"):
-        next(maize.select(Task(REGION, "maize", test_identifier="there_rice")).test_data())
+        next(TaskSamples(maize.data, Task(test_identifier="there_rice")).test_data())
 
 
 def instance(y: list[int]) -> TestInstance:
@@ -169,24 +175,20 @@ def test_predictions_are_scored_under_the_packages_names() -> None:
         instance([0, 1, 0]).evaluate_predictions(np.zeros(2))
 
 
-def test_benchmark_data_sets_share_one_store(realcrops: CropHarvest, tmp_path: Any) -> None:
-    class Here(CropHarvest):
-        def __init__(self, root: Any) -> None:
-            super().__init__(root, cache=realcrops._store.folder.parent.parent)
-
-    datasets = Here.create_benchmark_datasets(realcrops.root)
-    assert [data.task.test_identifier for data in datasets] == [
+def test_benchmark_data_sets_share_one_data_set(realcrops: CropHarvest) -> None:
+    samples = TaskSamples.create_benchmark_datasets(realcrops)
+    assert [each.task.test_identifier for each in samples] == [
         benchmark.task.test_identifier for benchmark in realcrops.benchmarks
     ]
-    assert [data.task.balance_negative_crops for data in datasets] == [True, True, False]
-    for data, benchmark in zip(datasets, realcrops.benchmarks, strict=True):
-        np.testing.assert_array_equal(data.as_array()[0], benchmark.train_arrays()[0])
-    assert all(data.labels is datasets[0].labels for data in datasets)
-    raw = Here.create_benchmark_datasets(realcrops.root, False, normalize=False)
-    assert not any(d.task.normalize or d.task.balance_negative_crops for d in raw)
+    assert [each.task.balance_negative_crops for each in samples] == [True, True, False]
+    for each, benchmark in zip(samples, realcrops.benchmarks, strict=True):
+        np.testing.assert_array_equal(each.as_array()[0], benchmark.train_arrays()[0])
+    assert all(each.data is realcrops for each in samples)
+    raw = TaskSamples.create_benchmark_datasets(realcrops, False, normalize=False)
+    assert not any(each.task.normalize or each.task.balance_negative_crops for each in raw)
 
 
-def test_as_a_torch_data_set(maize: CropHarvest) -> None:
+def test_as_a_torch_data_set(maize: TaskSamples) -> None:
     data = maize.as_torch_dataset()
     sample = data[2]
     assert set(sample) == {"array", "label"}

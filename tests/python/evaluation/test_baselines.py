@@ -55,7 +55,7 @@ def test_what_cannot_be_learned_from() -> None:
 def test_known_figures_on_real_series(
     realcrops: CropHarvest, name: str, forest: float, logistic: float
 ) -> None:
-    """AUC ROC of independent runs (DESIGN.md, "Known figures on realcrops")."""
+    """AUC ROC of the table in docs/explanation/evaluation.md."""
     benchmark = realcrops.benchmark(name)
     x, y = benchmark.train_arrays()
     predicted = logistic_regression().fit(x, y).predict_proba(benchmark.test.x)

@@ -79,9 +79,9 @@ def test_chunks_change_nothing(count: int) -> None:
         ([0.5, 0.5], [1, 1], "2 positives and 0 negatives among its 2 samples"),
         ([0.5, 0.5], [0, -1], "0 positives and 1 negatives"),
         ([0.5, 0.5], [-1, -1], "0 positives and 0 negatives"),
-        ([np.nan, 1.2, 0.5], [1, 0, 0], "of 3 1 are NaN and 1 out of range"),
-        ([0.5], [1, 0], r"shape \[2\].* have \[1\]"),
-        ([[0.5], [0.5]], [1, 0], r"have \[2, 1\]"),
+        ([np.nan, 1.2, 0.5], [1, 0, 0], "of 3 predictions 1 are NaN and 1 out of range"),
+        ([0.5], [1, 0], r"have shape \[1\]: give shape \[2\]"),
+        ([[0.5], [0.5]], [1, 0], r"have shape \[2, 1\]"),
     ],
 )
 def test_what_cannot_be_scored(predictions: Any, y: list[int], message: str) -> None:
@@ -90,15 +90,15 @@ def test_what_cannot_be_scored(predictions: Any, y: list[int], message: str) -> 
 
 
 def test_kinds_that_cannot_be_scored() -> None:
-    with pytest.raises(TypeError, match=r"TIML; .*model\.for_task"):
+    with pytest.raises(TypeError, match=r"TIML: .*model\.for_task"):
         timl.evaluate(timl.TIML(hidden=8), instance([1, 0]))
-    with pytest.raises(TypeError, match="test must be a BenchmarkTask or a TestInstance"):
+    with pytest.raises(TypeError, match="test is a list: give a BenchmarkTask or a TestInstance"):
         timl.evaluate([0.5], [1])
     wrong = instance([1, 0])
     wrong.x[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match=r"x .* 1 NaN"):
         timl.evaluate(Classifier(hidden=8), wrong)
-    with pytest.raises(ValueError, match=r"\[n, 12, 18\] with n at least 1, but has \[0, 12, 18\]"):
+    with pytest.raises(ValueError, match=r"x has shape \[0, 12, 18\]: give \[n, 12, 18\]"):
         probabilities(Classifier(hidden=8), wrong.x[:0])
 
 

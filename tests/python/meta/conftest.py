@@ -19,8 +19,7 @@ def tasks() -> TaskSet:
 @pytest.fixture
 def benchmark_task() -> BenchmarkTask:
     """A task of 24 positives and 24 negatives that are easy to tell."""
-    data: Any = MadeData(1, easy=1)
-    return BenchmarkTask(data, "made", made_task(0))
+    return BenchmarkTask(MadeData(1, easy=1), "made", made_task(0))
 
 
 @pytest.fixture(params=[1, 2])

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from timl.data import BBox, Task, TaskSet
+from numpy.typing import ArrayLike, NDArray
+from timl.data import BBox, BenchmarkTask, LabelledData, Task, TaskSet, TestInstance
 from timl.nn import TIML
 
 SAMPLES = 24
@@ -15,12 +16,16 @@ SAMPLES = 24
 
 
 class MadeData:
-    """Stands in for CropHarvest: in the first regions crops are easy to tell, elsewhere not."""
+    """A labelled data set: in the first regions crops are easy to tell, elsewhere not."""
+
+    regions: None = None
+    benchmarks: tuple[BenchmarkTask, ...] = ()
+    ndvi = "true"
 
     def __init__(self, regions: int, easy: int) -> None:
         rng = np.random.default_rng(0)
         rows = []
-        self.mean, self.std, self.ndvi = np.arange(18.0), np.ones(18), "true"
+        self.mean, self.std = np.arange(18.0), np.ones(18)
         self.x = rng.normal(size=(regions * 2 * SAMPLES, 12, 18)).astype(np.float32)
         for position in range(len(self.x)):
             region, is_crop = position // (2 * SAMPLES), position % 2
@@ -38,9 +43,18 @@ class MadeData:
                 }
             )
         self.labels = pd.DataFrame(rows)
+        self.checksum = f"{regions} regions, {easy} easy"
 
-    def series(self, positions: Any, normalize: bool = True) -> np.ndarray:
-        return self.x[np.asarray(positions)]
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def series(self, positions: ArrayLike, normalize: bool = True) -> NDArray[np.float32]:
+        """The series, normalised; as measured they are mean + std * these."""
+        x: NDArray[np.float32] = self.x[np.asarray(positions)]
+        return x if normalize else (x * self.std + self.mean).astype(np.float32)
+
+    def test_instance(self, identifier: str, normalize: bool = True) -> TestInstance:
+        raise FileNotFoundError(f"there is no test set {identifier}")
 
 
 def made_task(region: int) -> Task:
@@ -48,7 +62,7 @@ def made_task(region: int) -> Task:
 
 
 def made_tasks(regions: int = 7, easy: int = 0) -> TaskSet:
-    data: Any = MadeData(regions, easy)
+    data: LabelledData = MadeData(regions, easy)
     position = np.arange(2 * SAMPLES * regions).reshape(regions, SAMPLES, 2)
     return TaskSet(
         data,
@@ -61,7 +75,8 @@ def made_tasks(regions: int = 7, easy: int = 0) -> TaskSet:
 
 def small_model(**arguments: Any) -> TIML:
     torch.manual_seed(0)
-    return TIML(**{"hidden": 16, "encoder_sizes": (16, 32)} | arguments)
+    small: dict[str, Any] = {"hidden": 16, "encoder_sizes": (16, 32)}
+    return TIML(**small | arguments)
 
 
 def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from made import same_bits, small_model, state_of
 from timl import finetune, random
 from timl.random import Purpose
-from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from timl.reference import mean_loss
 
 
 def test_it_is_gradient_descent_on_the_benchmarks_draws(benchmark_task, threads):
@@ -26,7 +26,7 @@ def test_it_is_gradient_descent_on_the_benchmarks_draws(benchmark_task, threads)
         mask = random.dropout_mask((8, 16), 0.2, seed=3, step=step, purpose=purpose)
         logits = expected(torch.from_numpy(x), mask=torch.from_numpy(mask))
         optimizer.zero_grad()
-        cross_entropy(logits, torch.from_numpy(y).float()).backward()
+        mean_loss(logits, torch.from_numpy(y).float()).backward()
         optimizer.step()
 
     for (name, tensor), other in zip(
@@ -56,7 +56,7 @@ def test_it_learns(benchmark_task):
     x, y = torch.from_numpy(series), torch.from_numpy(labels).float()
     model = small_model()
     losses = [
-        cross_entropy(finetune(model, benchmark_task, steps=steps, learning_rate=0.1)(x), y).item()
+        mean_loss(finetune(model, benchmark_task, steps=steps, learning_rate=0.1)(x), y).item()
         for steps in (0, 60)
     ]
     assert losses[1] < 0.5 * losses[0]
@@ -111,7 +111,7 @@ def test_the_bits_are_those_of_one_fused_update_of_all_parameters(benchmark_task
     for step, rows in enumerate(torch.from_numpy(drawn.reshape(6, 8))):
         purpose = Purpose.FINE_TUNING_DROPOUT
         mask = random.dropout_mask((8, 16), 0.2, seed=3, step=step, purpose=purpose)
-        loss = cross_entropy(expected(x[rows], mask=torch.from_numpy(mask)), y[rows])
+        loss = mean_loss(expected(x[rows], mask=torch.from_numpy(mask)), y[rows])
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
             torch._foreach_add_(parameters, gradients, alpha=-0.1)

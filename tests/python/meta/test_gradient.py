@@ -12,7 +12,7 @@ from timl import Episodes, meta_gradient, random, reference
 from timl.meta import meta_losses
 from timl.parameters import counts, weight_shapes
 from timl.random import Purpose
-from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from timl.reference import mean_loss
 
 TASKS, SUPPORT, QUERY = 3, 6, 4
 KEY = (7, 5, np.array([4, 0, 9]))
@@ -56,7 +56,7 @@ def plain_losses(model, episodes, step_sizes, first_order):
             layers=layers,
             batch_statistics=True,
         )
-        return cross_entropy(logits, y)
+        return mean_loss(logits, y)
 
     losses = []
     for task in range(TASKS):

@@ -41,7 +41,7 @@ RECORD_FILES = (
     f"{TEST_FEATURES}{ARCHIVE_SUFFIX}",
     LABELS,
 )
-"""What is downloaded, in the order in which it is put in place."""
+"""Names of the files to download, in the order in which they are put in place."""
 
 _MANIFEST = "download.json"
 _SPARE_SPACE = 2**26
@@ -61,36 +61,32 @@ def download(
 ) -> list[Path]:
     """Download labels.geojson, features.tar.gz and test_features.tar.gz of a record.
 
-    Sizes and checksums come from the record's own metadata. Files that are there and right are
-    not fetched again; when a folder was complete before, nothing is asked of the network. Parts of
-    files are kept in ``root/.timl/download`` and resumed. All files take their places together,
-    when the last one is verified. Of two processes that download into one folder the second waits.
+    The files' paths are returned, labels.geojson last. Sizes and checksums come from the record's
+    own metadata. Files that are there and right are not fetched again; when a folder was complete
+    before, nothing is asked of the network. Parts of files are kept in ``root/.timl/download`` and
+    resumed. All files take their places together, when the last one is verified. Of two processes
+    that download into one folder the second waits.
 
     Parameters
     ----------
-    root : str or Path
-        The folder to download into; made if absent.
-    record : int
+    root
+        Folder to download into; made if absent.
+    record
         Number of the Zenodo record: 5828893 (the paper's), 7257688 or 10251170.
-    base_url : str, optional
+    base_url
         Address of a mirror that answers as Zenodo does. By default the environment variable
         TIML_ZENODO_URL, else Zenodo. A proxy is set with HTTPS_PROXY.
-    attempts : int
-        How often to try each file before giving up; an attempt that came at least 1 MiB further
+    attempts
+        Number of attempts for each file; one that came at least 1 MiB further
         does not count.
-    timeout : float
+    timeout
         Seconds without a byte after which an attempt has failed.
-    backoff : float
+    backoff
         Seconds to wait after the first failure; doubled after each, at most 60.
-    overwrite : bool
+    overwrite
         Replace files that are neither the record's nor those of an earlier download.
-    progress : bool
+    progress
         Show progress on a terminal.
-
-    Returns
-    -------
-    list of Path
-        The files, labels.geojson last.
 
     Raises
     ------
@@ -107,7 +103,7 @@ def download(
         makes no sense, or an argument does not.
     """
     if isinstance(record, bool) or not isinstance(record, int) or record < 1:
-        raise ValueError(f"record must be a number such as {PAPER_RECORD}, got {record!r}")
+        raise ValueError(f"record is {record!r}: give a number such as {PAPER_RECORD}")
     root = Path(root)
     base = base_address(base_url)
     if _is_complete(root, record):

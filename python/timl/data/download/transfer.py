@@ -28,7 +28,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class _Failure(Exception):  # noqa: N818
-    """An attempt failed in a way that another may not; ``pause`` is what the server asks for."""
+    """A failure that another attempt may not have; ``pause`` is what the server asks for."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -42,11 +42,11 @@ class Transfer:
 
     Parameters
     ----------
-    attempts : int
-        How often to try before giving up, at least 1.
-    timeout : float
+    attempts
+        Number of attempts, at least 1.
+    timeout
         Seconds without a byte after which an attempt has failed.
-    backoff : float
+    backoff
         Seconds to wait after the first failure; doubled after each, at most 60.
     """
 
@@ -55,8 +55,8 @@ class Transfer:
 
         if attempts < 1 or not timeout > 0 or not backoff >= 0:
             raise ValueError(
-                "attempts must be at least 1, timeout positive and backoff not negative, got "
-                f"{attempts}, {timeout} and {backoff}"
+                f"attempts, timeout and backoff are {attempts}, {timeout} and {backoff}: give at "
+                "least 1, a positive and a non-negative number"
             )
         self._attempts, self._timeout, self._backoff = attempts, timeout, backoff
         self._session = requests.Session()
@@ -90,12 +90,12 @@ class Transfer:
 
         Parameters
         ----------
-        url : str
-            Where its content is.
-        part : Part
-            What has arrived before; complete afterwards.
-        moved : callable
-            Told how many bytes have arrived, now and then.
+        url
+            Address of its content.
+        part
+            Part that has arrived before; complete afterwards.
+        moved
+            Function that is told how many bytes have arrived, now and then.
 
         Raises
         ------
@@ -200,10 +200,10 @@ class Part:
 
     Parameters
     ----------
-    path : Path
-        Where it lies. What lies there already is kept if its note says that it is this file.
-    file : RemoteFile
-        Which file it is.
+    path
+        Place of the part. What lies there already is kept if its note says that it is this file.
+    file
+        File of the record.
     """
 
     def __init__(self, path: Path, file: RemoteFile) -> None:
@@ -220,7 +220,7 @@ class Part:
         self.resumed = self.size() > 0
 
     def size(self) -> int:
-        """Give the number of bytes that have arrived."""
+        """Return the number of bytes that have arrived."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def discard(self) -> None:

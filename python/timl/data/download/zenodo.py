@@ -1,4 +1,4 @@
-"""What a record of Zenodo holds: names, sizes, checksums and addresses of its files."""
+"""Contents of a record of Zenodo: names, sizes, checksums and addresses of its files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class RemoteFile:
 
     Parameters
     ----------
-    name : str
-        Such as "features.tar.gz".
-    size : int
-        Bytes.
-    checksum : str
+    name
+        Name, such as "features.tar.gz".
+    size
+        Size in bytes.
+    checksum
         Algorithm and sum, such as "md5:9e107d9d372bb6826bd81d3542a419d6".
-    url : str
-        Where its content is.
+    url
+        Address of its content.
     """
 
     name: str
@@ -45,7 +45,7 @@ class RemoteFile:
 
 
 def base_address(base_url: str | None) -> str:
-    """Give the address to download from: the argument, TIML_ZENODO_URL, or Zenodo's own.
+    """Return the address to download from: the argument, TIML_ZENODO_URL, or Zenodo's own.
 
     Raises
     ------
@@ -54,12 +54,12 @@ def base_address(base_url: str | None) -> str:
     """
     url = (base_url or os.environ.get(URL_VARIABLE) or ZENODO).rstrip("/")
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise ValueError(f"base_url (or {URL_VARIABLE}) is {url!r}; give an http or https address")
+        raise ValueError(f"base_url (or {URL_VARIABLE}) is {url!r}: give an http or https address")
     return url
 
 
 def record_address(base: str, record: int) -> str:
-    """Give the address of a record's metadata."""
+    """Return the address of a record's metadata."""
     return f"{base}/api/records/{record}"
 
 
@@ -84,19 +84,14 @@ def parse_record(
 
     Parameters
     ----------
-    content : bytes
-        The answer.
-    url : str
-        Where it came from.
-    base : str
+    content
+        Answer of the server.
+    url
+        Address that it came from.
+    base
         Address of Zenodo or its mirror; links to Zenodo itself are turned to it.
-    names : tuple of str
-        The files to find.
-
-    Returns
-    -------
-    dict of RemoteFile
-        By name.
+    names
+        Names of the files to find.
 
     Raises
     ------

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.bands import BANDS, SERIES_SHAPE, STEPS
+from timl.data.record.ndvi import NDVI_BANDS, normalised_difference
 
 DYNAMIC_BANDS = (
     "VV",
@@ -40,9 +41,6 @@ DYNAMIC_BANDS = (
 STATIC_BANDS = ("elevation", "slope")
 """Bands of an export after those of its steps."""
 
-NDVI_BANDS = {"true": ("B8", "B4"), "record": ("B7", "B3")}
-"""The bands a and b of each NDVI = (a - b) / (a + b): "record" is what CropHarvest's holds."""
-
 Fill = Literal["pixel", "file"]
 
 _KEPT = [(*DYNAMIC_BANDS, *STATIC_BANDS).index(band) for band in BANDS[:-1]]
@@ -53,16 +51,16 @@ def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    raw : ndarray, shape [17 steps + 2, n]
-        The bands of n pixels as in the file; NaN is missing.
-    ndvi : str
-        "true" for (B8 - B4) / (B8 + B4), "record" for (B7 - B3) / (B7 + B3), as the record's
-        series carry it. Either is 0 where the sum is not above 0 or is missing.
+    raw : array of shape [17 steps + 2, n]
+        Bands of n pixels as in the file; NaN is missing.
+    ndvi
+        Kind of NDVI: "true" for (B8 - B4) / (B8 + B4), "record" for (B7 - B3) / (B7 + B3), as the
+        record's series carry it. Either is 0 where the sum is not above 0 or is missing.
 
     Returns
     -------
-    ndarray of float64, shape [n, 12, 18]
-        The first 12 steps.
+    float64 array of shape [n, 12, 18]
+        Series of the first 12 steps.
 
     Raises
     ------
@@ -71,7 +69,7 @@ def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
     """
     if ndvi not in NDVI_BANDS:
         raise ValueError(
-            f"ndvi is {ndvi!r}; give 'true' or 'record', whichever the model's series carry"
+            f"ndvi is {ndvi!r}: give 'true' or 'record', whichever the model's series carry"
         )
     check_band_count(len(raw), "raw")
     per_step, pixels = len(DYNAMIC_BANDS), raw.shape[1]
@@ -79,8 +77,7 @@ def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
     static = np.broadcast_to(raw[-len(STATIC_BANDS) :], (STEPS, len(STATIC_BANDS), pixels))
     bands = np.concatenate([dynamic, static], axis=1)
     high, low = (bands[:, DYNAMIC_BANDS.index(band)] for band in NDVI_BANDS[ndvi])
-    total = high + low
-    index = np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
+    index = normalised_difference(high, low)
     series: NDArray[np.float64] = np.concatenate([bands[:, _KEPT], index[:, None]], axis=1)
     pixels_first: NDArray[np.float64] = np.transpose(series, (2, 0, 1))
     return pixels_first
@@ -92,23 +89,23 @@ def check_band_count(count: int, source: object) -> None:
     if left or steps < STEPS:
         per_step = len(DYNAMIC_BANDS)
         raise ValueError(
-            f"{source} has {count} bands; an export in CropHarvest's format has {per_step} bands "
-            f"a step, at least {STEPS} steps, then {' and '.join(STATIC_BANDS)}: "
+            f"{source} has {count} bands: give an export in CropHarvest's format, with {per_step} "
+            f"bands a step, at least {STEPS} steps, then {' and '.join(STATIC_BANDS)}, "
             f"{STEPS * per_step + len(STATIC_BANDS)} or {per_step} more a further step"
         )
 
 
 def means_of_file(series: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give each band's mean over time of its mean over pixels; NaN is left out.
+    """Return each band's mean over time of its mean over pixels; NaN is left out.
 
     Parameters
     ----------
-    series : ndarray of float64, shape [n, 12, 18]
-        All pixels of a file.
+    series : float64 array of shape [n, 12, 18]
+        Series of all pixels of a file.
 
     Returns
     -------
-    ndarray of float64, shape [18]
+    float64 array of shape [18]
         NaN for a band that is missing everywhere.
     """
     return _mean(_mean(series))
@@ -121,18 +118,18 @@ def fill_missing(
 
     Parameters
     ----------
-    series : ndarray of float64, shape [n, 12, 18]
-        Series.
-    means : ndarray of float64, shape [18]
-        The bands' means over the whole file: see `means_of_file`.
-    by : {"pixel", "file"}
-        "file": take ``means``, as CropHarvest does for maps and test files. "pixel": the mean of
-        the pixel's own steps, as it does for the record's training series, and of ``means`` only
-        the slope, where a pixel has none.
+    series : float64 array of shape [n, 12, 18]
+        Series with gaps, NaN.
+    means : float64 array of shape [18]
+        Means of the bands over the whole file: see `means_of_file`.
+    by
+        Kind of mean. "file": take ``means``, as CropHarvest does for maps and test files. "pixel":
+        the mean of the pixel's own steps, as it does for the record's training series, and of
+        ``means`` only the slope, where a pixel has none.
 
     Returns
     -------
-    ndarray of float64, shape [n, 12, 18]
+    float64 array of shape [n, 12, 18]
         NaN stays where there is no mean either.
     """
     if by == "file":
@@ -144,7 +141,7 @@ def fill_missing(
 
 
 def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the first axis without NaN; NaN where there is nothing else, and no warning."""
+    """Return the mean over the first axis without NaN; NaN where there is nothing else."""
     present = ~np.isnan(values)
     count = present.sum(axis=0)
     total = np.where(present, values, 0.0).sum(axis=0)
@@ -159,15 +156,15 @@ class Export:
 
     Parameters
     ----------
-    path : Path
-        The file.
-    series : ndarray of float64, shape [n, 12, 18]
-        As measured, not normalised; n = height * width pixels, row by row from the north, each
-        from the west. NaN where a band is missing and there is no mean to fill it by.
-    lats, lons : ndarray of float64, shape [n]
-        The pixels' centres, degrees.
-    height, width : int
-        Rows and columns of pixels.
+    path
+        GeoTIFF of the export.
+    series : float64 array of shape [n, 12, 18]
+        Series as measured, not normalised; n = height * width pixels, row by row from the north,
+        each from the west. NaN where a band is missing and there is no mean to fill it by.
+    lats, lons : float64 arrays of shape [n]
+        Centres of the pixels, degrees.
+    height, width
+        Numbers of rows and columns of pixels.
     """
 
     path: Path
@@ -183,12 +180,12 @@ def read_export(path: str | Path, ndvi: str, fill: Fill = "file") -> Export:
 
     Parameters
     ----------
-    path : str or Path
-        A GeoTIFF in CropHarvest's format.
-    ndvi : str
-        "true" or "record": see `series_of_bands`. Take what the data set or model has.
-    fill : {"file", "pixel"}
-        How missing values are filled: see `fill_missing`.
+    path
+        GeoTIFF in CropHarvest's format.
+    ndvi
+        Kind of NDVI, "true" or "record": see `series_of_bands`. Take that of the data set or model.
+    fill
+        Filling of missing values: see `fill_missing`.
 
     Raises
     ------
@@ -213,15 +210,15 @@ def open_export(path: str | Path) -> Any:
     """Open an export with rasterio and check its bands and reference system; to be closed."""
     rasterio = import_rasterio()
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"path is {path}, which does not exist: give a GeoTIFF")
     try:
         file = rasterio.open(path)
     except rasterio.errors.RasterioError as error:
-        raise ValueError(f"{path} is no readable GeoTIFF: {error}") from error
+        raise ValueError(f"path is {path}, which is no readable GeoTIFF: {error}") from error
     try:
         check_band_count(file.count, path)
         if file.crs is None:
-            raise ValueError(f"{path} has no reference system, so its place is unknown")
+            raise ValueError(f"path is {path}, which has no reference system: give one that has")
     except ValueError:
         file.close()
         raise
@@ -229,14 +226,14 @@ def open_export(path: str | Path) -> Any:
 
 
 def pixel_at(file: Any, lat: float, lon: float) -> tuple[int, int]:
-    """Give row and column of the pixel that holds a point; they may be outside the file.
+    """Return row and column of the pixel that holds a point; they may be outside the file.
 
     Parameters
     ----------
-    file : rasterio dataset
-        From `open_export`.
-    lat, lon : float
-        Degrees.
+    file
+        Open export, from `open_export`.
+    lat, lon
+        Place of the point, degrees.
     """
     x, y = _from_degrees(file, np.array([lon]), np.array([lat]))
     columns, rows = _apply(~file.transform, x, y)
@@ -302,7 +299,7 @@ def _apply(
 def _to_degrees(
     file: Any, x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Longitudes and latitudes of places in the file's reference system."""
+    """Return longitudes and latitudes of places in the file's reference system."""
     if file.crs.to_epsg() == 4326:
         return x, y
     lons, lats = import_rasterio().warp.transform(file.crs, "EPSG:4326", x, y)
@@ -312,7 +309,7 @@ def _to_degrees(
 def _from_degrees(
     file: Any, lons: NDArray[np.float64], lats: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places in the file's reference system of longitudes and latitudes."""
+    """Return places in the file's reference system of longitudes and latitudes."""
     if file.crs.to_epsg() == 4326:
         return lons, lats
     x, y = import_rasterio().warp.transform("EPSG:4326", file.crs, lons, lats)

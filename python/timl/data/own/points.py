@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, SERIES_SHAPE
 from timl.data.cropharvest import CropHarvest
-from timl.data.own.exports import NDVI_BANDS, Fill, open_export, pixel_at, read_pixel
+from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel
 from timl.data.own.points_table import read_points
+from timl.data.record.ndvi import NDVI_BANDS
 from timl.data.regions.boxes import BBox
-from timl.data.tasks.benchmarks import BenchmarkTask, TestInstance
-from timl.data.tasks.classes import CROP, NON_CROP
-from timl.data.tasks.task import Task
+from timl.data.regions.sphere import EARTH_RADIUS_KM
+from timl.data.tasks.classes import CROP
+from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
+from timl.data.tasks.task import Task, class_of_samples, has_label
+from timl.data.tasks.test_instance import TestInstance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_METRES_PER_DEGREE = 111_195.0
+_METRES_PER_DEGREE = 1000 * float(np.radians(EARTH_RADIUS_KM))
 _SUFFIXES = (".tif", ".tiff")
 
 
@@ -34,10 +37,10 @@ class OwnPoints(BenchmarkTask):
     Attributes
     ----------
     data, task, positives, negatives
-        As of `BenchmarkTask`. ``data.labels`` has a row per place with a series, and its columns
+        Those of `BenchmarkTask`. ``data.labels`` has a row per place with a series, and its columns
         ``filename`` and ``row`` say from which file and row of your table.
-    unmatched : DataFrame
-        The places that were left out: row, lat, lon, reason.
+    unmatched
+        Table of the places that were left out: row, lat, lon, reason.
     """
 
     unmatched: pd.DataFrame
@@ -51,7 +54,7 @@ def own_points(
     labels: str | Path | pd.DataFrame,
     exports: str | Path | Iterable[str | Path],
     *,
-    like: CropHarvest | Mapping[str, Any],
+    like: LabelledData | Mapping[str, Any],
     target_label: str | None = None,
     classification_label: str | None = None,
     name: str = "own points",
@@ -67,32 +70,32 @@ def own_points(
 
     Parameters
     ----------
-    labels : path, DataFrame or GeoDataFrame
-        The places: see `read_points`. Those with ``is_test`` become the test set.
-    exports : path or iterable of paths
-        A folder, searched with its subfolders for .tif files; or files. A place whose row names no
+    labels
+        Places: see `read_points`. Those with ``is_test`` become the test set.
+    exports
+        Folder, searched with its subfolders for .tif files; or files. A place whose row names no
         file is looked for in them; of several files that hold it, the one whose centre is nearest
         is taken.
-    like : CropHarvest or mapping
-        What the series must be comparable to, for its mean, std and ndvi: the data set that the
-        model was trained on, or ``model.classifier.normalization``.
-    target_label : str, optional
-        The label of the positives; all others are negatives by CropHarvest's rules (see
+    like
+        Data set that the model was trained on, or ``model.classifier.normalization``: the series
+        are made comparable to it by its mean, std and ndvi.
+    target_label
+        Label of the positives; all others are negatives by CropHarvest's rules (see
         `Task`). By default crop versus non-crop.
-    classification_label : str, optional
-        The FAO class of the target label, one of `timl.data.CLASSES`; by default that of most of
-        its places in the column ``classification_label``.
-    name : str
-        Of the task and its region.
-    region : BBox, optional
-        The task's region, which tells the task encoder where it is; it must hold all places. By
+    classification_label
+        FAO class of the target label, one of `timl.data.CLASSES`; by default that of most of its
+        places in the column ``classification_label``.
+    name
+        Name of the task and its region.
+    region
+        Region of the task, which tells the task encoder where it is; it must hold all places. By
         default the smallest box that does.
-    tolerance_m : float
-        A place outside all files takes the nearest pixel if it is not farther, metres.
-    fill : {"pixel", "file"}
-        How missing values are filled: "pixel" as in the record, "file" as in maps; see
+    tolerance_m
+        Greatest distance, metres, at which a place outside all files takes the nearest pixel.
+    fill
+        Filling of missing values: "pixel" as in the record, "file" as in maps; see
         `fill_missing`.
-    **columns : str
+    **columns
         Names of columns: lat_column, lon_column, label_column, is_crop_column, filename_column;
         see `read_points`.
 
@@ -115,18 +118,21 @@ def own_points(
 
     mean, std, ndvi = _statistics(like)
     if not tolerance_m >= 0:
-        raise ValueError(f"tolerance_m is {tolerance_m}; give metres, 0 or more")
+        raise ValueError(f"tolerance_m is {tolerance_m}: give metres, 0 or more")
     points = read_points(labels, **columns)
     files = _files(exports)
     target = CROP if target_label is None else target_label
     if target != CROP and not (points["label"] == target).any():
         known = ", ".join(sorted(set(points["label"].dropna()))) or "none"
-        raise ValueError(f"no place has the label {target!r}; there are: {known}")
+        raise ValueError(f"target_label is {target!r}, which no place has: give one of {known}")
 
     series, sources, left_out = _read_series(points, files, ndvi, fill, tolerance_m)
     unmatched = pd.DataFrame(left_out, columns=["row", "lat", "lon", "reason"])
     if not series:
-        raise ValueError(f"none of the {len(points)} places has a series; row 0: {left_out[0][-1]}")
+        raise ValueError(
+            f"exports hold a series of none of the {len(points)} places (row 0: "
+            f"{left_out[0][-1]}): give others, or a greater tolerance_m"
+        )
     if left_out:
         warnings.warn(
             f"{len(left_out)} of {len(points)} places were left out, the first, row "
@@ -139,10 +145,9 @@ def own_points(
     ).reset_index(drop=True)
     x = np.stack(list(series.values())).astype(np.float32).reshape(-1, *SERIES_SHAPE)
     is_test = table["is_test"].to_numpy(bool)
-    positive = (table["is_crop"] == 1) if target == CROP else (table["label"] == target)
     test = TestInstance(
         x[is_test],
-        positive.to_numpy(np.int8)[is_test],
+        has_label(table, target).astype(np.int8)[is_test],
         table["lat"].to_numpy()[is_test],
         table["lon"].to_numpy()[is_test],
     )
@@ -166,17 +171,17 @@ def own_points(
     sizes = [len(made.positives), len(made.negatives)]
     if min(sizes) == 0:
         raise ValueError(
-            f"task {task.id!r} has {sizes[0]} positives and {sizes[1]} negatives among the "
-            f"{int((~is_test).sum())} training places; it needs both"
+            f"labels have {sizes[0]} positives and {sizes[1]} negatives of task {task.id!r} among "
+            f"{int((~is_test).sum())} training places: give both"
         )
     data.benchmarks = [made]
     return made
 
 
 def _statistics(
-    like: CropHarvest | Mapping[str, Any],
+    like: LabelledData | Mapping[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Mean, std and NDVI of what the series must be comparable to."""
+    """Return the mean, std and NDVI that the series must be comparable to."""
     fields = ("mean", "std", "ndvi")
     if isinstance(like, Mapping):
         found = {field: like[field] for field in fields if field in like}
@@ -184,20 +189,19 @@ def _statistics(
         found = {field: getattr(like, field) for field in fields if hasattr(like, field)}
     if len(found) < len(fields):
         raise TypeError(
-            f"like is a {type(like).__name__} without mean, std and ndvi; give the data set that "
+            f"like is a {type(like).__name__} without mean, std and ndvi: give the data set that "
             "the model was trained on, or model.classifier.normalization"
         )
     mean, std = (np.asarray(found[field], np.float64) for field in ("mean", "std"))
     if mean.shape != (len(BANDS),) or std.shape != (len(BANDS),):
         raise ValueError(
-            f"like has mean {list(mean.shape)} and std {list(std.shape)}; both must be "
+            f"like has mean {list(mean.shape)} and std {list(std.shape)}: give both of shape "
             f"[{len(BANDS)}]"
         )
     if found["ndvi"] not in NDVI_BANDS:
         raise ValueError(
-            f"like says that its series' NDVI is {found['ndvi']!r}, so it cannot be computed for "
-            "new places: give a mapping of mean, std and ndvi, ndvi 'record' (CropHarvest's "
-            "record) or 'true'"
+            f"like has the NDVI {found['ndvi']!r}, which cannot be computed for new places: give a "
+            "mapping of mean, std and ndvi, ndvi 'record' (CropHarvest's record) or 'true'"
         )
     return mean, std, str(found["ndvi"])
 
@@ -206,20 +210,20 @@ def _files(exports: str | Path | Iterable[str | Path]) -> list[Path]:
     if isinstance(exports, str | Path):
         folder = Path(exports)
         if not folder.exists():
-            raise FileNotFoundError(f"exports {folder} does not exist")
+            raise FileNotFoundError(f"exports is {folder}, which does not exist: give a folder")
         if folder.is_file():
             return [folder]
         files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES)
     else:
         files = [Path(file) for file in exports]
     if not files:
-        raise ValueError(f"exports: there is no .tif file in {exports}")
+        raise ValueError(f"exports is {exports}, without a .tif file: give files")
     return files
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a file lies: its edges and centre, degrees."""
+    """Place of a file: its edges, degrees."""
 
     path: Path
     west: float
@@ -228,7 +232,7 @@ class _Place:
     north: float
 
     def metres_to(self, lat: float, lon: float) -> float:
-        """Distance from a point to the nearest edge, about; 0 inside."""
+        """Return about the distance from a point to the nearest edge; 0 inside."""
         north = max(self.south - lat, 0.0, lat - self.north)
         east = max(self.west - lon, 0.0, lon - self.east) * np.cos(np.radians(lat))
         return float(np.hypot(north, east) * _METRES_PER_DEGREE)
@@ -248,7 +252,7 @@ def _place(path: Path) -> _Place:
 def _read_series(
     points: pd.DataFrame, files: list[Path], ndvi: str, fill: Fill, tolerance_m: float
 ) -> tuple[dict[int, NDArray[np.float64]], dict[int, str], list[tuple[int, float, float, str]]]:
-    """Give the series and file name of each row that has one, and the rows that have none."""
+    """Return the series and file name of each row that has one, and the rows that have none."""
     named = {file.name: file for file in files}
     unnamed = bool(points["filename"].isna().any())
     places = [_place(file) for file in files] if unnamed else []
@@ -278,7 +282,7 @@ def _read_series(
 
 
 def _file_at(places: list[_Place], lat: float, lon: float, tolerance_m: float) -> Path:
-    """Give the file that holds a point; LookupError if none does."""
+    """Return the file that holds a point; LookupError if none does."""
     distances = [place.metres_to(lat, lon) for place in places]
     nearest = min(distances)
     if nearest > tolerance_m:
@@ -327,8 +331,8 @@ def _region(region: BBox | None, table: pd.DataFrame, name: str) -> BBox:
     if outside.any():
         row = int(table["row"][outside.argmax()])
         raise ValueError(
-            f"region {region} does not hold {int(outside.sum())} of the places, the first is row "
-            f"{row}"
+            f"region is {region}, outside which {int(outside.sum())} of the places lie, the first "
+            f"in row {row}: give one that holds all"
         )
     return region
 
@@ -336,13 +340,10 @@ def _region(region: BBox | None, table: pd.DataFrame, name: str) -> BBox:
 def _classification(table: pd.DataFrame, target: str) -> str:
     if target == CROP:
         return CROP
-    rows = table[table["label"] == target]
-    classes = rows["classification_label"].dropna()
-    if len(classes):
-        return str(classes.mode().iloc[0])
-    if len(rows) and rows["is_crop"].iloc[0] == 0:
-        return NON_CROP
-    raise ValueError(
-        f"the FAO class of {target!r} is not known, and the task encoder needs it: give "
-        "classification_label, such as 'cereals', or a column of that name"
-    )
+    found = class_of_samples(table[table["label"] == target])
+    if found is None:
+        raise ValueError(
+            f"target_label is {target!r}, whose FAO class the table does not tell and the task "
+            "encoder needs: give classification_label, such as 'cereals', or a column of that name"
+        )
+    return found

@@ -37,29 +37,25 @@ def read_points(
     is_crop_column: str = "is_crop",
     filename_column: str = "filename",
 ) -> pd.DataFrame:
-    """Read labelled places.
+    """Read labelled places into a table, one row per place; its index is the number of the row.
+
+    Its columns are lat, lon (float64), label (str or None), is_crop (int64), classification_label
+    (str or None), filename (str or None) and is_test (bool; from a column of that name, or False).
 
     Parameters
     ----------
-    labels : path, DataFrame or GeoDataFrame
-        A CSV file, a GeoJSON file of points, any other file that GeoPandas reads, or a table. A
+    labels
+        CSV file, a GeoJSON file of points, any other file that GeoPandas reads, or a table. A
         table without columns of latitude and longitude needs geometries; of a polygon a point
         inside it is taken.
-    lat_column, lon_column : str
-        Latitude and longitude, degrees.
-    label_column, is_crop_column : str
-        What grows there, and whether it is a crop (1 or 0, yes or no, true or false); at least one
-        of the two. Without the second, what has a label is a crop unless its
+    lat_column, lon_column
+        Columns of latitude and longitude, degrees.
+    label_column, is_crop_column
+        Columns of the label and of whether it is a crop (1 or 0, yes or no, true or false); at
+        least one of the two. Without the second, what has a label is a crop unless its
         ``classification_label`` or its label is "non_crop".
-    filename_column : str
-        The file with the place's series, where it should not be looked for.
-
-    Returns
-    -------
-    DataFrame
-        Columns lat, lon (float64), label (str or None), is_crop (int64), classification_label
-        (str or None), filename (str or None) and is_test (bool; from a column of that name, or
-        False). One row per place, its index the row's number in the table.
+    filename_column
+        Column of the file with the place's series, where it should not be looked for.
 
     Raises
     ------
@@ -72,7 +68,7 @@ def read_points(
 
     table, source = _load(labels, lat_column, lon_column)
     if len(table) == 0:
-        raise ValueError(f"{source} has no rows")
+        raise ValueError(f"{source} has no rows: give at least one place")
     for column in (lat_column, lon_column):
         if column not in table:
             raise ValueError(
@@ -98,7 +94,7 @@ def read_points(
         row = int(unknown.to_numpy().argmax())
         raise ValueError(
             f"{source}, row {row}: classification_label is "
-            f"{points['classification_label'][row]!r}; give one of {', '.join(CLASSES)}"
+            f"{points['classification_label'][row]!r}: give one of {', '.join(CLASSES)}"
         )
     if is_crop_column in table:
         points["is_crop"] = _yes_or_no(table[is_crop_column], source)
@@ -107,8 +103,8 @@ def read_points(
         if missing.any():
             raise ValueError(
                 f"{source}, row {int(missing.to_numpy().argmax())}: {label_column!r} is empty "
-                f"({int(missing.sum())} such rows); without a column {is_crop_column!r} every "
-                "place needs a label"
+                f"({int(missing.sum())} such rows): give every place a label, or a column "
+                f"{is_crop_column!r}"
             )
         plain = points["label"].str.lower().str.replace(r"[\s_-]", "", regex=True)
         non_crop = (points["classification_label"] == NON_CROP) | (plain == "noncrop")
@@ -120,7 +116,7 @@ def read_points(
 def _load(
     labels: str | Path | pd.DataFrame, lat_column: str, lon_column: str
 ) -> tuple[pd.DataFrame, str]:
-    """Give a table with rows numbered from 0, and what to call it in messages."""
+    """Return a table with rows numbered from 0, and what to call it in messages."""
     import pandas as pd
 
     if isinstance(labels, pd.DataFrame):
@@ -129,7 +125,7 @@ def _load(
         path = Path(labels)
         source = str(path)
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
+            raise FileNotFoundError(f"labels is {path}, which does not exist: give a file")
         if path.suffix.lower() in (".csv", ".txt", ".tsv"):
             try:
                 table = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
@@ -184,14 +180,14 @@ def _degrees(column: pd.Series, limit: int, source: str) -> pd.Series:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise ValueError(
-            f"{source}, row {row}: {column.name!r} is {column.tolist()[row]!r}; give degrees in "
+            f"{source}, row {row}: {column.name!r} is {column.tolist()[row]!r}: give degrees in "
             f"[-{limit}, {limit}] ({int(wrong.sum())} such rows)"
         )
     return numbers
 
 
 def _texts(table: pd.DataFrame, name: str) -> Any:
-    """Give a column as stripped text; None where it is empty, or missing altogether."""
+    """Return a column as stripped text; None where it is empty, or missing altogether."""
     import pandas as pd
 
     if name not in table:
@@ -201,12 +197,12 @@ def _texts(table: pd.DataFrame, name: str) -> Any:
 
 
 def _yes_or_no(column: pd.Series, source: str) -> pd.Series:
-    """Give a column as int64 1 and 0."""
+    """Return a column as int64 1 and 0."""
     numbers = column.astype(str).str.strip().str.lower().map(_YES_OR_NO)
     if numbers.isna().any():
         row = int(numbers.isna().to_numpy().argmax())
         raise ValueError(
-            f"{source}, row {row}: {column.name!r} is {column.tolist()[row]!r}; give 1 or 0, yes "
+            f"{source}, row {row}: {column.name!r} is {column.tolist()[row]!r}: give 1 or 0, yes "
             "or no, true or false"
         )
     return numbers.astype(np.int64)

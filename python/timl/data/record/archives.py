@@ -22,13 +22,13 @@ from rich.progress import Progress
 from timl.data.record.names import ARCHIVE_SUFFIX, ARRAYS, FEATURES, LABELS, TEST_FEATURES
 
 _BLOCK = 2**14
-"""Bytes that tarfile takes from the decompressor at most at once."""
+"""Most bytes that tarfile takes from the decompressor at once."""
 
 _LARGEST_HEADER = 2**20
-"""Bytes; tarfile reads a member's extended header into memory, whatever length it claims."""
+"""Most bytes of a header: tarfile reads a member's into memory, whatever length it claims."""
 
 _SAMPLED = 1000
-"""Files of an unpacked source that are looked at each time a store is opened."""
+"""Number of files of an unpacked source that are looked at when a store is opened."""
 
 
 class Skipped(NamedTuple):
@@ -48,17 +48,17 @@ class SourceFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which files of a source are read.
+    """Description of the files of a source that are read.
 
     Parameters
     ----------
-    stem : str
-        "features" or "test_features": reads the archive ``{stem}.tar.gz`` or, where there is
+    stem
+        "features" or "test_features": names the archive ``{stem}.tar.gz`` or, where there is
         none, the folder ``stem``.
-    pattern : re.Pattern
-        What a whole name, such as "features/arrays/7_togo.h5", must match.
-    largest : int
-        Bytes; a larger file is left out.
+    pattern
+        Pattern of a whole name, such as "features/arrays/7_togo.h5".
+    largest
+        Size in bytes above which a file is left out.
     """
 
     stem: str
@@ -72,11 +72,8 @@ def source_state(root: Path) -> list[SourceFile]:
     A folder's time changes when files are added, removed or replaced, not when one is overwritten
     in place: see `sampled_files`.
 
-    Returns
-    -------
-    list of SourceFile
-        For features and test features the archive or, where there is none, the folders; then
-        labels.geojson. What is absent is not listed. Folders count as size 0.
+    Listed are, for features and test features, the archive or, where there is none, the folders;
+    then labels.geojson. What is absent is not listed. Folders count as size 0.
     """
     found = []
     for stem in (FEATURES, TEST_FEATURES):
@@ -126,25 +123,20 @@ def unchanged(root: Path, files: list[SourceFile]) -> bool:
 def read_members(
     root: Path, wanted: Wanted, skipped: list[Skipped], progress: Progress, salvage: bool
 ) -> Iterator[tuple[str, bytes]]:
-    """Read the files of an archive or folder once, in the order they lie there.
+    """Read the files of an archive or folder once, in the order they lie there: name and contents.
 
     Parameters
     ----------
-    root : Path
-        The data set's folder.
-    wanted : Wanted
-        Which files.
-    skipped : list of Skipped
-        What could not or must not be read is added here.
-    progress : Progress
-        Shows how far the archive has been read.
-    salvage : bool
+    root
+        Folder of the data set.
+    wanted
+        Files to read.
+    skipped
+        List to which files are added that could not or must not be read.
+    progress
+        Display of how far the archive has been read.
+    salvage
         Report a damaged archive as skipped after its readable part instead of raising.
-
-    Yields
-    ------
-    tuple of str and bytes
-        Name and contents.
 
     Raises
     ------
@@ -166,7 +158,7 @@ def _describe(root: Path, path: Path) -> SourceFile:
 
 
 def _folders(root: Path, stem: str) -> list[Path]:
-    """Folders of an unpacked source, whether they exist or not."""
+    """Return the folders of an unpacked source, whether they exist or not."""
     return [root / FEATURES, root / ARRAYS] if stem == FEATURES else [root / stem]
 
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from h5py import h5f
 
 _LARGEST_DATASET = 2**31
-"""Bytes, as float64."""
+"""Largest size of a dataset, bytes as float64."""
 
 _MOST_TEMPLATES = 16
-"""Trying more on each file would cost what they save."""
+"""Most templates: trying more on each file would cost what they save."""
 
 
 class SeriesDecoder:
-    """Decodes training files; learns from the first ones how to read the rest fast."""
+    """Decoder of training files; it learns from the first ones how to read the rest fast."""
 
     def __init__(self) -> None:
         self._templates: list[Template] = []
@@ -58,10 +58,7 @@ class SeriesDecoder:
 def decode_test(contents: bytes) -> dict[str, NDArray[Any]]:
     """Decode one test file: ``x`` [n, 12, 18], ``y``, ``lats`` and ``lons`` [n].
 
-    Returns
-    -------
-    dict
-        x as float32, y as int8 (1, 0, or -1 for no label), lats and lons as float64.
+    x is float32, y int8 (1, 0, or -1 for no label), lats and lons are float64.
 
     Raises
     ------

@@ -34,14 +34,15 @@ def read_labels(path: Path) -> tuple[dict[str, list[Any]], list[Skipped]]:
 
     Parameters
     ----------
-    path : Path
-        A FeatureCollection. Geometries are not looked at: a feature's place is its lat and lon.
+    path
+        File with a FeatureCollection. Geometries are not looked at: a feature's place is its lat
+        and lon.
 
     Returns
     -------
-    columns : dict of list
-        The properties by name, None where a feature lacks one; all lists have the same length.
-    skipped : list of Skipped
+    columns
+        Properties by name, None where a feature lacks one; all lists have the same length.
+    skipped
         Features that were left out: without a data set or an index, with a place that is none,
         with a label that is no text, or with the data set and index of an earlier one.
 
@@ -53,7 +54,9 @@ def read_labels(path: Path) -> tuple[dict[str, list[Any]], list[Skipped]]:
         If the file is no GeoJSON, a property is missing everywhere, or every feature is left out.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give the folder of CropHarvest's files")
+        raise FileNotFoundError(
+            f"path is {path}, which does not exist: give the folder of CropHarvest's files"
+        )
     columns: dict[str, list[Any]] = {}
     skipped: list[Skipped] = []
     seen: set[tuple[str, int]] = set()
@@ -191,7 +194,7 @@ def _sign(text: str, at: int, expected: str) -> tuple[str, int]:
     start = _SPACE.match(text, at).end()  # type: ignore[union-attr]
     sign = text[start : start + 1]
     if not sign or sign not in expected:
-        raise ValueError(f"expected one of {expected!r} at character {start}, got {sign!r}")
+        raise ValueError(f"character {start} is {sign!r}, not one of {expected!r}")
     return sign, _SPACE.match(text, start + 1).end()  # type: ignore[union-attr]
 
 
@@ -202,20 +205,20 @@ def _wrong(properties: Any) -> str | None:
     index: Any
     index, dataset = properties.get("index"), properties.get("dataset")
     if not _is_number(index) or index % 1 != 0 or not 0 <= index < _LARGEST_INDEX:
-        return f"'index' must be a whole number, got {_short(index)}"
+        return f"'index' is {_short(index)}, no whole number"
     if not _is_text(dataset) or not dataset:
-        return f"'dataset' must be a text, got {_short(dataset)}"
+        return f"'dataset' is {_short(dataset)}, no text"
     for name, limit in (("lat", 90), ("lon", 180)):
         value: Any = properties.get(name)
         if not _is_number(value) or not abs(value) <= limit:
-            return f"{name!r} must be a number from -{limit} to {limit}, got {_short(value)}"
+            return f"{name!r} is {_short(value)}, no number from -{limit} to {limit}"
     for name in ("label", "classification_label"):
         if properties.get(name) is not None and not _is_text(properties[name]):
-            return f"{name!r} must be a text or null, got {_short(properties[name])}"
+            return f"{name!r} is {_short(properties[name])}, neither a text nor null"
     if properties.get("is_crop") not in (0, 1, None):
-        return f"'is_crop' must be 0, 1 or null, got {_short(properties['is_crop'])}"
+        return f"'is_crop' is {_short(properties['is_crop'])}, not 0, 1 or null"
     if properties.get("is_test") not in (0, 1):
-        return f"'is_test' must be true or false, got {_short(properties.get('is_test'))}"
+        return f"'is_test' is {_short(properties.get('is_test'))}, neither true nor false"
     return None
 
 
@@ -224,7 +227,7 @@ def _as_json(value: Any) -> tuple[bool, str | None]:
 
 
 def _numbers(name: str, values: list[Any]) -> NDArray[Any] | None:
-    """Give a column of numbers as an array, null as NaN; None if it holds anything else."""
+    """Return a column of numbers as an array, null as NaN; None if it holds anything else."""
     kinds = {type(value) for value in values}
     if kinds == {bool} or name == "is_test":
         return np.array(values, np.bool_)

@@ -7,35 +7,40 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS
 
-_BANDS_OF = {"record": ("B7", "B3"), "true": ("B8", "B4")}
+NDVI_BANDS = {"record": ("B7", "B3"), "true": ("B8", "B4")}
+"""Bands a and b of each kind of NDVI, (a - b) / (a + b): CropHarvest's record holds the first."""
+
+
+def normalised_difference(
+    high: NDArray[np.float64], low: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (high - low) / (high + low), and 0 where the sum is not above 0 or is missing."""
+    total = high + low
+    return np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
 
 
 class NdviMeter:
-    """Measures which NDVI the last band of series holds, block by block."""
+    """Meter of the NDVI that the last band of series holds; it takes them block by block."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._fitting = dict.fromkeys(_BANDS_OF, 0)
+        self._fitting = dict.fromkeys(NDVI_BANDS, 0)
 
     def add(self, series: NDArray[np.float32]) -> None:
-        """Look at some series as measured, not normalised: float32 [n, 12, 18]."""
+        """Measure some series, float32 [n, 12, 18], as measured and not normalised."""
         self._count += series.shape[0] * series.shape[1]
-        for name, (upper, lower) in _BANDS_OF.items():
+        for name, (upper, lower) in NDVI_BANDS.items():
             high = series[..., BANDS.index(upper)].astype(np.float64)
             low = series[..., BANDS.index(lower)].astype(np.float64)
-            total = high + low
-            ratio = np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
-            difference = np.abs(series[..., BANDS.index("NDVI")] - ratio)
+            expected = normalised_difference(high, low)
+            difference = np.abs(series[..., BANDS.index("NDVI")] - expected)
             self._fitting[name] += int((difference < 1e-4).sum())
 
     def result(self) -> str:
-        """Say which NDVI the series hold.
+        """Return the NDVI that the series hold, "record", "true" or "unknown".
 
-        Returns
-        -------
-        str
-            "true" if at least 9 in 10 values equal (B8 - B4) / (B8 + B4), "record" if they equal
-            (B7 - B3) / (B7 + B3), as in CropHarvest's record; "unknown" if neither or both.
+        It is the kind that at least 9 in 10 values equal, and "unknown" if they equal neither or
+        both.
         """
         fitting = [name for name, n in self._fitting.items() if n >= 0.9 * self._count > 0]
         return fitting[0] if len(fitting) == 1 else "unknown"

@@ -37,7 +37,7 @@ from timl.data.record.names import ARRAYS, FEATURES, NORMALISING, TEST_FEATURES
 from timl.data.record.ndvi import NdviMeter
 
 VERSION = 2
-"""Of the store's format; another version is packed again."""
+"""Version of the store's format; another version is packed again."""
 
 MANIFEST = "store.json"
 LABELS_FILE = "labels.npz"
@@ -61,7 +61,7 @@ _TEST_FILES = Wanted(
     2**31,  # a test file of 800,000 series is smaller
 )
 _BLOCK = 4096
-"""Series that are held at once."""
+"""Number of series that are held at once."""
 
 
 def pack(
@@ -75,13 +75,13 @@ def pack(
 
     Parameters
     ----------
-    root : Path
-        The data set's folder.
-    folder : Path
-        An empty folder.
-    labels : (columns, skipped), optional
-        What `read_labels` gave.
-    salvage : bool
+    root
+        Folder of the data set.
+    folder
+        Empty folder to write to.
+    labels
+        Columns and skipped features that `read_labels` returned.
+    salvage
         Pack what can be read of a damaged archive.
 
     Raises
@@ -100,7 +100,7 @@ def pack(
         position = _positions(manifest["datasets"], folder, columns)
         (folder / LABELS_FILE).write_bytes(pack_labels({**columns, "position": position}))
     if files and not unchanged(root, files):
-        raise ValueError(f"{root}: files changed while they were packed; pack again")
+        raise ValueError(f"{root}: files changed while they were packed: pack again")
     manifest |= {
         "version": VERSION,
         "skipped": skipped,
@@ -138,7 +138,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def checksum(path: Path) -> str:
-    """Give the SHA-256 sum of a file."""
+    """Return the SHA-256 sum of a file."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -147,14 +147,14 @@ def checksum(path: Path) -> str:
 
 
 def digest(files: list[SourceFile]) -> str:
-    """Give one sum over names, sizes and times of a source's files."""
+    """Return one sum over names, sizes and times of a source's files."""
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def _pack_series(
     root: Path, folder: Path, skipped: list[Skipped], progress: Progress, salvage: bool
 ) -> dict[str, Any]:
-    """Write the training series and their index; give data sets, statistics and NDVI."""
+    """Write the training series and their index; return data sets, statistics and NDVI."""
     numbers: dict[str, int] = {}
     dataset, index = array("i"), array("q")
     seen: set[tuple[int, int]] = set()
@@ -211,7 +211,7 @@ def _pack_series(
 def _pack_tests(
     root: Path, folder: Path, skipped: list[Skipped], progress: Progress, salvage: bool
 ) -> dict[str, tuple[int, int]]:
-    """Write the test files one after another, sorted by name; give each one's rows."""
+    """Write the test files one after another, sorted by name; return each one's rows."""
     found: dict[str, dict[str, NDArray[Any]]] = {}
     starts: dict[str, int] = {}
     unsorted = folder / "unsorted"
@@ -271,7 +271,7 @@ def _blocks(rows: NDArray[np.float32], order: NDArray[np.int64]) -> Iterator[NDA
 def _compute_statistics(
     rows: NDArray[np.float32], order: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each band over samples and steps; 1 for a constant band."""
+    """Return mean and deviation of each band over samples and steps; 1 for a constant band."""
     count = rows.shape[0] * rows.shape[1]
     total, squares = np.zeros(len(BANDS)), np.zeros(len(BANDS))
     lowest, highest = np.full(len(BANDS), np.inf), np.full(len(BANDS), -np.inf)
@@ -286,7 +286,7 @@ def _compute_statistics(
 
 
 def _positions(datasets: list[str], folder: Path, columns: dict[str, list[Any]]) -> list[int]:
-    """Give the row of each label's series in the store, -1 if it has none."""
+    """Return the row of each label's series in the store, -1 if it has none."""
     numbers = np.load(folder / "dataset.npy").tolist()
     indices = np.load(folder / "index.npy").tolist()
     rows = {

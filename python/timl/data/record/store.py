@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -38,6 +39,9 @@ from timl.files import atomic_folder, locked
 if TYPE_CHECKING:
     import pandas as pd
 
+_GLANCES = 20
+"""Number of times to look again for a store that another process is replacing."""
+
 
 @dataclass(frozen=True, eq=False)
 class Store:
@@ -45,25 +49,26 @@ class Store:
 
     Parameters
     ----------
-    folder : Path
-        Where it lies.
-    series : ndarray of float32, shape [n, 12, 18]
-        The training series as measured (not normalised), mapped; sorted by data set and index.
-    dataset : ndarray of str, shape [n]
-        Each series' data set.
-    index : ndarray of int64, shape [n]
-        Each series' index in its data set.
-    mean, std : ndarray of float64, shape [18]
-        The normalising statistics.
-    ndvi : str
-        Which NDVI the series carry: see `NdviMeter`.
-    tests : dict
-        Name of each test file, without its extension: (start, stop) rows in ``test``.
-    test : dict
-        "x" (float32 [m, 12, 18], mapped), "y" (int8), "lats" and "lons" (float64, degrees), [m]:
-        all test files one after another.
-    skipped : tuple of Skipped
-        The files and features that were left out when packing.
+    folder
+        Folder of its files.
+    series : float32 array of shape [n, 12, 18]
+        Training series as measured (not normalised), mapped; sorted by data set and index.
+    dataset : str array of shape [n]
+        Data set of each series.
+    index : int64 array of shape [n]
+        Index of each series in its data set.
+    mean, std : float64 arrays of shape [18]
+        Normalising statistics.
+    ndvi
+        NDVI that the series carry: see `NdviMeter`.
+    tests
+        First row in ``test`` and the one after the last, by the name of each test file without its
+        extension.
+    test
+        Arrays of all test files one after another: "x" (float32 [m, 12, 18], mapped), "y" (int8),
+        "lats" and "lons" (float64, degrees), [m].
+    skipped
+        Files and features that were left out when packing.
     """
 
     folder: Path
@@ -101,17 +106,17 @@ def open_store(
 
     Parameters
     ----------
-    root : Path
-        A folder in the record's layout, with features.tar.gz or a folder features (if both exist,
+    root
+        Folder in the record's layout, with features.tar.gz or a folder features (if both exist,
         the archive is read), and likewise for test_features, which may be absent, and
         labels.geojson, which may be absent too.
-    cache : Path, optional
-        The folder that holds stores. By default the store lies in ``root/.timl``, or, if ``root``
+    cache
+        Folder that holds stores. By default the store lies in ``root/.timl``, or, if ``root``
         is read-only, in the user's cache folder.
-    salvage : bool
+    salvage
         Pack what can be read of a damaged archive. The store then serves until the archive
         changes, with a warning each time it is opened.
-    again : bool
+    again
         Pack even if there is a store.
 
     Raises
@@ -132,7 +137,7 @@ def open_store(
     state = source_state(root)
     if not any(file.name.startswith(FEATURES) for file in state):
         raise FileNotFoundError(
-            f"{root} has neither {FEATURES}{ARCHIVE_SUFFIX} nor a folder {FEATURES} with files; "
+            f"root is {root}, with neither {FEATURES}{ARCHIVE_SUFFIX} nor files in {FEATURES}: "
             "give the folder that holds CropHarvest's files"
         )
     name = f"store-{digest([SourceFile('version', VERSION, 0), *state])[:16]}"
@@ -149,7 +154,7 @@ def open_store(
         # Whoever held the lock may have packed the same source meanwhile.
         store = None if again else _load(parent / name, root)
         if store is None:
-            store = _replace(root, parent / name, labels, salvage, alone)
+            store = _replace(root, parent / name, labels, salvage=salvage, again=again, alone=alone)
     _warn(root, list(store.skipped))
     return store
 
@@ -159,10 +164,10 @@ def verify_store(store: Store, root: Path) -> None:
 
     Parameters
     ----------
-    store : Store
-        What `open_store` gave.
-    root : Path
-        The data set's folder. Every file of an unpacked source is compared by size and time.
+    store
+        Opened store.
+    root
+        Folder of the data set. Every file of an unpacked source is compared by size and time.
 
     Raises
     ------
@@ -173,27 +178,37 @@ def verify_store(store: Store, root: Path) -> None:
     for name, (_, expected) in manifest["files"].items():
         if checksum(store.folder / name) != expected:
             raise ValueError(
-                f"{store.folder / name} does not hold what was packed; pack again with again=True "
+                f"{store.folder / name} does not hold what was packed: pack again with again=True "
                 "(timl pack --again)"
             )
     if digest(folder_files(root)) != manifest["source"]:
         raise ValueError(
-            f"files below {root} have changed since they were packed; pack again with again=True "
+            f"files below {root} have changed since they were packed: pack again with again=True "
             "(timl pack --again)"
         )
 
 
-def _replace(root: Path, path: Path, labels: Any, salvage: bool, alone: bool) -> Store:
-    """Pack a data set into the folder ``path`` and remove what it replaces."""
+def _replace(
+    root: Path, path: Path, labels: Any, *, salvage: bool, again: bool, alone: bool
+) -> Store:
+    """Pack a data set into the folder ``path`` and remove the stores of earlier sources.
+
+    Without a lock (``alone`` is False) other processes may do the same at the same time. Whole
+    stores of one source hold the same, so the first one at its place stays; only a broken one, and
+    with ``again`` any, is replaced.
+    """
     for left in path.parent.glob(".store-*.tmp") if alone else ():
         shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, lambda: again or _load(path, root) is None) as folder:
         pack(root, folder, labels, salvage=salvage)
-        # A store appears whole: one that is there now is broken, or to be replaced.
-        shutil.rmtree(path, ignore_errors=True)
     store = _load(path, root)
+    for _ in () if alone else range(_GLANCES):
+        if store is not None:
+            break
+        time.sleep(0.05)  # another process replaces it: for two renames there is none
+        store = _load(path, root)
     if store is None:
-        raise OSError(f"{path} was packed but cannot be read back; was the source changed?")
+        raise OSError(f"{path} was packed but cannot be read back: was the source changed?")
     for old in path.parent.glob("store-*"):
         if old != path:
             shutil.rmtree(old, ignore_errors=True)
@@ -273,7 +288,7 @@ def _parents(root: Path, cache: Path | None) -> list[Path]:
 
 
 def _user_cache() -> Path:
-    """Give the folder where this system's users keep what can be made again."""
+    """Return the folder where this system's users keep what can be made again."""
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"])
     if sys.platform == "win32":

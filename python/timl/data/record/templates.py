@@ -39,14 +39,14 @@ class Template:
 
     Parameters
     ----------
-    size : int
-        Of the file, in bytes.
-    fixed : list of (start, stop, bytes)
-        What another file must hold too.
-    offset : int
-        Where the dataset's numbers start.
-    shape : tuple of int
-        The dataset's shape.
+    size
+        Size of the file in bytes.
+    fixed
+        Triples of start, stop and the bytes between them, which another file must hold too.
+    offset
+        Start of the dataset's numbers.
+    shape
+        Shape of the dataset.
     """
 
     size: int
@@ -55,7 +55,7 @@ class Template:
     shape: tuple[int, ...]
 
     def read(self, contents: bytes) -> NDArray[np.float64] | None:
-        """Give the dataset of a file, or None where the library has to read it."""
+        """Return the dataset of a file, or None where the library has to read it."""
         if len(contents) != self.size:
             return None
         for start, stop, held in self.fixed:
@@ -68,18 +68,15 @@ class Template:
 def make_template(contents: bytes, name: str) -> Template | None:
     """Make a template of a file that the HDF5 library can read.
 
+    There is none, None, if the dataset is not one piece of little-endian float64 without filters,
+    or the file has any form that is not understood completely.
+
     Parameters
     ----------
-    contents : bytes
-        The file.
-    name : str
-        The dataset, directly below the root.
-
-    Returns
-    -------
-    Template or None
-        None if the dataset is not one piece of little-endian float64 without filters, or the file
-        has any form that is not understood completely.
+    contents
+        Contents of the file.
+    name
+        Name of the dataset, directly below the root.
     """
     from h5py import h5d, h5f, h5o, h5t
 
@@ -122,12 +119,12 @@ def make_template(contents: bytes, name: str) -> Template | None:
 def _walk_header(
     contents: bytes, address: int, followed: list[Extent], free: list[Extent]
 ) -> list[tuple[int, int]]:
-    """Divide an object header into what is followed and what may differ; give its messages.
+    """Divide an object header into what is followed and what may differ; return its messages.
 
     Returns
     -------
     list of (type, offset)
-        Of each message's body.
+        Type and offset of each message's body.
     """
     version, count, _, size = struct.unpack_from("<BxHII", contents, address)
     if version != 1 or count > _MOST_MESSAGES:

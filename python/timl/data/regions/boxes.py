@@ -9,6 +9,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.data.regions.sphere import on_unit_sphere
+
 
 @dataclass(frozen=True)
 class BBox:
@@ -16,12 +18,12 @@ class BBox:
 
     Parameters
     ----------
-    min_lat, max_lat : float
+    min_lat, max_lat
         Southern and northern edge, degrees in [-90, 90].
-    min_lon, max_lon : float
+    min_lon, max_lon
         Western and eastern edge, degrees in [-180, 180]. A box may not cross the antimeridian.
-    name : str or None
-        The region's name.
+    name
+        Name of the region.
 
     Raises
     ------
@@ -41,15 +43,14 @@ class BBox:
             for edge, value in ((f"min_{axis}", low), (f"max_{axis}", high)):
                 if not (math.isfinite(value) and -limit <= value <= limit):
                     raise ValueError(
-                        f"BBox {self.name!r}: {edge} is {value}; give degrees in "
+                        f"BBox {self.name!r}: {edge} is {value}: give degrees in "
                         f"[-{limit:g}, {limit:g}]"
                     )
             if low > high:
-                advice = (
-                    "; a box across the antimeridian must be split in two" if axis == "lon" else ""
-                )
+                advice = "; split one across the antimeridian in two" if axis == "lon" else ""
                 raise ValueError(
-                    f"BBox {self.name!r}: min_{axis} {low} is above max_{axis} {high}{advice}"
+                    f"BBox {self.name!r}: min_{axis} {low} is above max_{axis} {high}: give the "
+                    f"smaller edge first{advice}"
                 )
 
     @overload
@@ -61,13 +62,8 @@ class BBox:
 
         Parameters
         ----------
-        lat, lon : float or ndarray of shape [n]
-            Degrees.
-
-        Returns
-        -------
-        bool or ndarray of bool, shape [n]
-            False for a point that is NaN.
+        lat, lon : number, or array of shape [n]
+            Places of the points, degrees. A point that is NaN lies in no box.
         """
         return (
             (lat >= self.min_lat)
@@ -89,6 +85,6 @@ class BBox:
 
     @property
     def three_dimensional_points(self) -> tuple[float, float, float]:
-        """The centre on the unit sphere: (cos lat cos lon, cos lat sin lon, sin lat)."""
-        lat, lon = (math.radians(degrees) for degrees in self.centre)
-        return math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)
+        """Centre of the box on the unit sphere: see `on_unit_sphere`."""
+        x, y, z = on_unit_sphere(*self.centre).tolist()
+        return x, y, z

@@ -14,23 +14,19 @@ _TABLE = "countries.json"
 
 
 def country_boxes(name: str | None = None) -> list[BBox]:
-    """Give the boxes of a country, or of all countries.
+    """Return the boxes of a country, or of all countries.
 
     They are those of the cropharvest package: the bounding box of each polygon of Natural Earth's
     1:50m countries, without those inside another box of the same country.
-    ``tools/country_boxes.py`` makes the table.
+    ``tools/country_boxes.py`` makes the table. They are sorted by country, then as the polygons
+    are. A country of one polygon has a box of its own name, "Togo"; the others are numbered as the
+    polygons, "Kenya_1".
 
     Parameters
     ----------
-    name : str, optional
+    name
         Natural Earth's English name of a country, "Kenya" or "People's Republic of China"; by
         default all 241.
-
-    Returns
-    -------
-    list of BBox
-        Sorted by country, then as the polygons are. A country of one polygon has a box of its own
-        name, "Togo"; the others are numbered as the polygons, "Kenya_1".
 
     Raises
     ------
@@ -43,13 +39,13 @@ def country_boxes(name: str | None = None) -> list[BBox]:
     if name not in table:
         close = [country for country in table if name and name in country]
         close = close or difflib.get_close_matches(name, table, cutoff=0.5)
-        advice = f"; did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""
-        raise ValueError(f"no country is called {name!r}{advice}")
+        advice = " or ".join(map(repr, close[:3])) or "Natural Earth's English name"
+        raise ValueError(f"name is {name!r}, which no country is called: give {advice}")
     return list(table[name])
 
 
 def country_of(region: str | None) -> str | None:
-    """Give the country of a region's name, "Brazil" for "Brazil_3"; None if it is no country's."""
+    """Return the country of a region's name, "Brazil" for "Brazil_3"; None if it has none."""
     country = re.sub(r"_\d+$", "", region or "")
     return country if country in _table() else None
 

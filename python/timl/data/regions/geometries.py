@@ -26,14 +26,14 @@ def import_geopandas() -> Any:
 
 
 def points_frame(table: pd.DataFrame) -> Any:
-    """Give a table with columns lat and lon (degrees) as a GeoDataFrame of points."""
+    """Return a table with columns lat and lon (degrees) as a GeoDataFrame of points."""
     geopandas = import_geopandas()
     points = geopandas.points_from_xy(table["lon"], table["lat"], crs=WGS84)
     return geopandas.GeoDataFrame(table, geometry=points)
 
 
 def boxes_frame(table: pd.DataFrame, boxes: Sequence[BBox]) -> Any:
-    """Give a table as a GeoDataFrame; row i's geometry is box i."""
+    """Return a table as a GeoDataFrame; row i's geometry is box i."""
     geopandas = import_geopandas()
     from shapely.geometry import box
 
@@ -52,17 +52,17 @@ def read_shapes(path: Path) -> Any:
         If GeoPandas cannot read it.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise FileNotFoundError(f"path is {path}, which does not exist: give a file")
     geopandas = import_geopandas()
     try:
         shapes = geopandas.read_file(path)
     except Exception as error:  # each of GeoPandas's engines has errors of its own
         raise ValueError(
-            f"{path} is no file of geometries that GeoPandas reads: {error}"
+            f"path is {path}, no file of geometries that GeoPandas reads: {error}"
         ) from error
     return in_degrees(shapes)
 
 
 def in_degrees(shapes: Any) -> Any:
-    """Give a GeoDataFrame in EPSG:4326; one without a reference system is taken to be in it."""
+    """Return a GeoDataFrame in EPSG:4326; one without a reference system is taken to be in it."""
     return shapes if shapes.crs is None else shapes.to_crs(WGS84)

@@ -14,10 +14,10 @@ def bbox_from_json(entry: object, source: str) -> BBox:
 
     Parameters
     ----------
-    entry : object
-        ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``; other keys are ignored.
-    source : str
-        Where the entry stands, for the error message.
+    entry
+        Object ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``; other keys are ignored.
+    source
+        Place of the entry, for the error message.
 
     Raises
     ------
@@ -25,35 +25,30 @@ def bbox_from_json(entry: object, source: str) -> BBox:
         If a key is missing or a value is of the wrong kind.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{source}: a region must be an object, got {type(entry).__name__}")
+        raise ValueError(f"{source}, region is a {type(entry).__name__}: give an object")
     name = entry.get("name")
     if not isinstance(name, str) or not name:
-        raise ValueError(f"{source}: a region needs a name, got {name!r}")
+        raise ValueError(f"{source}, name of the region is {name!r}: give a text")
     edges = {}
     for key in ("min_lat", "max_lat", "min_lon", "max_lon"):
         value = entry.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{source}: region {name!r} needs a number {key!r}, got {value!r}")
+            raise ValueError(f"{source}, {key!r} of region {name!r} is {value!r}: give a number")
         edges[key] = float(value)
     return BBox(**edges, name=name)
 
 
 def read_regions(path: str | Path, name_column: str = "name") -> list[BBox]:
-    """Read regions from a JSON file, or from any file of shapes that GeoPandas reads.
+    """Read regions from a JSON file, or from any file of shapes that GeoPandas reads, in its order.
 
     Parameters
     ----------
-    path : str or Path
-        A JSON file that holds a list of ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``,
+    path
+        JSON file that holds a list of ``{"name", "min_lat", "max_lat", "min_lon", "max_lon"}``,
         or shapes (GeoJSON, Shapefile, GeoPackage, ...): the bounding box of each is a region.
         Shapes need the extra ``timl[geo]``.
-    name_column : str
-        Of shapes: the column that names the regions.
-
-    Returns
-    -------
-    list of BBox
-        In the file's order.
+    name_column
+        Column of the shapes that names the regions.
 
     Raises
     ------
@@ -73,7 +68,9 @@ def read_regions(path: str | Path, name_column: str = "name") -> list[BBox]:
     names = [region.name for region in regions]
     repeated = sorted({str(name) for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"{path}: region names must differ; repeated: {', '.join(repeated)}")
+        raise ValueError(
+            f"{path} repeats the names {', '.join(repeated)}: give regions different ones"
+        )
     return regions
 
 
@@ -86,7 +83,7 @@ def _json_list(path: Path) -> list[object] | None:
     if isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature"):
         return None
     if not isinstance(content, list):
-        raise ValueError(f"{path} must hold a list of regions, got {type(content).__name__}")
+        raise ValueError(f"{path} holds a {type(content).__name__}: give a list of regions")
     return content
 
 
@@ -94,13 +91,15 @@ def _boxes_of_shapes(path: Path, name_column: str) -> list[BBox]:
     shapes = read_shapes(path)
     if name_column not in shapes:
         raise ValueError(
-            f"{path} has no column {name_column!r} to name the regions by; it has "
-            f"{', '.join(map(str, shapes.columns))}: give read_regions(path, name_column=...)"
+            f"name_column is {name_column!r}, which {path} does not have: give one of "
+            f"{', '.join(map(str, shapes.columns))}"
         )
     regions = []
     for row, (name, shape) in enumerate(zip(shapes[name_column], shapes.geometry, strict=True)):
         if not isinstance(name, str) or not name or shape is None or shape.is_empty:
-            raise ValueError(f"{path}, row {row}: a region needs a name and a shape, got {name!r}")
+            raise ValueError(
+                f"{path}, row {row}, is {name!r} with shape {shape}: give a name and a shape"
+            )
         min_lon, min_lat, max_lon, max_lat = shape.bounds
         regions.append(BBox(min_lat, max_lat, min_lon, max_lon, name))
     return regions

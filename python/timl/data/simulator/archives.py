@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from timl.bands import SERIES_SHAPE
 
 _LEVEL = 1
-"""Of gzip's compression: it bounds the speed, and higher levels gain little."""
+"""Level of gzip's compression: it bounds the speed, and higher levels gain little."""
 
 
 class SeriesFiles:
-    """Makes the HDF5 file of one series (dataset ``array``, float64 [12, 18]) from a template.
+    """Maker of HDF5 files of one series (dataset ``array``, float64 [12, 18]) from a template.
 
     All such files have the same bytes but for the numbers, which lie in one piece. h5py takes
     0.3 ms to make one; putting the numbers between the template's two ends takes 3 microseconds.
@@ -37,12 +37,12 @@ class SeriesFiles:
         self._head, self._tail = template[:start], template[stop:]
 
     def __call__(self, series: NDArray[np.float64]) -> bytes:
-        """Contents of the file of one series [12, 18]."""
+        """Return the contents of the file of one series [12, 18]."""
         return self._head + series.astype("<f8", copy=False).tobytes() + self._tail
 
 
 def hdf5(**datasets: NDArray[Any]) -> bytes:
-    """Contents of an HDF5 file with these datasets."""
+    """Return the contents of an HDF5 file with these datasets."""
     from h5py import File
 
     buffer = io.BytesIO()
@@ -53,7 +53,7 @@ def hdf5(**datasets: NDArray[Any]) -> bytes:
 
 
 def members(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """Entries of a tar archive for files of given names and contents; no times, no owners."""
+    """Return a tar archive's entries for files of given names and contents; no times or owners."""
     parts = []
     for name, contents in files:
         parts.append(_header(name, len(contents)))
@@ -63,7 +63,7 @@ def members(files: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def folders(names: Sequence[str]) -> bytes:
-    """Entries of a tar archive for folders."""
+    """Return the entries of a tar archive for folders."""
     return b"".join(_header(name, 0, tarfile.DIRTYPE, 0o755) for name in names)
 
 
@@ -74,10 +74,10 @@ def _header(name: str, size: int, kind: bytes = tarfile.REGTYPE, mode: int = 0o6
 
 
 END = bytes(2 * tarfile.BLOCKSIZE)
-"""What ends a tar archive."""
+"""End of a tar archive."""
 
 
 def compress(data: bytes) -> bytes:
-    """One gzip member, without a time or name; the members of a file stand one after another."""
+    """Return one gzip member, without time or name; a file's members stand one after another."""
     compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return compressor.compress(data) + compressor.flush()

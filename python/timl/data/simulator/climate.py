@@ -13,7 +13,7 @@ from timl.data.simulator.places import Places
 from timl.data.simulator.samples import Samples
 
 YEAR = 365.25
-"""Days."""
+"""Days of a year."""
 
 FIRST_MONTH = 2
 """Series go from February to January, as most of the record's."""
@@ -23,26 +23,26 @@ DAYS = ((np.arange(STEPS) + FIRST_MONTH - 0.5) * YEAR / STEPS) % YEAR
 
 
 class Climate(NamedTuple):
-    """What m samples live in.
+    """Climate of m samples.
 
     Parameters
     ----------
-    temperature : ndarray of float64, shape [m, 12]
-        Monthly means, K.
-    rain : ndarray, shape [m, 12]
-        Monthly means, mm per day.
-    moisture : ndarray, shape [m, 12]
-        Of the soil, 0 to 1, without irrigation.
-    warmth : ndarray, shape [m, 12]
-        0 too cold to grow, 1 warm enough.
-    warm_season, cool_season : ndarray, shape [m]
+    temperature : float64 array of shape [m, 12]
+        Monthly mean temperatures, K.
+    rain : array of shape [m, 12]
+        Monthly mean rain, mm per day.
+    moisture : array of shape [m, 12]
+        Moisture of the soil, 0 to 1, without irrigation.
+    warmth : array of shape [m, 12]
+        Warmth for plants, from 0, too cold to grow, to 1, warm enough.
+    warm_season, cool_season : arrays of shape [m]
         Day of the year when WARM crops' first season begins, and when COOL crops stand highest.
-    second_season : ndarray, shape [m]
+    second_season : array of shape [m]
         Days from the first season's begin to the second's.
-    dryness : ndarray, shape [m]
-        How dry the growing season is, 0 to 1: how much of the land that could be is irrigated.
-    elevation, slope : ndarray, shape [m]
-        m, degrees.
+    dryness : array of shape [m]
+        Dryness of the growing season, 0 to 1: share of the land for irrigation that is irrigated.
+    elevation, slope : arrays of shape [m]
+        Elevation, m, and slope, degrees.
     """
 
     temperature: Floats
@@ -58,7 +58,7 @@ class Climate(NamedTuple):
 
 
 def climate(places: Places, samples: Samples, draws: Draws) -> Climate:
-    """Give the climate of samples; `draws` are those of their chunk."""
+    """Draw the climate of samples; `draws` are those of their chunk."""
     place, latitude = samples.place, samples.latitude
     noise = draws.normal(Stream.FIELD_WEATHER, len(samples), 2 * STEPS + 2)
     elevation, slope = _terrain(places, samples, noise[:, -2:])
@@ -95,12 +95,12 @@ def climate(places: Places, samples: Samples, draws: Draws) -> Climate:
 
 
 def _wave(days: Floats) -> Floats:
-    """Cosine of the year: 1 at day 0."""
+    """Return the cosine of the year, 1 at day 0."""
     return np.asarray(np.cos(2 * np.pi / YEAR * days))
 
 
 def _usual_rain(places: Places, samples: Samples) -> Floats:
-    """Usual rain of each month, mm per day [m, 12]."""
+    """Return the usual rain of each month, mm per day [m, 12]."""
     place = samples.place
     regime = places.regime[place][:, None]
     phase = DAYS - places.peak[place][:, None]
@@ -115,7 +115,7 @@ def _usual_rain(places: Places, samples: Samples) -> Floats:
 def _warm_season(
     places: Places, samples: Samples, mean: Floats, swing: Floats, warmest: Floats
 ) -> Floats:
-    """Day of the year when WARM crops are sown: with the rain, or when it is 11 degrees warm."""
+    """Return the day when WARM crops are sown: with the rain, or when it is 11 degrees warm."""
     place = samples.place
     before_rain = np.array([42.0, 62.0, 52.0, 0, 0])[places.regime[place]]
     cosine = np.clip((11 - mean) / np.maximum(swing, 0.1), -0.6, 0.9)
@@ -125,7 +125,7 @@ def _warm_season(
 
 
 def _terrain(places: Places, samples: Samples, noise: Floats) -> tuple[Floats, Floats]:
-    """Elevation, m, and slope, degrees: waves over the land, and what is the field's own."""
+    """Return elevation, m, and slope, degrees: waves over the land, and the field's own part."""
     place = samples.place
     y, x = np.radians(samples.latitude), np.radians(samples.longitude)
     hills = np.sin(31 * y + 17 * x) + 0.6 * np.sin(83 * x - 57 * y) + 0.4 * np.sin(151 * (x + y))

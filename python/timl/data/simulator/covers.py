@@ -16,7 +16,7 @@ from timl.data.tasks.classes import NON_CROP
 
 
 class Kind(enum.IntEnum):
-    """How a cover's green part follows the year."""
+    """Kind of a cover: the way its green part follows the year."""
 
     WARM = 0
     """A season that begins with warmth or rain."""
@@ -31,7 +31,7 @@ class Kind(enum.IntEnum):
 
 
 class Regime(enum.IntEnum):
-    """Seasons of a climate."""
+    """Regime of a climate: its seasons."""
 
     EQUATORIAL = 0
     WET_DRY = 1
@@ -45,31 +45,31 @@ class Cover(NamedTuple):
 
     Parameters
     ----------
-    label, classification_label : str
-        As in labels.geojson.
-    kind : Kind
-        How it follows the year.
-    regimes : str
-        Where it grows: initials of E(quatorial), W(et-dry), M(onsoon), S (mediterranean summers)
-        and T(emperate, mid-latitude).
-    delay : float
+    label, classification_label
+        Label and FAO class, as in labels.geojson.
+    kind
+        Way it follows the year.
+    regimes
+        Climates it grows in: initials of E(quatorial), W(et-dry), M(onsoon), S (mediterranean
+        summers) and T(emperate, mid-latitude).
+    delay
         Days from the season's begin (WARM) or usual middle (COOL) to the middle of its green time.
-    length : float
-        Days of its green time.
-    rise, fall : float
-        Days: how slowly it greens and senesces.
-    peak : float
-        Its largest green cover, 0 to 1.
-    evergreen : float
+    length
+        Length of its green time, days.
+    rise, fall
+        Slowness of its greening and senescing, days.
+    peak
+        Largest green cover, 0 to 1.
+    evergreen
         WOODY and WILD: the share of the cover that does not follow the climate, 0 to 1.
-    bulk : float
+    bulk
         Volume that scatters radar, per green cover.
-    pigment, structure, water : float
+    pigment, structure, water
         Leaf: absorption of visible light, near-infrared reflectance, absorption in the
         short-wave infrared; 1 is usual.
-    irrigated : float
+    irrigated
         Share of irrigated fields in a dry climate, 0 to 1.
-    cuts : float
+    cuts
         Largest share of the cover that a cut or grazing takes, 0 to 1.
     """
 
@@ -143,15 +143,15 @@ _INITIALS = dict(zip(Regime, "EWMST", strict=True))
 
 
 def number(label: str) -> int:
-    """Give a cover's number in `COVERS`."""
+    """Return a cover's number in `COVERS`."""
     return next(i for i, cover in enumerate(COVERS) if cover.label == label)
 
 
 def grown_in(regime: Regime) -> Integers:
-    """Give the numbers of the crops that grow in a regime."""
+    """Return the numbers of the crops that grow in a regime."""
     return np.array([i for i in CROPS if _INITIALS[regime] in COVERS[i].regimes], np.int64)
 
 
 def column(field: str, covers: Integers) -> Floats:
-    """Give one field of some covers, float64 [n]."""
+    """Return one field of some covers, float64 [n]."""
     return np.array([getattr(cover, field) for cover in COVERS], np.float64)[covers]

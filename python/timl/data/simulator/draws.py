@@ -14,7 +14,7 @@ Integers = NDArray[np.int64]
 
 
 class Stream(enum.IntEnum):
-    """What is drawn; no two streams share a number."""
+    """Stream of random numbers for one thing that is drawn; no two share a number."""
 
     CELLS = 0
     NAMES = 1
@@ -38,13 +38,13 @@ class Stream(enum.IntEnum):
 
 
 class Draws:
-    """Draws from (seed, chunk, stream) alone.
+    """Random draws that depend on (seed, chunk, stream) alone.
 
     Parameters
     ----------
-    seed : int
-        The world's seed, in [0, 2**64).
-    chunk : int
+    seed
+        Seed of the world, in [0, 2**64).
+    chunk
         Number of the chunk of samples that is drawn for; 0 for what concerns the whole world.
     """
 

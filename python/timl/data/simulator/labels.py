@@ -18,7 +18,7 @@ _UNNAMED = "simulated-landcover"
 
 
 def sample_keys(places: Places, samples: Samples) -> tuple[list[str], Integers]:
-    """Give each sample's data set and its index there.
+    """Return each sample's data set and its index there.
 
     One data set holds all samples without names, as in the record, and one per country the others.
     """
@@ -34,7 +34,7 @@ def sample_keys(places: Places, samples: Samples) -> tuple[list[str], Integers]:
 def geojson(
     places: Places, samples: Samples, datasets: list[str], indices: Integers
 ) -> Iterator[str]:
-    """Give the lines of labels.geojson."""
+    """Return the lines of labels.geojson."""
     yield '{"type": "FeatureCollection", "crs": {"type": "name", "properties": '
     yield '{"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}, "features": [\n'
     last = len(samples) - 1

@@ -15,15 +15,15 @@ from timl.data.simulator.samples import Samples
 
 
 class Growth(NamedTuple):
-    """The surface of m samples in 12 months.
+    """Surface of m samples in 12 months.
 
     Parameters
     ----------
-    green, dry : ndarray of float64, shape [m, 12]
+    green, dry : float64 arrays of shape [m, 12]
         Shares of the surface covered by green and by dead plants; the rest is bare.
-    moisture : ndarray, shape [m, 12]
-        Of the soil, 0 to 1, irrigation included.
-    flooded : ndarray, shape [m, 12]
+    moisture : array of shape [m, 12]
+        Moisture of the soil, 0 to 1, irrigation included.
+    flooded : array of shape [m, 12]
         Share of the bare part that stands under water.
     """
 
@@ -72,7 +72,7 @@ def growth(places: Places, samples: Samples, climate: Climate, draws: Draws) -> 
 def _seasons(
     places: Places, samples: Samples, climate: Climate, u: Floats, z: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Green part, straw, and the weeks about sowing, of sown crops: three times [m, 12]."""
+    """Return green part, straw, and the weeks about sowing, of sown crops: three times [m, 12]."""
     place, cover = samples.place, samples.cover
     warm = column("kind", cover) == Kind.WARM
     middle = np.where(warm, climate.warm_season, climate.cool_season) + column("delay", cover)
@@ -85,9 +85,9 @@ def _seasons(
     instead = second & (climate.second_season > 170) & (u[:, 5] < 0.5)
     middles = [middle + np.where(instead, climate.second_season, 0), middle + climate.second_season]
     curves = [_one_season(cover_middle, length, samples) for cover_middle in middles]
-    twice = (second & ~instead)[:, None]
+    has_both = (second & ~instead)[:, None]
     first, other = (np.array(curve) for curve in curves)
-    both = np.where(twice, np.maximum(first, 0.9 * other), first)
+    both = np.where(has_both, np.maximum(first, 0.9 * other), first)
     return both[0], both[1] * (1 - both[0]), both[2]
 
 

@@ -44,32 +44,32 @@ class Places:
 
     Parameters
     ----------
-    boxes : tuple of BBox
-        Where they lie; no two overlap.
-    regime : ndarray of int64, shape [C]
-        Values of `Regime`.
-    peak : ndarray of float64, shape [C]
+    boxes
+        Boxes of the countries; no two overlap.
+    regime : int64 array of shape [C]
+        Climates, values of `Regime`.
+    peak : float64 array of shape [C]
         Day of the year when the rain is strongest.
-    rain : ndarray, shape [C]
+    rain : array of shape [C]
         Mean rain, mm per day.
-    continental : ndarray, shape [C]
+    continental : array of shape [C]
         Factor of the yearly range of temperature.
-    relief, altitude : ndarray, shape [C]
+    relief, altitude : arrays of shape [C]
         Spread and mean of the elevation, m.
-    soil : ndarray, shape [C]
+    soil : array of shape [C]
         Brightness of the soils, 0 dark to 1 bright.
-    care : ndarray, shape [C]
+    care : array of shape [C]
         Factor of the crops' cover.
-    second_season : ndarray, shape [C]
+    second_season : array of shape [C]
         Share of fields that bear in the second season too.
-    calendar : ndarray, shape [C, covers]
+    calendar : array of shape [C, covers]
         Days by which a cover's season comes later here than the climate says.
-    warming, wetness : ndarray, shape [C, 12]
-        The year's weather: degrees added to, and factor of, each month's usual.
-    year : ndarray of int64, shape [C]
-        When the series begin.
-    block_shift, block_soil : ndarray, shape [C, blocks]
-        What a block adds to the calendar (days) and to ``soil``.
+    warming, wetness : arrays of shape [C, 12]
+        Weather of the year: degrees added to, and factor of, each month's usual.
+    year : int64 array of shape [C]
+        Year in which the series begin.
+    block_shift, block_soil : arrays of shape [C, blocks]
+        Addition of a block to the calendar (days) and to ``soil``.
     """
 
     boxes: tuple[BBox, ...]
@@ -160,7 +160,8 @@ def _regimes(cluster: Integers, dry_summer: NDArray[np.bool_]) -> Integers:
 
 
 def _rain_peak(regime: Integers, latitude: Floats) -> Floats:
-    """Give the usual day of most rain: the first of two near the equator, else in summer."""
+    """Return the usual day of most rain: the first of two near the equator, else in summer."""
     northern = np.array([105.0, 218.0, 214.0, 5.0, 200.0])[regime]
     southern_shift = np.where((latitude < 0) & (regime != Regime.EQUATORIAL), 182.5, 0.0)
-    return northern + southern_shift
+    peak: Floats = northern + southern_shift
+    return peak

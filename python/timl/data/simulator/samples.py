@@ -17,13 +17,13 @@ _NAMED_SHARE = 1 / 3
 """Share of the samples whose label says more than crop or non-crop; as in the record."""
 
 _MOST_TESTS = 1000
-"""Test samples of an evaluation task."""
+"""Most test samples of an evaluation task."""
 
 _MARGIN = 0.06
 """Share of a block along each of its edges that holds no sample, so that blocks lie apart."""
 
 _MOST_CROPS = 12
-"""Named crops of a country."""
+"""Most named crops of a country."""
 
 
 class Evaluation(NamedTuple):
@@ -31,12 +31,12 @@ class Evaluation(NamedTuple):
 
     Parameters
     ----------
-    name : str
-        Its name.
-    place : int
-        Number of its country.
-    target : int or None
-        Number of its cover; None for crop versus non-crop.
+    name
+        Name of the task.
+    place
+        Number of the country.
+    target
+        Number of the cover; None for crop versus non-crop.
     """
 
     name: str
@@ -52,13 +52,13 @@ class Samples:
 
     Parameters
     ----------
-    place, cover, block : ndarray of int64, shape [n]
+    place, cover, block : int64 arrays of shape [n]
         Numbers of the country, of the cover in `COVERS`, and of the country's block.
-    latitude, longitude : ndarray of float64, shape [n]
+    latitude, longitude : float64 arrays of shape [n]
         Degrees, of six decimals.
-    named : ndarray of bool, shape [n]
+    named : bool array of shape [n]
         Whether the label tells the cover, not only crop or non-crop.
-    evaluation : ndarray of int64, shape [n]
+    evaluation : int64 array of shape [n]
         Number of the evaluation task whose test sample it is; -1 for training.
     """
 
@@ -74,12 +74,12 @@ class Samples:
         return len(self.place)
 
     def part(self, rows: slice) -> Samples:
-        """Take some of the samples."""
+        """Return some of the samples."""
         return Samples(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def choose_evaluations(places: Places) -> list[Evaluation]:
-    """Give the three evaluation tasks: a cereal, a rarer crop, and crop versus non-crop.
+    """Return the three evaluation tasks: a cereal, a rarer crop, and crop versus non-crop.
 
     They lie in different groups of neighbours, where there are countries enough.
     """
@@ -123,14 +123,14 @@ def draw_samples(
 
 
 class _Mix(NamedTuple):
-    """How many named samples of which cover a country has."""
+    """Numbers of named samples of a country by cover."""
 
     covers: Integers
     counts: Integers
 
 
 _Part = tuple[Integers, Integers, NDArray[np.bool_], Integers]
-"""Place, cover, named and evaluation of some samples."""
+"""Arrays `place`, `cover`, `named` and `evaluation` of some samples."""
 
 
 def _apportion(total: int, weights: Floats) -> Integers:
@@ -145,7 +145,7 @@ def _apportion(total: int, weights: Floats) -> Integers:
 def _survey_sizes(
     places: Places, evaluations: list[Evaluation], named: int, draws: Draws
 ) -> Integers:
-    """Named samples per country: by Zipf's law; the evaluation tasks' are the largest."""
+    """Return the named samples per country: by Zipf's law; the evaluation tasks' are most."""
     countries = len(places.boxes)
     order = draws.permutation(Stream.SURVEY_ORDER, countries)
     own = list(dict.fromkeys(task.place for task in evaluations))
@@ -158,7 +158,7 @@ def _survey_sizes(
 def _crop_mixes(
     places: Places, evaluations: list[Evaluation], sizes: Integers, draws: Draws
 ) -> list[_Mix]:
-    """Covers of each country: neighbours have nearly the same crops, in nearly the same order."""
+    """Draw the covers of each country: neighbours have nearly the same crops and order."""
     rank = draws.uniform(Stream.CROP_ORDER, len(sizes), len(COVERS), 2)
     for task in evaluations:
         if task.target is not None:  # what an evaluation task asks for is common near it too
@@ -245,7 +245,7 @@ def _positions(
     evaluations: list[Evaluation],
     draws: Draws,
 ) -> tuple[Integers, Floats, Floats]:
-    """Block, latitude and longitude of each sample.
+    """Draw block, latitude and longitude of each sample.
 
     In an evaluation task's country the test samples lie in one block of each row and column, the
     training samples in the others.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from timl.bands import BANDS, STEPS
+from timl.data.record.ndvi import NDVI_BANDS, normalised_difference
 from timl.data.simulator.climate import climate
 from timl.data.simulator.draws import Draws, Floats
 from timl.data.simulator.phenology import growth
@@ -21,16 +22,16 @@ def make_series(places: Places, samples: Samples, draws: Draws) -> Floats:
 
     Parameters
     ----------
-    places : Places
-        The world's countries.
-    samples : Samples
-        A chunk of the world's samples.
-    draws : Draws
-        The chunk's.
+    places
+        Countries of the world.
+    samples
+        Chunk of the world's samples.
+    draws
+        Draws of the chunk.
 
     Returns
     -------
-    ndarray of float64, shape [m, 12, 18]
+    float64 array of shape [m, 12, 18]
     """
     weather = climate(places, samples, draws)
     plants = growth(places, samples, weather, draws)
@@ -42,9 +43,6 @@ def make_series(places: Places, samples: Samples, draws: Draws) -> Floats:
     series[..., BANDS.index("total_precipitation")] = np.round(weather.rain / 1000, 7)
     series[..., BANDS.index("elevation")] = np.round(weather.elevation)[:, None]
     series[..., BANDS.index("slope")] = np.round(weather.slope, 2)[:, None]
-    # The record's column 17 holds another ratio: see `timl.data.own.exports.NDVI_BANDS`.
-    high, low = series[..., BANDS.index("B7")], series[..., BANDS.index("B3")]
-    total = high + low
-    ratio = np.divide(high - low, total, out=np.zeros_like(total), where=total > 0)
-    series[..., BANDS.index("NDVI")] = ratio
+    high, low = (series[..., BANDS.index(band)] for band in NDVI_BANDS["record"])
+    series[..., BANDS.index("NDVI")] = normalised_difference(high, low)
     return series

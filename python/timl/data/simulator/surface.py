@@ -1,4 +1,4 @@
-"""What satellites see: Sentinel-2 reflectances and Sentinel-1 backscatter of a surface."""
+"""Measurements of satellites: Sentinel-2 reflectances and Sentinel-1 backscatter of a surface."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _HAZE = np.array([620, 330, 190, 140, 90, 70, 50, 40, 30, 5, 0.0])
 """Light scattered by the air: the record's reflectances are those at the top of the atmosphere."""
 
 _VAPOUR = 0.34
-"""What water vapour leaves of B9."""
+"""Share of B9 that water vapour leaves."""
 
 
 def reflectances(
     places: Places, samples: Samples, climate: Climate, growth: Growth, draws: Draws
 ) -> Floats:
-    """Monthly composites of the optical bands, reflectance x 1e4, float64 [m, 12, 11]."""
+    """Return monthly composites of the optical bands, reflectance x 1e4, float64 [m, 12, 11]."""
     m = len(samples)
     z = draws.normal(Stream.REFLECTANCE, m, STEPS * len(OPTICAL) + STEPS + 4)
     field, month = z[:, :4], z[:, 4 : 4 + STEPS]
@@ -100,7 +100,7 @@ def _cloud(surface: Floats, climate: Climate, draws: Draws) -> None:
 
 
 def backscatter(samples: Samples, climate: Climate, growth: Growth, draws: Draws) -> Floats:
-    """VV and VH in decibels, float64 [m, 12, 2]: plants as a cloud of water over the ground.
+    """Return VV and VH in decibels, float64 [m, 12, 2]: plants are a cloud of water over ground.
 
     After the water cloud model of Attema and Ulaby (1978): sigma = plants (1 - t) + ground t, with
     the two-way transmission t = exp(-2 x depth).

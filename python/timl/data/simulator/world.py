@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from timl.data.simulator.writing import Progress, World, write_json, write_world
 from timl.files import atomic_folder
 
 _MARK = "world.json"
-"""The file that tells a simulated world from other folders, and how it was made."""
+"""Name of the file that marks a simulated world and holds the arguments that made it."""
 
 _VERSION = 1
 _FEWEST_SAMPLES = 800
@@ -40,23 +37,18 @@ def simulate(
 
     Parameters
     ----------
-    out : str or Path
-        The folder to make. A world of the same arguments that is there already stays as it is; a
-        world of others is replaced.
-    countries : int
-        1 to 540.
-    samples : int
-        Series in all, test samples included: at least 800, and 200 per country. 8,000 in 20
-        countries make about 100 tasks; 90,000 make about 500 in 32 countries, 900 in 100.
-    seed : int
-        In [0, 2**64). The same arguments give the same bytes, with any number of threads.
-    progress : callable, optional
-        ``progress(made, total)`` is called as series are made.
-
-    Returns
-    -------
-    Path
-        ``out``.
+    out
+        Folder to make, which is returned. A world of the same arguments that is there already stays
+        as it is; a world of others is replaced.
+    countries
+        Number of countries, 1 to 540.
+    samples
+        Number of series in all, test samples included: at least 800, and 200 per country. 8,000 in
+        20 countries make about 100 tasks; 90,000 make about 500 in 32 countries, 900 in 100.
+    seed
+        Seed in [0, 2**64). The same arguments give the same bytes, with any number of threads.
+    progress
+        Function that is called as ``progress(made, total)`` while series are made.
 
     Raises
     ------
@@ -79,32 +71,28 @@ def simulate(
     evaluations = choose_evaluations(places)
     world = World(places, evaluations, draw_samples(places, evaluations, samples, draws), seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    old = out.with_name(f".{out.name}.{uuid.uuid4().hex}.old")
-    try:
-        with atomic_folder(out) as folder:
-            write_world(folder, world, progress or (lambda made, total: None))
-            write_json(folder / _MARK, mark)
-            _check_target(out)
-            if out.exists():
-                os.rename(out, old)
-    finally:
-        if old.exists() and not out.exists():
-            os.rename(old, out)  # the new world did not take its place
-        shutil.rmtree(old, ignore_errors=True)
+
+    def replace() -> bool:
+        _check_target(out)  # while the world was made, something else may have come there
+        return True
+
+    with atomic_folder(out, replace) as folder:
+        write_world(folder, world, progress or (lambda made, total: None))
+        write_json(folder / _MARK, mark)
     return out
 
 
 def _check(countries: int, samples: int, seed: int) -> None:
     for name, value in (("countries", countries), ("samples", samples), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
+            raise TypeError(f"{name} is {value!r}: give an integer")
     if not 1 <= countries <= MOST_COUNTRIES:
-        raise ValueError(f"countries is {countries}; give 1 to {MOST_COUNTRIES}")
+        raise ValueError(f"countries is {countries}: give 1 to {MOST_COUNTRIES}")
     fewest = max(_FEWEST_SAMPLES, _FEWEST_PER_COUNTRY * countries)
     if samples < fewest:
-        raise ValueError(f"samples is {samples}; {countries} countries need at least {fewest}")
+        raise ValueError(f"samples is {samples}: give at least {fewest} for {countries} countries")
     if not 0 <= seed < 2**64:
-        raise ValueError(f"seed is {seed}; give a number in [0, 2**64)")
+        raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
 
 
 def _check_target(out: Path) -> None:
@@ -112,6 +100,6 @@ def _check_target(out: Path) -> None:
         return
     if not out.is_dir() or (any(out.iterdir()) and not (out / _MARK).is_file()):
         raise FileExistsError(
-            f"{out} is there and is no simulated world (it has no {_MARK}); give a new folder, or "
+            f"out is {out}, which is no simulated world (it has no {_MARK}): give a new folder, or "
             "empty this one"
         )

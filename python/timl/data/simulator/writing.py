@@ -23,6 +23,7 @@ from timl.data.record.names import (
     TEST_FEATURES,
 )
 from timl.data.regions.boxes import BBox
+from timl.data.regions.sphere import chord_to_km, on_unit_sphere
 from timl.data.simulator.archives import END, SeriesFiles, compress, folders, hdf5, members
 from timl.data.simulator.covers import COVERS, CROPS
 from timl.data.simulator.draws import Draws, Floats, Integers
@@ -33,16 +34,14 @@ from timl.data.simulator.series import make_series
 from timl.data.tasks.classes import CROP
 
 _CHUNK = 1024
-"""Series made and compressed at once: their arrays stay near the processor."""
-
-_EARTH_RADIUS_KM = 6371.0
+"""Number of series made and compressed at once: their arrays stay in the processor's cache."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many series have been made, and of how many."""
+"""Function that is told how many series have been made, and of how many."""
 
 
 class World(NamedTuple):
-    """What is to be written."""
+    """A simulated world, to be written."""
 
     places: Places
     evaluations: list[Evaluation]
@@ -122,7 +121,7 @@ def _chunks(training: int) -> int:
 def _in_order(
     make: Callable[[int], tuple[int, Floats, Floats, bytes]], count: int
 ) -> Iterator[tuple[int, Floats, Floats, bytes]]:
-    """Make chunks on all processors and give them in order, with few waiting in memory."""
+    """Make chunks on all processors and yield them in order, with few waiting in memory."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting = [pool.submit(make, chunk) for chunk in range(min(2 * workers, count))]
@@ -137,7 +136,7 @@ def _in_order(
 
 
 def _pooled(statistics: list[tuple[int, Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of all from those of parts: 1 for a constant band."""
+    """Return mean and deviation of all from those of parts; 1 for a constant band."""
     counts = np.array([count for count, _, _ in statistics], np.float64)
     shares = (counts / counts.sum())[:, None]
     means = np.stack([mean for _, mean, _ in statistics])
@@ -148,7 +147,7 @@ def _pooled(statistics: list[tuple[int, Floats, Floats]]) -> tuple[Floats, Float
 
 
 def _truth(samples: Samples, evaluation: Evaluation) -> Integers:
-    """Labels of a task: 1, 0, and -1 for a crop without a name where a crop is asked for."""
+    """Return the labels of a task: 1, 0, and -1 for a crop without a name in a crop's task."""
     crop = samples.cover < len(CROPS)
     if evaluation.target is None:
         return crop.astype(np.int64)
@@ -192,8 +191,7 @@ def _benchmark(world: World, number: int) -> dict[str, Any]:
 
 
 def _least_distance(samples: Samples, some: Any, others: Any) -> float:
-    """Smallest distance between two groups of samples, km on a sphere."""
-    y, x = np.radians(samples.latitude), np.radians(samples.longitude)
-    points = np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], axis=1)
-    chord = min(float(((points[some] - point) ** 2).sum(axis=1).min()) for point in points[others])
-    return float(_EARTH_RADIUS_KM * 2 * np.arcsin(np.sqrt(chord) / 2))
+    """Return the smallest distance between two groups of samples, km."""
+    points = on_unit_sphere(samples.latitude, samples.longitude)
+    square = min(float(((points[some] - point) ** 2).sum(axis=1).min()) for point in points[others])
+    return float(chord_to_km(np.sqrt(square)))

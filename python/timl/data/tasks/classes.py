@@ -25,10 +25,10 @@ CLASSES = (
     "sugar",
     "other",
 )
-"""The classes in the order of their ten numbers in a task's information."""
+"""Classes in the order of their ten numbers in a task's information."""
 
 INFO_SIZE = 3 + len(CLASSES)
-"""How many numbers describe a task: 13."""
+"""Size of a task's information: 13 numbers."""
 
 
 def task_information(bounding_box: BBox, classification_label: str) -> NDArray[np.float32]:
@@ -36,15 +36,15 @@ def task_information(bounding_box: BBox, classification_label: str) -> NDArray[n
 
     Parameters
     ----------
-    bounding_box : BBox
-        The task's region.
-    classification_label : str
-        One of `CLASSES`, or "crop" for crop versus non-crop.
+    bounding_box
+        Region of the task.
+    classification_label
+        FAO class, one of `CLASSES`, or "crop" for crop versus non-crop.
 
     Returns
     -------
-    ndarray of float32, shape [13]
-        The centre of the box on the unit sphere (3), then one number per class: one-hot, or for
+    float32 array of shape [13]
+        Centre of the box on the unit sphere (3), then one number per class: one-hot, or for
         crop versus non-crop 0 for "non_crop" and 1/9 for each other class.
 
     Raises
@@ -59,7 +59,7 @@ def task_information(bounding_box: BBox, classification_label: str) -> NDArray[n
         classes[CLASSES.index(classification_label)] = 1
     else:
         raise ValueError(
-            f"classification_label is {classification_label!r}; give {CROP!r} or one of "
+            f"classification_label is {classification_label!r}: give {CROP!r} or one of "
             f"{', '.join(CLASSES)}"
         )
     return np.concatenate([bounding_box.three_dimensional_points, classes]).astype(np.float32)

@@ -33,16 +33,16 @@ class Episodes:
 
     Parameters
     ----------
-    info : array or tensor, shape [N, 13]
-        The tasks' information (`timl.data.task_information`).
-    support_x : array or tensor, shape [N, S, B, T, F]
+    info : array or tensor of shape [N, 13]
+        Information of the tasks (`timl.data.task_information`).
+    support_x : array or tensor of shape [N, S, B, T, F]
         Normalised series of T steps and F bands, one set of B for each of S inner steps.
-    support_y : array or tensor, shape [N, S, B]
-        Their labels, 0 or 1.
-    query_x : array or tensor, shape [N, Q, T, F]
-        Normalised series the adapted classifier is scored on.
-    query_y : array or tensor, shape [N, Q]
-        Their labels, 0 or 1.
+    support_y : array or tensor of shape [N, S, B]
+        Labels of the support series, 0 or 1.
+    query_x : array or tensor of shape [N, Q, T, F]
+        Normalised series that the adapted classifier is scored on.
+    query_y : array or tensor of shape [N, Q]
+        Labels of the query series, 0 or 1.
 
     Raises
     ------
@@ -71,19 +71,14 @@ class Episodes:
     def to_torch(
         self, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> Episodes:
-        """Give the same episodes as PyTorch tensors.
+        """Return the same episodes as PyTorch tensors; what needs no conversion shares its memory.
 
         Parameters
         ----------
-        dtype : torch.dtype, optional
-            float32 or float64; by default the dtype they have.
-        device : torch.device or str, optional
-            By default where they are.
-
-        Returns
-        -------
-        Episodes
-            Of tensors; what needs no conversion shares its memory.
+        dtype
+            Type of the tensors, float32 or float64; by default the one they have.
+        device
+            Device of the tensors; by default the one they are on.
         """
         import torch
 
@@ -96,19 +91,18 @@ def _check_kinds(episodes: Episodes) -> None:
     for name, value in values.items():
         if not (isinstance(value, np.ndarray) or type(value).__module__.startswith("torch")):
             raise TypeError(
-                f"Episodes: {name} is a {type(value).__name__}; give a NumPy array or a "
-                "PyTorch tensor"
+                f"{name} is a {type(value).__name__}: give a NumPy array or a PyTorch tensor"
             )
         dtype = str(value.dtype).removeprefix("torch.")
         if dtype not in ("float32", "float64"):
-            raise TypeError(f"Episodes: {name} is {dtype}; give float32 (or float64)")
+            raise TypeError(f"{name} is {dtype}: give float32 (or float64)")
     types = {name: f"{type(value).__module__}.{value.dtype}" for name, value in values.items()}
     kinds = {(isinstance(value, np.ndarray), str(value.dtype)) for value in values.values()}
     if len(kinds) > 1:
-        raise TypeError(f"Episodes: the five fields must have one type; got {types}")
+        raise TypeError(f"the five fields are of types {types}: give one type")
     devices = {name: str(getattr(value, "device", "cpu")) for name, value in values.items()}
     if len(set(devices.values())) > 1:
-        raise ValueError(f"Episodes: the five fields must be on one device; got {devices}")
+        raise ValueError(f"the five fields are on devices {devices}: give one device")
 
 
 def _check_shapes(episodes: Episodes) -> None:
@@ -118,20 +112,18 @@ def _check_shapes(episodes: Episodes) -> None:
         shape, expected = shapes[name], letters.split(",")
         if len(shape) != len(expected):
             raise ValueError(
-                f"Episodes: {name} must have shape [{letters}], {len(expected)} dimensions; "
-                f"got {list(shape)}"
+                f"{name} has shape {list(shape)}: give [{letters}], {len(expected)} dimensions"
             )
         for letter, size in zip(expected, shape, strict=True):
             if size == 0:
                 raise ValueError(
-                    f"Episodes: {name} [{letters}] is empty: {list(shape)}; every size must be "
-                    "at least 1"
+                    f"{name} [{letters}] has shape {list(shape)} and is empty: give every size at "
+                    "least 1"
                 )
             if sizes.setdefault(letter, size) != size:
-                got = ", ".join(f"{n} {list(s)}" for n, s in shapes.items())
+                given = ", ".join(f"{n} {list(s)}" for n, s in shapes.items())
                 raise ValueError(
-                    f"Episodes: {letter} is {size} in {name} [{letters}] and should be "
-                    f"{sizes[letter]}; got {got}"
+                    f"{letter} is {size} in {name} [{letters}], of {given}: give {sizes[letter]}"
                 )
 
 
@@ -147,5 +139,5 @@ def _check_values(episodes: Episodes) -> None:
         if not bool(good.all()):
             bad = int((~good).sum())
             raise ValueError(
-                f"Episodes: {name} {list(value.shape)} must hold {wanted}; {bad} are not"
+                f"{name} {list(value.shape)} holds {bad} values of another kind: give {wanted}"
             )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data.tasks.benchmarks import BenchmarkTask
+from timl.data.regions.sphere import chord_to_km, on_unit_sphere
+from timl.data.tasks.labelled_data import BenchmarkTask
+from timl.data.tasks.task import has_label
 from timl.data.tasks.task_set import TaskSet
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_EARTH_RADIUS_KM = 6371.0088
 
 
 def overlap_report(
@@ -25,31 +25,28 @@ def overlap_report(
     Withholding a task takes its pair of region and label out of meta-training, not its samples:
     they may be in other tasks, of the same region or of one that overlaps it.
 
+    The table has one row per benchmark and task, sorted by benchmark and distance. The benchmark's
+    own training samples come first, as a task of its region and label, for comparison. Columns:
+
+    - benchmark, region, label: benchmark and task that are compared;
+    - same_region, same_label: whether the task's region is the benchmark's (or of its country), and
+      its label the benchmark's;
+    - shared: number of the task's samples that the benchmark is fine-tuned on;
+    - target: number of the task's samples, positive or negative, that carry the benchmark's label
+      (for crop versus non-crop: are crops) and lie in its region;
+    - test_rows: number of them that are marked as test, which none should be;
+    - nearest_km: least distance of one of them to a test sample, NaN without a test set;
+    - near: number of them within ``radius_km`` of a test sample.
+
     Parameters
     ----------
-    tasks : TaskSet
-        The tasks to train on.
-    benchmarks : iterable of BenchmarkTask, optional
-        The evaluation tasks; by default all of the tasks' data set.
-    radius_km : float
-        What counts as near a test sample; also, tasks that share nothing and have no sample so
-        near are left out.
-
-    Returns
-    -------
-    DataFrame
-        One row per benchmark and task, sorted by benchmark and distance. The benchmark's own
-        training samples come first, as a task of its region and label, for comparison.
-
-        - benchmark, region, label: what is compared;
-        - same_region, same_label: whether the task's region is the benchmark's (or of its
-          country), and its label the benchmark's;
-        - shared: how many of the task's samples the benchmark is fine-tuned on;
-        - target: how many of the task's samples, positive or negative, carry the benchmark's
-          label (for crop versus non-crop: are crops) and lie in its region;
-        - test_rows: how many of them are marked as test, which none should be;
-        - nearest_km: the least distance of one of them to a test sample, NaN without a test file;
-        - near: how many of them are within ``radius_km`` of a test sample.
+    tasks
+        Tasks to train on.
+    benchmarks
+        Evaluation tasks; by default all of the tasks' data set.
+    radius_km
+        Greatest distance that counts as near a test sample. Tasks that share nothing and have no
+        sample so near are left out.
 
     Raises
     ------
@@ -59,12 +56,12 @@ def overlap_report(
     import pandas as pd
 
     if not radius_km > 0:
-        raise ValueError(f"radius_km is {radius_km}; give a positive number of kilometres")
+        raise ValueError(f"radius_km is {radius_km}: give a positive number of kilometres")
     data = tasks.data
     labels = data.labels[data.labels["position"] >= 0]
     rows = np.zeros(int(labels["position"].max()) + 1, np.int64)  # of each position
     rows[labels["position"]] = np.arange(len(labels))
-    points = _unit_vectors(labels["lat"].to_numpy(), labels["lon"].to_numpy())
+    points = on_unit_sphere(labels["lat"].to_numpy(), labels["lon"].to_numpy())
     is_test = (labels["is_test"] == 1).to_numpy()
     samples = [
         rows[np.unique(np.concatenate(pair))]
@@ -74,16 +71,13 @@ def overlap_report(
     for benchmark in data.benchmarks if benchmarks is None else benchmarks:
         if benchmark.data.labels is not data.labels:
             raise ValueError(
-                f"benchmark {benchmark.name!r} is of {benchmark.data!r}, the tasks are of {data!r}"
+                f"benchmark {benchmark.name!r} is of {benchmark.data!r}: give benchmarks of the "
+                f"tasks' data set, {data!r}"
             )
         task = benchmark.task
         own = rows[np.unique(np.concatenate([benchmark.positives, benchmark.negatives]))]
         distance = _nearest_km(benchmark, points)
-        target = (
-            (labels["is_crop"] == 1)
-            if task.target_label == "crop"
-            else (labels["label"] == task.target_label)
-        ).to_numpy(bool) & task.bounding_box.contains(
+        target = has_label(labels, task.target_label) & task.bounding_box.contains(
             labels["lat"].to_numpy(), labels["lon"].to_numpy()
         )
         pairs = [(task, own), *zip(tasks, samples, strict=True)]
@@ -129,19 +123,12 @@ def overlap_report(
 
 
 def _nearest_km(benchmark: BenchmarkTask, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distance of each point to the nearest test sample, km [n]; infinite without a test file."""
+    """Return each point's distance to the nearest test sample, km [n]; inf without a test set."""
     from scipy.spatial import KDTree
 
-    identifier = str(benchmark.task.test_identifier)
-    if not benchmark.data.test_files(identifier):
+    try:
+        test = benchmark.test
+    except FileNotFoundError:
         return np.full(len(points), np.inf)
-    test = benchmark.test
-    chords, _ = KDTree(np.unique(_unit_vectors(test.lats, test.lons), axis=0)).query(points)
-    distance: NDArray[np.float64] = 2 * _EARTH_RADIUS_KM * np.arcsin(np.minimum(chords / 2, 1))
-    return distance
-
-
-def _unit_vectors(lats: NDArray[np.float64], lons: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points on the unit sphere, [n, 3], of degrees [n]."""
-    lat, lon = np.radians(lats), np.radians(lons)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    chords, _ = KDTree(np.unique(on_unit_sphere(test.lats, test.lons), axis=0)).query(points)
+    return chord_to_km(chords)

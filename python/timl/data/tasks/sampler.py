@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from timl import random
 from timl.data.tasks.episodes import Episodes
+from timl.data.tasks.labelled_data import LabelledData
 from timl.data.tasks.task_set import TaskSet, check_episode_sizes
-
-if TYPE_CHECKING:
-    from timl.data.cropharvest import CropHarvest
 
 
 class EpisodeSampler:
-    """Draws a task's episode from (seed, epoch, task's number) alone.
+    """Sampler of episodes: a task's episode depends on (seed, epoch, task's number) alone.
 
     Neither the other tasks of a batch nor earlier draws matter, so a resumed run and a run with
     other meta-batches draw the same episodes.
 
     Parameters
     ----------
-    data : CropHarvest
-        Where the series are.
-    task_set : TaskSet
-        The tasks.
-    k : int
-        Positives, and negatives, of each support set: B = 2 k.
-    query : int
+    data
+        Data set of the series.
+    task_set
+        Tasks to draw episodes of.
+    k
+        Number of positives, and of negatives, of each support set: B = 2 k.
+    query
         Size Q of the query set; half of it is positive.
-    inner_steps : int
-        Support sets S of an episode; they share no sample.
-    seed : int
+    inner_steps
+        Number S of support sets of an episode; they share no sample.
+    seed
         Seed of all draws.
 
     Raises
@@ -44,7 +40,7 @@ class EpisodeSampler:
 
     def __init__(
         self,
-        data: CropHarvest,
+        data: LabelledData,
         task_set: TaskSet,
         k: int = 10,
         query: int = 8,
@@ -68,42 +64,39 @@ class EpisodeSampler:
                 )
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Give the order in which an epoch visits the tasks: a permutation of their indices."""
+        """Draw the order in which an epoch visits the tasks: a permutation of their indices."""
         purpose = random.Purpose.TASK_ORDER
         return random.permutation(len(self._task_set), seed=self.seed, epoch=epoch, purpose=purpose)
 
     def batch(self, task_indices: ArrayLike, epoch: int) -> Episodes:
-        """Draw the epoch's episodes of some tasks.
+        """Draw the epoch's episodes of some tasks, as float32 arrays.
+
+        In every support and query set the positives come first.
 
         Parameters
         ----------
-        task_indices : array of int, shape [N]
+        task_indices : integer array of shape [N]
             Indices in the task set.
-        epoch : int
+        epoch
             Number of the epoch.
-
-        Returns
-        -------
-        Episodes
-            float32 arrays; in every support and query set the positives come first.
 
         Raises
         ------
         ValueError
-            If the indices are no list of at least one.
+            If the indices are no list of at least one integer.
         IndexError
             If an index is out of range.
         """
         tasks = np.asarray(task_indices)
         if tasks.ndim != 1 or not tasks.size or not np.issubdtype(tasks.dtype, np.integer):
             raise ValueError(
-                f"task_indices must be integers of shape [N], N at least 1; got {tasks.dtype} "
-                f"{list(tasks.shape)}"
+                f"task_indices is {tasks.dtype} {list(tasks.shape)}: give integers of shape [N], N "
+                "at least 1"
             )
         if tasks.min() < 0 or tasks.max() >= len(self._task_set):
             raise IndexError(
-                f"task_indices must be in [0, {len(self._task_set)}), got {tasks.min()} to "
-                f"{tasks.max()}"
+                f"task_indices is from {tasks.min()} to {tasks.max()}: give indices in "
+                f"[0, {len(self._task_set)})"
             )
         drawn = random.distinct(
             self._sizes[tasks],
@@ -119,8 +112,8 @@ class EpisodeSampler:
             positions[row, 1] = self._task_set.negatives[task][drawn[row, 1]]
         supports = self.k * self.inner_steps
         # [N, positive or negative, S, k] -> [N, S, 2 k], positives first
-        support = positions[:, :, :supports].reshape(len(tasks), 2, self.inner_steps, self.k)
-        support = support.transpose(0, 2, 1, 3).reshape(len(tasks), self.inner_steps, 2 * self.k)
+        of_classes = positions[:, :, :supports].reshape(len(tasks), 2, self.inner_steps, self.k)
+        support = of_classes.transpose(0, 2, 1, 3).reshape(len(tasks), self.inner_steps, 2 * self.k)
         query = positions[:, :, supports:].reshape(len(tasks), self.query)
         return Episodes(
             info=self._info[tasks],
@@ -132,7 +125,7 @@ class EpisodeSampler:
 
 
 def _labels(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Labels of sets whose first half is positive, float32 of this shape."""
+    """Return the labels of sets whose first half is positive, float32 of this shape."""
     labels = np.zeros(shape, np.float32)
     labels[..., : shape[-1] // 2] = 1
     return labels

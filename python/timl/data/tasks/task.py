@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.regions.boxes import BBox
-from timl.data.tasks.classes import CROP, task_information
+from timl.data.tasks.classes import CROP, NON_CROP, task_information
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Balance = bool | Literal["cut"]
-"""How a crop's negatives are balanced: see `Task`."""
+"""Balance of a crop's negatives: see `Task`."""
 
 GLOBE = BBox(-90.0, 90.0, -180.0, 180.0, "global")
-"""The box of a task that is given none."""
+"""Default box of a task."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ class Task:
 
     Parameters
     ----------
-    bounding_box : BBox
-        The region; by default the whole globe.
-    target_label : str
-        The label of the positives; by default "crop": crop versus non-crop. None means the same.
-    balance_negative_crops : bool or "cut"
+    bounding_box
+        Region of the samples; by default the whole globe.
+    target_label
+        Label of the positives; by default "crop": crop versus non-crop. None means the same.
+    balance_negative_crops
         For a crop's task: weigh other crops and non-crops about equally among the negatives. True:
         repeat the other crops, as the cropharvest package does since version 0.6; "cut": leave out
         non-crops, as it did until 0.5 and in the papers (see `positives_and_negatives`).
-    test_identifier : str or None
+    test_identifier
         Name of the task's test file, without its extension, or what the names of its test files
         begin with.
-    normalize : bool
-        Whether the task's series are given as (x - mean) / std.
-    classification_label : str or None
-        The FAO class of the target label, one of `timl.data.CLASSES`; may be left out for crop
-        versus non-crop.
-    include_externally_contributed_labels : bool
+    normalize
+        Whether the task's series are normalised, (x - mean) / std.
+    classification_label
+        FAO class of the target label, one of `timl.data.CLASSES`; may be left out for crop versus
+        non-crop.
+    include_externally_contributed_labels
         Use the labels that people outside the record's team contributed, too.
 
     Raises
@@ -70,18 +70,18 @@ class Task:
             object.__setattr__(self, "classification_label", CROP)
         if self.balance_negative_crops not in (True, False, "cut"):
             raise ValueError(
-                f"balance_negative_crops is {self.balance_negative_crops!r}; give True, False or "
+                f"balance_negative_crops is {self.balance_negative_crops!r}: give True, False or "
                 "'cut'"
             )
 
     @property
     def id(self) -> str:
-        """Region's name and target label, "Kenya_maize"."""
+        """Name of the task, region and target label: "Kenya_maize"."""
         return f"{self.bounding_box.name}_{self.target_label}"
 
     @property
     def info(self) -> NDArray[np.float32]:
-        """The 13 numbers that describe the task, float32 [13]: see `task_information`.
+        """Information of the task, 13 numbers, float32: see `task_information`.
 
         Raises
         ------
@@ -90,8 +90,8 @@ class Task:
         """
         if self.classification_label is None:
             raise ValueError(
-                f"task {self.id!r} has no classification_label; its 13 numbers need one: "
-                "Task(..., classification_label='cereals')"
+                f"classification_label of task {self.id!r} is None, and its 13 numbers need one: "
+                "give Task(..., classification_label='cereals')"
             )
         return task_information(self.bounding_box, self.classification_label)
 
@@ -103,11 +103,11 @@ def training_rows(
 
     Parameters
     ----------
-    labels : DataFrame
-        Columns lat, lon, is_test and more: see `CropHarvest.labels`.
-    bounding_box : BBox
-        The region; its edges belong to it.
-    externally_contributed : bool
+    labels
+        Table with columns lat, lon, is_test and more: see `LabelledData.labels`.
+    bounding_box
+        Region, its edges included.
+    externally_contributed
         Also select rows with ``externally_contributed_dataset``; records without that column have
         none.
     """
@@ -116,6 +116,23 @@ def training_rows(
     if not externally_contributed and "externally_contributed_dataset" in labels:
         chosen &= (labels["externally_contributed_dataset"] != 1).to_numpy()
     return labels[chosen]
+
+
+def has_label(rows: pd.DataFrame, target_label: str) -> NDArray[np.bool_]:
+    """Tell which samples carry a target label, [n]; for crop versus non-crop, which are crops."""
+    found = (rows["is_crop"] == 1) if target_label == CROP else (rows["label"] == target_label)
+    return np.asarray(found, bool)
+
+
+def class_of_samples(samples: pd.DataFrame) -> str | None:
+    """Return the FAO class of samples of one label: that of most of them.
+
+    Where none has one it is "non_crop" if they are no crops, else None: not known.
+    """
+    classes = samples["classification_label"].dropna()
+    if len(classes):
+        return str(classes.mode().iloc[0])
+    return None if samples["is_crop"].iloc[0] == 1 else NON_CROP
 
 
 def positives_and_negatives(
@@ -138,23 +155,24 @@ def positives_and_negatives(
 
     Parameters
     ----------
-    rows : DataFrame
-        What `training_rows` gives for the task's region, with columns label, is_crop and position.
-    task : Task
-        The task.
+    rows
+        What `training_rows` returns for the task's region, with columns label, is_crop and
+        position.
+    task
+        Task with the target label and the balance.
 
     Returns
     -------
-    positives, negatives : ndarray of int64
-        Positions in the store, in the order of the rows; other crops come before non-crops.
+    positives, negatives : int64 arrays
+        Positions of series, in the order of the rows; other crops come before non-crops.
         Positions of balanced other crops occur several times.
     """
     positions = rows["position"].to_numpy(np.int64)
-    is_crop = (rows["is_crop"] == 1).to_numpy(bool)
+    is_crop = has_label(rows, CROP)
+    is_target = has_label(rows, task.target_label)
     is_named = rows["label"].notna().to_numpy(bool)
     if task.target_label == CROP:
         return _with_series(positions[is_crop]), _with_series(positions[~is_crop])
-    is_target = is_named & (rows["label"] == task.target_label).to_numpy(bool)
     # As in the cropharvest package, a label's first sample tells whether it is a crop.
     if is_target.any() and is_crop[is_target.argmax()]:
         others, non_crops = positions[is_crop & is_named & ~is_target], positions[~is_crop]
@@ -169,7 +187,7 @@ def positives_and_negatives(
 
 
 def _kept_by_the_package(size: int, count: int) -> NDArray[np.int64]:
-    """Give the indices below ``size`` that the package's shuffle with its seed 42 puts first.
+    """Return the indices below ``size`` that the package's shuffle with its seed 42 puts first.
 
     It takes an element at a fixed distance from the end and from the beginning of what is left, in
     turn; where the distance is too large for what is left it is reduced modulo its length.

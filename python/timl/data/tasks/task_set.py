@@ -11,30 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data.record.names import REGIONS
 from timl.data.regions.boxes import BBox
 from timl.data.regions.countries import country_boxes
 from timl.data.regions.reading import read_regions
 from timl.data.tasks.classes import CROP, INFO_SIZE, NON_CROP
-from timl.data.tasks.task import Balance, Task, positives_and_negatives, training_rows
+from timl.data.tasks.labelled_data import LabelledData
+from timl.data.tasks.task import (
+    Balance,
+    Task,
+    class_of_samples,
+    positives_and_negatives,
+    training_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from timl.data.cropharvest import CropHarvest
-
 
 COUNTRIES = "countries"
-"""Instead of regions: the boxes of all countries."""
+"""Name that stands for the boxes of all countries."""
 
 
 class ForgettingHistory(Protocol):
-    """What `TaskSet.table` reads of a training history."""
+    """Part of a training history that `TaskSet.table` reads."""
 
     task_ids: list[str]
-    """The training tasks' ids."""
+    """Ids of the training tasks."""
     forgotten: NDArray[np.int64]
-    """The epoch after which each of them was forgotten; -1: it was not."""
+    """Epoch after which each of them was forgotten; -1: it was not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +47,24 @@ class TaskSet(Sequence[Task]):
 
     Parameters
     ----------
-    data : CropHarvest
-        The data set the samples are of.
-    tasks : tuple of Task
-        The tasks.
-    positives, negatives : tuple of ndarray of int64
-        For each task, the positions of its samples in `CropHarvest.series`. Where negatives are
-        balanced by repetition (see `Task`), positions of other crops occur several times.
-    numbers : ndarray of int64, shape [N]
-        Each task's number in the set it was made in; random draws for a task depend on it, so
+    data
+        Data set of the samples.
+    tasks
+        Tasks, in order.
+    positives, negatives : tuples of int64 arrays
+        Positions of each task's samples. Where negatives are balanced by repetition (see `Task`),
+        positions of other crops occur several times.
+    numbers : int64 array of shape [N]
+        Number of each task in the set it was made in; random draws for a task depend on it, so
         they stay the same in a subset.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
     """
 
-    data: CropHarvest
+    data: LabelledData
     tasks: tuple[Task, ...]
     positives: tuple[NDArray[np.int64], ...]
     negatives: tuple[NDArray[np.int64], ...]
@@ -65,8 +74,7 @@ class TaskSet(Sequence[Task]):
         lengths = [len(self.tasks), len(self.positives), len(self.negatives), len(self.numbers)]
         if len(set(lengths)) > 1:
             raise ValueError(
-                "TaskSet: tasks, positives, negatives and numbers must have one length; got "
-                f"{lengths}"
+                f"tasks, positives, negatives and numbers are of lengths {lengths}: give one length"
             )
 
     def __len__(self) -> int:
@@ -93,7 +101,7 @@ class TaskSet(Sequence[Task]):
 
     @property
     def info(self) -> NDArray[np.float32]:
-        """The tasks' information, float32 [N, 13]."""
+        """Information of the tasks, float32 [N, 13]."""
         return np.array([task.info for task in self], np.float32).reshape(-1, INFO_SIZE)
 
     def subset(self, indices: Iterable[int]) -> TaskSet:
@@ -112,16 +120,16 @@ class TaskSet(Sequence[Task]):
 
         Parameters
         ----------
-        fraction : float
-            The share of validation tasks, in (0, 1); their number is rounded, and neither part
-            is empty.
-        seed : int
-            The same seed gives the same division.
+        fraction
+            Share of validation tasks, in (0, 1); their number is rounded, and neither part is
+            empty.
+        seed
+            Seed of the division.
 
         Returns
         -------
-        training, validation : TaskSet
-            Each in this set's order.
+        training, validation
+            Task sets, each in this set's order.
 
         Raises
         ------
@@ -129,30 +137,26 @@ class TaskSet(Sequence[Task]):
             If the fraction is out of range or there are fewer than two tasks.
         """
         if not 0 < fraction < 1:
-            raise ValueError(f"fraction is {fraction}; give a number between 0 and 1")
+            raise ValueError(f"fraction is {fraction}: give a number between 0 and 1")
         if len(self) < 2:
-            raise ValueError(f"cannot split a set of {len(self)} tasks in two")
+            raise ValueError(f"the set is of {len(self)} tasks: give at least 2 to split")
         count = min(max(round(len(self) * fraction), 1), len(self) - 1)
         order = random.permutation(len(self), seed=seed, purpose=random.Purpose.VALIDATION_SPLIT)
         return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
 
     def table(self, history: ForgettingHistory | None = None) -> pd.DataFrame:
-        """Show the tasks as a table.
+        """Return a table of the tasks, one row per task.
 
+        Its columns are region, label ("crop" is crop versus non-crop), classification_label, k (the
+        fewer of positives and negatives), positives, negatives (each counted once) and
+        repeated_negatives (as often as they occur).
         ``tasks.subset(table.query("k >= 50").index)`` selects tasks by it.
 
         Parameters
         ----------
-        history : TrainingHistory, optional
-            Of a training run; it adds a column ``forgotten``: whether a task was forgotten, <NA>
-            if it was not trained on.
-
-        Returns
-        -------
-        DataFrame
-            Columns region, label ("crop" is crop versus non-crop), classification_label, k (the
-            fewer of positives and negatives), positives, negatives (each counted once) and
-            repeated_negatives (as often as they occur); one row per task.
+        history
+            History of a training run; it adds a column ``forgotten``: whether a task was
+            forgotten, <NA> if it was not trained on.
         """
         import pandas as pd
 
@@ -175,14 +179,14 @@ class TaskSet(Sequence[Task]):
         return table
 
     def to_geopandas(self, history: ForgettingHistory | None = None) -> Any:
-        """Give the table as a GeoDataFrame of the tasks' boxes; needs the extra ``timl[geo]``."""
+        """Return the table as a GeoDataFrame of the boxes; needs the extra ``timl[geo]``."""
         from timl.data.regions.geometries import boxes_frame
 
         return boxes_frame(self.table(history), [task.bounding_box for task in self])
 
 
 def meta_tasks(
-    data: CropHarvest,
+    data: LabelledData,
     regions: str | Path | Sequence[BBox] | None = None,
     *,
     k: int = 10,
@@ -195,47 +199,45 @@ def meta_tasks(
 ) -> TaskSet:
     """Make the tasks to meta-train on: every region with crop versus non-crop and each label.
 
+    They are in the regions' order; in each region crop versus non-crop, then the labels by name.
+
     A task needs ``k * inner_steps + query / 2`` positives and as many negatives, so that its
     support and query sets can be balanced and share no sample (TIML, section 4).
 
     Parameters
     ----------
-    data : CropHarvest
-        The data set.
-    regions : path, sequence of BBox, "countries", or None
-        A file (see `read_regions`), boxes, or "countries": the boxes of all countries (see
-        `country_boxes`). By default regions.json in the data's folder, or else the countries.
-    k : int
-        Positives, and negatives, of a support set.
-    query : int
+    data
+        Data set of the samples.
+    regions
+        Path of a file (see `read_regions`), boxes, or "countries": the boxes of all countries (see
+        `country_boxes`). By default the data set's own regions (regions.json in CropHarvest's
+        layout), or else the countries.
+    k
+        Number of positives, and of negatives, of a support set.
+    query
         Size of a query set; half of it is positive.
-    inner_steps : int
-        Support sets of an episode.
-    withhold : bool or "as_published"
+    inner_steps
+        Number of support sets of an episode.
+    withhold
         Leave out the tasks of the data set's benchmarks: a benchmark's label in its region and in
         the other boxes of its country, or all tasks there if it says so (Togo, China; see
         `read_benchmarks`). "as_published": as TIML's published code, which means to leave out
         Togo but does not. `overlap_report` shows what the remaining tasks share with benchmarks.
-    non_crop_labels : bool
+    non_crop_labels
         Also make tasks of named labels that are no crops, such as "forest", as the cropharvest
         package's rules do.
-    balance_negative_crops : bool or "cut"
-        Of the tasks of a crop: see `Task`. TIML's published code balances, with the version of
-        the package that does it as "cut"; with True a sample may occur twice in an episode.
-    externally_contributed : bool
+    balance_negative_crops
+        Balance of the tasks of a crop: see `Task`. TIML's published code balances, with the version
+        of the package that does it as "cut"; with True a sample may occur twice in an episode.
+    externally_contributed
         Use the labels that people outside the record's team contributed, as the package does.
-
-    Returns
-    -------
-    TaskSet
-        In the regions' order; in each crop versus non-crop, then the labels by name.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file of regions.
     ValueError
-        If a size is out of range, or no task has samples enough.
+        If a size is out of range, or no task has enough samples.
     """
     check_episode_sizes(k, query, inner_steps)
     needed = k * inner_steps + query // 2
@@ -268,7 +270,7 @@ def meta_tasks(
                 negatives.append(negative)
     if not tasks:
         raise ValueError(
-            f"no task has {needed} positives and {needed} negatives (k * inner_steps + query / 2); "
+            f"no task has {needed} positives and {needed} negatives (k * inner_steps + query / 2): "
             "give other regions or smaller sizes"
         )
     numbers = np.arange(len(tasks), dtype=np.int64)
@@ -278,28 +280,21 @@ def meta_tasks(
 def check_episode_sizes(k: int, query: int, inner_steps: int) -> None:
     """Raise ValueError unless these are sizes of a balanced episode."""
     if k < 1:
-        raise ValueError(f"k is {k}; a support set needs at least 1 positive and 1 negative")
+        raise ValueError(f"k is {k}: give at least 1 positive and 1 negative of a support set")
     if query < 2 or query % 2:
-        raise ValueError(f"query is {query}; give an even number, at least 2")
+        raise ValueError(f"query is {query}: give an even number, at least 2")
     if inner_steps < 1:
-        raise ValueError(f"inner_steps is {inner_steps}; give at least 1")
+        raise ValueError(f"inner_steps is {inner_steps}: give at least 1")
 
 
-def _regions(data: CropHarvest, regions: str | Path | Sequence[BBox] | None) -> Sequence[BBox]:
-    own = data.root / REGIONS
-    if regions == COUNTRIES or (regions is None and not own.is_file()):
-        return country_boxes()
+def _regions(data: LabelledData, regions: str | Path | Sequence[BBox] | None) -> Sequence[BBox]:
     if regions is None:
-        return read_regions(own)
+        regions = data.regions
+    if regions is None or regions == COUNTRIES:
+        return country_boxes()
     return read_regions(regions) if isinstance(regions, str | Path) else regions
 
 
 def _classification(rows: pd.DataFrame, label: str) -> str:
-    """Give a label's FAO class: that of most of its samples, else "other" or "non_crop"."""
-    if label == CROP:
-        return CROP
-    samples = rows[rows["label"] == label]
-    classes = samples["classification_label"].dropna()
-    if len(classes):
-        return str(classes.mode().iloc[0])
-    return "other" if samples["is_crop"].iloc[0] == 1 else NON_CROP
+    """Return the FAO class of a label: that of its samples, "other" for a crop of none."""
+    return CROP if label == CROP else class_of_samples(rows[rows["label"] == label]) or "other"

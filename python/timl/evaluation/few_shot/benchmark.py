@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timl.data import BBox, CropHarvest
+from timl.data import BBox, LabelledData
 from timl.evaluation.few_shot.cells import FewShotCell, open_store
 from timl.evaluation.few_shot.folds import FewShotFold, HeldOut, few_shot_folds
 from timl.evaluation.few_shot.result import FewShotResult
@@ -52,7 +52,7 @@ _STEPS = 250
 
 
 def few_shot_benchmark(
-    data: CropHarvest,
+    data: LabelledData,
     out: str | Path = "results/few-shot",
     rows: Sequence[str | Path | Row] | None = None,
     *,

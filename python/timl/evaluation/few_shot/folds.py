@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data import BBox, CropHarvest, TaskSet, meta_tasks
+from timl.data import BBox, LabelledData, TaskSet, meta_tasks
 from timl.evaluation.few_shot.groups import (
     Origins,
     fold_groups,
@@ -85,11 +85,11 @@ class FewShotFold:
 
         Parameters
         ----------
-        index : int
-            The task's in `tasks`.
-        draw : int
+        index
+            Number of the task in `tasks`.
+        draw
             Each draw has a division of its own.
-        spatial : bool
+        spatial
             Apart in space; else at random, with parts of the same sizes.
 
         Raises
@@ -164,7 +164,7 @@ class FewShotFold:
 
 
 def few_shot_folds(
-    data: CropHarvest,
+    data: LabelledData,
     regions: str | Path | Sequence[BBox] | None = None,
     folds: int | None = None,
     seed: int = 0,
@@ -198,11 +198,11 @@ def few_shot_folds(
         Seed of the folds and of every division.
     held_out
         "country": a new country. No training sample is of a survey or in a country of a sample to
-        be scored; regions of one main survey are held out together, and scored tasks have samples
-        of their own surveys alone (those that 5 % of a task of the region are of). "district": a
-        new district of a known country. Only what lies in the held-out boxes is left out of the
-        training; regions whose boxes overlap, or that are boxes of one country by their names
-        ("Kenya_1"), are held out together.
+        be scored; regions of one main survey that share a country are held out together, and tasks
+        have samples of their own surveys alone (those that 5 % of a task of the region are of).
+        "district": a new district of a known country. Only what lies in the held-out boxes is left
+        out of the training; regions whose boxes overlap, or that are boxes of one country by their
+        names ("Kenya_1"), are held out together.
     draws
         Divisions of each task that must be possible; a task where one is not is left out.
     block_km, distance_km
@@ -245,13 +245,14 @@ def few_shot_folds(
         raise ValueError(f"regions must have different names, but are {', '.join(names)}")
     known, apart = origins(data), held_out == "country"
     surveys = main_surveys(tasks, boxes, known)
+    own = _of_own_surveys(tasks, boxes, known) if apart else tasks
     # one fold of every region, whose tasks are those that can be divided
     every = FewShotFold(
         number=-1,
         regions=tuple(names),
         surveys=tuple(surveys),
         training=tasks,
-        tasks=_of_own_surveys(tasks, boxes, known) if apart else tasks,
+        tasks=own,
         left_out={},
         held_out=held_out,
         seed=seed,
@@ -267,7 +268,7 @@ def few_shot_folds(
             f"or least_test"
         )
     weights = [sum(task.bounding_box == box for task in every.tasks) for box in boxes]
-    groups = survey_groups(surveys) if apart else neighbour_groups(boxes)
+    groups = survey_groups(own, boxes, surveys, known) if apart else neighbour_groups(boxes)
     divisible = [group for group in groups if any(weights[i] for i in group)]
     if len(groups) < 2:
         raise ValueError(

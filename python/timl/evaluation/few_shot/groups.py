@@ -9,14 +9,14 @@ is its `dataset`, the country that of its place.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data import BBox, CropHarvest, TaskSet
+from timl.data import BBox, LabelledData, TaskSet
 from timl.data.regions.countries import country_of
 from timl.data.regions.country_grid import countries_at
 from timl.evaluation.few_shot.splits import derived_seed
@@ -24,6 +24,9 @@ from timl.random import Purpose
 
 _OWN = 0.05
 """A survey is a task's own if at least this share of its samples is of it."""
+_OF_ONE_COUNTRY = 0.95
+"""A survey with this share of its samples in one country is of that country altogether: what lies
+elsewhere lies at the border, which the grid of countries tells to a cell of 28 km."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +46,7 @@ class Origins:
     named: NDArray[np.bool_]
 
 
-def origins(data: CropHarvest) -> Origins:
+def origins(data: LabelledData) -> Origins:
     """Return survey and country of every series of a data set."""
     rows = data.labels[(data.labels["position"] >= 0).to_numpy()]
     positions = rows["position"].to_numpy(np.int64)
@@ -52,6 +55,11 @@ def origins(data: CropHarvest) -> Origins:
     named = np.zeros(size, bool)
     surveys[positions] = rows["dataset"].to_numpy(object)
     countries[positions] = countries_at(rows["lat"].to_numpy(float), rows["lon"].to_numpy(float))
+    for survey in dict.fromkeys(surveys[positions]):
+        members = np.flatnonzero(surveys == survey)
+        country = _most_frequent(countries[members])
+        if (countries[members] == country).mean() >= _OF_ONE_COUNTRY:
+            countries[members] = country
     named[positions] = rows["label"].notna().to_numpy()
     return Origins(surveys, countries, named)
 
@@ -72,16 +80,35 @@ def main_surveys(tasks: TaskSet, boxes: Sequence[BBox], known: Origins) -> list[
     return found
 
 
-def survey_groups(surveys: Sequence[str]) -> list[list[int]]:
-    """Return the indices of regions in groups of one main survey.
+def survey_groups(
+    tasks: TaskSet, boxes: Sequence[BBox], surveys: Sequence[str], known: Origins
+) -> list[list[int]]:
+    """Return the indices of regions in groups of one main survey that share countries.
 
     Folds are made of whole groups, so that few meta-trainings serve; that no sister is trained on
-    is the work of `training_samples`.
+    is the work of `training_samples`. Regions of one survey without a common country need not be
+    held out together: other surveys of the one's country may serve the other.
+
+    Parameters
+    ----------
+    tasks
+        The tasks to be scored.
+    boxes, surveys
+        The regions, and the main survey of each.
+    known
+        Survey and country of every series.
     """
-    groups: dict[str, list[int]] = {}
-    for i, survey in enumerate(surveys):
-        groups.setdefault(survey, []).append(i)
-    return list(groups.values())
+    countries = []
+    for box in boxes:
+        samples = _samples(tasks, [i for i, task in enumerate(tasks) if task.bounding_box == box])
+        countries.append({name for name in known.countries[samples] if name is not None})
+    return _connected(
+        len(boxes),
+        lambda i, j: (
+            surveys[i] == surveys[j]
+            and (bool(countries[i] & countries[j]) or not (countries[i] or countries[j]))
+        ),
+    )
 
 
 def training_samples(held: TaskSet, known: Origins) -> NDArray[np.bool_]:
@@ -122,7 +149,7 @@ def keep(tasks: TaskSet, kept: NDArray[np.bool_]) -> TaskSet:
 
 def _samples(tasks: TaskSet, indices: Sequence[int]) -> NDArray[np.int64]:
     sides = [side[i] for i in indices for side in (tasks.positives, tasks.negatives)]
-    return np.unique(np.concatenate(sides))
+    return np.unique(np.concatenate([np.empty(0, np.int64), *sides]))
 
 
 def _most_frequent(names: NDArray[np.object_]) -> str | None:
@@ -135,10 +162,15 @@ def neighbour_groups(boxes: Sequence[BBox]) -> list[list[int]]:
 
     Boxes that share an edge alone do not overlap.
     """
-    group = list(range(len(boxes)))
-    for i, one in enumerate(boxes):
-        for j, other in enumerate(boxes[:i]):
-            if _together(one, other):
+    return _connected(len(boxes), lambda i, j: _together(boxes[i], boxes[j]))
+
+
+def _connected(count: int, linked: Callable[[int, int], bool]) -> list[list[int]]:
+    """Return the indices below a count in groups of those that links connect."""
+    group = list(range(count))
+    for i in range(count):
+        for j in range(i):
+            if linked(i, j):
                 old, new = group[i], group[j]
                 group = [new if g == old else g for g in group]
     return [[i for i, g in enumerate(group) if g == wanted] for wanted in dict.fromkeys(group)]

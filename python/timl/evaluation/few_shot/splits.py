@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
+from timl.data.regions.sphere import EARTH_RADIUS_KM, chord_to_km, on_unit_sphere
 from timl.random import Purpose
 
-EARTH_RADIUS_KM = 6371.0
 _COARSENINGS = (1, 2, 4, 8, 16, 32)
 """Blocks are tried at these multiples of their size: the denser the samples, the larger."""
 
@@ -53,17 +53,17 @@ def split_in_space(
 
     Parameters
     ----------
-    lat, lon : ndarray of float64, shape [n]
+    lat, lon : float64 array of shape [n]
         Degrees.
-    positive : ndarray of bool, shape [n]
+    positive : bool array of shape [n]
         The samples' labels.
-    block_km : float
+    block_km
         Edge of a block, km, in an equal-distance sense: narrower in longitude towards the poles.
-    distance_km : float
+    distance_km
         Training and test samples are at least so far apart, km.
-    seed : int
-        Of the grid's place and the order of the groups.
-    least_train, least_test : int
+    seed
+        Seed of the grid's place and the order of the groups.
+    least_train, least_test
         Positives, and negatives, that either part needs.
 
     Returns
@@ -80,8 +80,8 @@ def split_in_space(
         return None
     from scipy.spatial import cKDTree
 
-    points = _on_sphere(lat, lon)
-    chord = 2 * EARTH_RADIUS_KM * np.sin(distance_km / (2 * EARTH_RADIUS_KM))
+    points = on_unit_sphere(lat, lon)
+    chord = 2 * np.sin(distance_km / (2 * EARTH_RADIUS_KM))  # on the unit sphere
     blocks = _blocks(lat, lon, block_km, seed)
     candidates = [(_chains(points, blocks, chord), False)]
     candidates += [(_blocks(lat, lon, block_km * c, seed), True) for c in _COARSENINGS]
@@ -124,35 +124,22 @@ def split_at_random(
         parts[0].append(order[:train])
         parts[1].append(order[train : train + test])
     train_part, test_part = (np.sort(np.concatenate(part)) for part in parts)
-    return _split(_on_sphere(lat, lon), train_part, test_part)
+    return _split(on_unit_sphere(lat, lon), train_part, test_part)
 
 
 def smallest_distance_km(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Return the smallest distance between places of two sets, [n, 2] and [m, 2] degrees, in km."""
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(_on_sphere(*one.T))
-    return _on_ground(float(tree.query(_on_sphere(*other.T))[0].min()))
-
-
-def _on_ground(chord: float) -> float:
-    """Return the distance on the ground, km, from that through the earth."""
-    return 2 * EARTH_RADIUS_KM * float(np.arcsin(chord / 2 / EARTH_RADIUS_KM))
+    tree = cKDTree(on_unit_sphere(*one.T))
+    return float(chord_to_km(tree.query(on_unit_sphere(*other.T))[0].min()))
 
 
 def _split(points: NDArray[np.float64], train: NDArray[Any], test: NDArray[Any]) -> Split:
     from scipy.spatial import cKDTree
 
     chord = float(cKDTree(points[test]).query(points[train])[0].min())
-    return Split(train, test, _on_ground(chord))
-
-
-def _on_sphere(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return points in km, [n, 3]; their straight distances hardly differ from those on ground."""
-    a, b = np.radians(lat), np.radians(lon)
-    flat = np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=1)
-    points: NDArray[np.float64] = EARTH_RADIUS_KM * flat
-    return points
+    return Split(train, test, float(chord_to_km(chord)))
 
 
 def _blocks(

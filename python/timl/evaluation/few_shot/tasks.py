@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data import BenchmarkTask, CropHarvest, Task, TestInstance
+from timl.data import BenchmarkTask, LabelledData, Task, TestInstance
 
 
 class FewShotTask(BenchmarkTask):
@@ -16,26 +16,26 @@ class FewShotTask(BenchmarkTask):
 
     Parameters
     ----------
-    data : CropHarvest
+    data
         The data set.
-    task : Task
+    task
         Region and label.
-    train, test : pair of ndarray of int64
+    train, test : pair of int64 arrays
         Positions of the positives and of the negatives in `CropHarvest.series`.
-    seed : int
-        Of the draws of fewer labels.
-    distance_km : float
+    seed
+        Seed of the draws of fewer labels.
+    distance_km
         The smallest distance of a training and a test sample.
 
     Attributes
     ----------
-    test_positions : ndarray of int64
+    test_positions : int64 array of shape [n]
         Positions of the test samples, positives first.
     """
 
     def __init__(
         self,
-        data: CropHarvest,
+        data: LabelledData,
         task: Task,
         train: tuple[NDArray[np.int64], NDArray[np.int64]],
         test: tuple[NDArray[np.int64], NDArray[np.int64]],
@@ -51,7 +51,7 @@ class FewShotTask(BenchmarkTask):
 
     @cached_property
     def test(self) -> TestInstance:
-        """The test set, positives first."""
+        """Test set of the task: the samples at `test_positions`, positives first."""
         places = places_of(self.data)[self.test_positions]
         x = self.data.series(self.test_positions, normalize=self.task.normalize)
         return TestInstance(x, self._test_labels, places[:, 0], places[:, 1])
@@ -66,7 +66,7 @@ class FewShotTask(BenchmarkTask):
         return self if budget is None else self.subset(2 * budget, self.seed)
 
 
-def places_of(data: CropHarvest) -> NDArray[np.float64]:
+def places_of(data: LabelledData) -> NDArray[np.float64]:
     """Return latitude and longitude of every series, degrees, [n, 2]; NaN without a label."""
     rows = data.labels[(data.labels["position"] >= 0).to_numpy()]
     positions = rows["position"].to_numpy(np.int64)

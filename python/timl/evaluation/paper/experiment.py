@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from timl.data import BBox, CropHarvest, TaskSet, meta_tasks
+from timl.data import BBox, LabelledData, TaskSet, meta_tasks
 from timl.evaluation.paper.cells import open_store
 from timl.evaluation.paper.extrapolation import measure_training
 from timl.evaluation.paper.plans import RUNS_PER_SEED, TableExperiment, plan_cells
@@ -17,7 +17,7 @@ from timl.evaluation.runner import complete, provenance, worker_count
 
 
 def table1(
-    data: CropHarvest,
+    data: LabelledData,
     out: str | Path = "results",
     epochs: int = 1000,
     *,
@@ -172,7 +172,7 @@ def table1(
 
 
 def training_tasks(
-    data: CropHarvest,
+    data: LabelledData,
     regions: str | Path | Sequence[BBox] | None = None,
     as_published_code: bool = False,
 ) -> TaskSet:

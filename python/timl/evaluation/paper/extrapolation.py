@@ -10,7 +10,7 @@ from typing import Any
 from timl.evaluation.paper.cells import Cell
 
 TASKS, EPOCHS, RUNS, BENCHMARKS, SERIES = 525, 1000, 10, 3, 65_690
-"""Of the paper's experiment on its record: SERIES are the record's training series."""
+"""Sizes of the paper's experiment on its record; SERIES are the record's training series."""
 
 _SERIES_KEY, _VISITS_KEY = "series_visits", "task_visits"
 
@@ -20,7 +20,7 @@ def measure_training(folder: Path) -> dict[str, float] | None:
 
     Parameters
     ----------
-    folder : Path
+    folder
         The row's own.
 
     Returns

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from timl.data import CLASSES, CropHarvest, TaskSet
+from timl.data import CLASSES, LabelledData, TaskSet
 from timl.evaluation.paper.result import Table1Result
 from timl.evaluation.plotting import (
     COLOURS,
@@ -28,7 +28,7 @@ _MARKERS = "osD^vP"
 
 
 def save_figure(
-    path: str | Path, data: CropHarvest, tasks: TaskSet, result: Table1Result, folder: str | Path
+    path: str | Path, data: LabelledData, tasks: TaskSet, result: Table1Result, folder: str | Path
 ) -> None:
     """Draw the map of the tasks, the learning curves and the scores into one PNG.
 
@@ -67,7 +67,7 @@ def save_figure(
         figure.savefig(out, format="png")
 
 
-def _draw_map(axes: Axes, data: CropHarvest, tasks: TaskSet) -> None:
+def _draw_map(axes: Axes, data: LabelledData, tasks: TaskSet) -> None:
     """Draw regions as boxes, points for the classes of their tasks, and benchmarks as stars."""
     from matplotlib.patches import Rectangle
 

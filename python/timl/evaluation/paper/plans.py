@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from timl.data import CropHarvest, TaskSet
+from timl.data import LabelledData, TaskSet
 from timl.evaluation.paper.cells import Cell
 from timl.evaluation.rows import Row, RowExperiment, Settings
 from timl.evaluation.rows.experiment import Shared
@@ -49,7 +49,7 @@ class TableExperiment(RowExperiment[Plan, Cell]):
         Settings of each repetition of the meta-training.
     """
 
-    data: CropHarvest
+    data: LabelledData
     tasks: TaskSet | None
     settings: Sequence[Settings]
 
@@ -65,7 +65,7 @@ class TableExperiment(RowExperiment[Plan, Cell]):
     def compute(self, job: Plan) -> list[Cell]:
         """Adapt the row to the benchmark, or take it zero-shot, and score it."""
         prepared = self.prepared(job)
-        benchmark = self.data.benchmark(job.benchmark)
+        benchmark = next(b for b in self.data.benchmarks if b.name == job.benchmark)
         start = time.perf_counter()
         if job.size == 0:
             if prepared.zero_shot is None:
@@ -93,7 +93,7 @@ class TableExperiment(RowExperiment[Plan, Cell]):
 
 def plan_cells(
     row: Row,
-    data: CropHarvest,
+    data: LabelledData,
     settings: Settings,
     repetition: int,
     tasks: TaskSet | None,

@@ -46,7 +46,7 @@ MEAN = "mean"
 _SHOWN = ("auc_roc", "f1")
 
 _MARKS = ("", "*", "°")
-"""Of a column's cells by rank: 1 the best, 2 the second best, 0 any other."""
+"""Marks of a column's cells by rank: 1 the best, 2 the second best, 0 any other."""
 
 _CELL_WIDTH = len(".812 ± .034*")
 
@@ -57,13 +57,13 @@ class Table1Result:
 
     Parameters
     ----------
-    titles : dict
+    titles
         Title of each row by its name, in the table's order.
-    benchmarks : tuple of str
+    benchmarks
         The columns.
-    cells : tuple of Cell
+    cells
         In the order of rows, repetitions of the meta-training, benchmarks, sample sizes and runs.
-    provenance : dict
+    provenance
         What the numbers come from: settings, seeds, versions, data, time.
     """
 
@@ -77,9 +77,9 @@ class Table1Result:
 
         Parameters
         ----------
-        row, benchmark : str
+        row, benchmark
             Their names; the benchmark "mean" stands for each run's mean over all benchmarks.
-        metric : str
+        metric
             One of `METRICS`.
         """
         return _estimate(self._runs(row, benchmark, metric))
@@ -97,7 +97,7 @@ class Table1Result:
 
     @property
     def compared_with(self) -> str:
-        """The name of the row that every other is tested against."""
+        """Name of the row that every other is tested against."""
         return default_comparison(self.titles, self.provenance["settings"].get("compare_with"))
 
     def tests(self, benchmark: str, metric: str) -> list[PairedTest]:
@@ -107,14 +107,14 @@ class Table1Result:
 
         Parameters
         ----------
-        benchmark, metric : str
+        benchmark, metric
             As of `estimate`.
         """
         runs = {row: self._runs(row, benchmark, metric) for row in self.titles}
         return paired_tests(runs, self.compared_with)
 
     def curves(self) -> pd.DataFrame:
-        """Show the scores by the number of labels.
+        """Return the scores by the number of labels.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class Table1Result:
         return sum(cell.seconds for cell in cells) + sum(trained.values())
 
     def table(self) -> pd.DataFrame:
-        """Show every estimate.
+        """Return every estimate.
 
         Returns
         -------
@@ -186,7 +186,7 @@ class Table1Result:
         return [METRICS[metric], *columns], body
 
     def _comparisons(self) -> str:
-        """Say how each row's mean AUC ROC stands to the one compared with, given runs."""
+        """Return a sentence on each row's mean AUC ROC beside that compared with, given runs."""
         metric = _SHOWN[0]
         tests = self.tests(MEAN, metric)
         pairs = max((test.pairs for test in tests), default=0)
@@ -211,7 +211,7 @@ class Table1Result:
         return extrapolate(self.cells, self.provenance.get("trainings", {}))
 
     def describe_full_experiment(self) -> str:
-        """Say in a sentence how long the record's experiment with these rows would take."""
+        """Return a sentence on how long the record's experiment with these rows would take."""
         rows = self.full_experiment().values()
         seconds, workers = sum(rows), self.provenance.get("workers", 1)
         how = ""
@@ -309,9 +309,9 @@ class Table1Result:
         Raises
         ------
         FileNotFoundError
-            A file is missing: the table is not finished.
+            If a file is missing: the table is not finished.
         ValueError
-            The files do not belong together, or are of an earlier version.
+            If the files do not belong together.
         """
         folder = Path(folder)
         for name in ("table1.json", "table1.csv", "cells.jsonl"):
@@ -428,7 +428,7 @@ def default_comparison(rows: Collection[str], wanted: str | None = None) -> str:
     Raises
     ------
     ValueError
-        The wanted one is not among the rows.
+        If the wanted one is not among the rows.
     """
     if wanted is not None and wanted not in rows:
         raise ValueError(f"compare_with is {wanted!r}: choose of the rows {', '.join(rows)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timl.data import CropHarvest, TaskSet
+from timl.data import LabelledData, TaskSet
 from timl.evaluation.paper.result import Table1Result
 from timl.evaluation.plotting import require_matplotlib
 from timl.evaluation.report.document import Document
@@ -38,7 +38,7 @@ _SECTIONS = (
 
 
 def write_report(
-    result: Table1Result, data: CropHarvest, tasks: TaskSet | None, folder: str | Path
+    result: Table1Result, data: LabelledData, tasks: TaskSet | None, folder: str | Path
 ) -> Path:
     """Write report.html, which needs no other file, and report.md with its figures beside it.
 
@@ -84,7 +84,7 @@ def write_report(
     return path
 
 
-def _require_same(result: Table1Result, data: CropHarvest, tasks: TaskSet | None) -> None:
+def _require_same(result: Table1Result, data: LabelledData, tasks: TaskSet | None) -> None:
     described = result.provenance["data"]
     if described["checksum"] != data.checksum:
         raise ValueError(

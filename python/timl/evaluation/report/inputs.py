@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data import BBox, CropHarvest, Task, TaskSet
+from timl.data import BBox, LabelledData, Task, TaskSet
 from timl.evaluation.paper.result import Table1Result
 from timl.evaluation.plotting import SMOOTHING_WINDOW
 
@@ -65,7 +65,7 @@ class ReportInputs:
     """What the sections of a report read."""
 
     result: Table1Result
-    data: CropHarvest
+    data: LabelledData
     tasks: TaskSet | None
     """None where no row is trained on tasks."""
     folder: Path

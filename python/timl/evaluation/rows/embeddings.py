@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +88,7 @@ def _encoded(
     lon: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return the embeddings of a benchmark's series, [n, D]."""
-    data: Any = benchmark.data
+    data = benchmark.data
     measured = x * data.std + data.mean if benchmark.task.normalize else x
     made = np.asarray(encode(measured.astype(np.float32), lat, lon), np.float64)
     if made.ndim != 2 or len(made) != len(x) or not np.isfinite(made).all():

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data import CropHarvest
+from timl.data import LabelledData
 from timl.nn.description import describe_series
-from timl.normalization import Normalization
+from timl.normalization import normalization_of
 
 SERIES, DESCRIPTION = "series", "description"
 FEATURES = (SERIES, DESCRIPTION)
@@ -39,7 +39,7 @@ class Features:
         series themselves are.
     """
 
-    def __init__(self, data: CropHarvest, kind: str) -> None:
+    def __init__(self, data: LabelledData, kind: str) -> None:
         self.data, self.kind = data, kind
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
@@ -60,8 +60,7 @@ class Features:
         return described.mean(axis=0), np.where(deviation < 1e-6, 1.0, deviation)
 
     def _described(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        data = self.data
-        return describe_series(x, Normalization(mean=data.mean, std=data.std, ndvi=data.ndvi))
+        return describe_series(x, normalization_of(self.data))
 
 
 def class_weights(y: NDArray[np.int8]) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Joblib's loky backend, whose workers may keep what they have before they are killed.
 
-Loky itself kills its workers (SIGKILL) when a call fails or is interrupted, and lets a busy worker
-run on when the calling process is killed. A meta-training would lose up to 20 epochs to the first,
-and a processor for the rest of its training to the second.
+Loky itself (joblib 1.6) kills its workers by SIGKILL when a call fails or is interrupted: a
+meta-training loses the epochs since its last checkpoint, up to 20. And it lets them live on when
+the calling process is killed: a worker in a job of 45 s finished it and was still there after 75 s.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import platform
 from datetime import datetime, timezone
 from typing import Any
 
-from timl.data import CropHarvest
+from timl.data import LabelledData
 from timl.meta.configuration import versions
 
 
@@ -25,7 +25,7 @@ def digest(described: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def provenance(data: CropHarvest, settings: dict[str, Any]) -> dict[str, Any]:
+def provenance(data: LabelledData, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what an experiment that starts now comes from, as JSON takes it.
 
     Returns

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.bands import BANDS
 from timl.data import TaskSet
 from timl.nn.description import describe_series
 from timl.normalization import Normalization, normalization_of
@@ -34,12 +35,15 @@ def regions_of(tasks: TaskSet) -> list[Region]:
     """Return the regions of tasks, each with the samples of its tasks alone.
 
     Samples in the region's box that are of no task, such as held-out ones, are not among them.
+    Where the series are not of the record's bands no region can be described, and none is returned.
 
     Parameters
     ----------
     tasks
         Meta-training tasks; their series must be normalised.
     """
+    if len(tasks.data.mean) != len(BANDS):
+        return []
     normalization = normalization_of(tasks.data)
     rows = tasks.data.labels.set_index("position")
     boxes = [task.bounding_box for task in tasks]

@@ -172,12 +172,12 @@ def test_the_forms_of_zenodos_answers_are_read(answer: object) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"record": 0}, "record must be a number such as 5828893, got 0"),
-        ({"record": "7257688"}, "record must be a number"),
+        ({"record": 0}, "record is 0: give a number such as 5828893"),
+        ({"record": "7257688"}, "give a number such as"),
         ({"base_url": "zenodo.org"}, "give an http or https address"),
         ({"base_url": "file:///etc"}, "give an http or https address"),
-        ({"attempts": 0}, "attempts must be at least 1"),
-        ({"timeout": 0.0}, "timeout positive"),
+        ({"attempts": 0}, "attempts, timeout and backoff are 0, "),
+        ({"timeout": 0.0}, "give at least 1, a positive"),
     ],
 )
 def test_wrong_arguments_are_refused(

@@ -100,7 +100,7 @@ def test_other_reference_systems_and_declared_gaps_are_understood(tmp_path: Path
 
 def test_what_is_no_export_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.tif").write_text("no image")
-    with pytest.raises(ValueError, match=r"text\.tif is no readable GeoTIFF"):
+    with pytest.raises(ValueError, match=r"text\.tif, which is no readable GeoTIFF"):
         read_export(tmp_path / "text.tif", "true")
     with pytest.raises(FileNotFoundError, match=r"none\.tif"):
         read_export(tmp_path / "none.tif", "true")

@@ -124,18 +124,26 @@ def test_held_out_points_become_the_test_set(exports: Path) -> None:
 def test_a_region_of_ones_own(exports: Path) -> None:
     here = BBox(0, 2, 33, 36, "Kenya_1")
     assert own_points(FOUR, exports, like=LIKE, region=here).task.id == "Kenya_1_crop"
-    with pytest.raises(ValueError, match="does not hold 4 of the places, the first is row 0"):
+    with pytest.raises(ValueError, match="outside which 4 of the places lie, the first in row 0"):
         own_points(FOUR, exports, like=LIKE, region=BBox(5, 6, 33, 36))
 
 
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (FOUR, {"target_label": "rice"}, "'rice'; there are: maize, non_crop, wheat"),
-        (FOUR, {"target_label": "maize"}, "class of 'maize' is not known.*classification_label"),
+        (
+            FOUR,
+            {"target_label": "rice"},
+            "'rice', which no place has: give one of maize, non_crop, wheat",
+        ),
+        (
+            FOUR,
+            {"target_label": "maize"},
+            "target_label is 'maize', whose FAO class.*give classification_label",
+        ),
         (FOUR[FOUR["label"] != "non_crop"], {}, "3 positives and 0 negatives"),
         (FOUR, {"tolerance_m": -1}, "tolerance_m is -1"),
-        (FOUR, {"like": LIKE | {"ndvi": "unknown"}}, "NDVI is 'unknown'"),
+        (FOUR, {"like": LIKE | {"ndvi": "unknown"}}, "NDVI 'unknown', which cannot be computed"),
         (FOUR, {"like": LIKE | {"mean": np.zeros(17)}}, r"mean \[17\]"),
     ],
 )
@@ -147,10 +155,10 @@ def test_what_cannot_be_a_task_is_refused(
 
 
 def test_missing_exports_and_statistics_are_named(exports: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match="nowhere, which does not exist"):
         own_points(FOUR, tmp_path / "nowhere", like=LIKE)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no \.tif file"):
+    with pytest.raises(ValueError, match=r"without a \.tif file"):
         own_points(FOUR, tmp_path / "empty", like=LIKE)
     with pytest.raises(TypeError, match=r"model\.classifier\.normalization"):
         own_points(FOUR, exports, like={})
@@ -210,7 +218,7 @@ def test_crops_may_be_said_in_several_words() -> None:
         (FOUR.drop(columns="lat"), "no column 'lat'; it has lon, label"),
         (FOUR.drop(columns="label"), "neither a column 'label' nor 'is_crop'"),
         (FOUR[:0], "no rows"),
-        (FOUR.assign(lat=[0, 91, 0, 0]), r"row 1: 'lat' is 91; give degrees in \[-90, 90\]"),
+        (FOUR.assign(lat=[0, 91, 0, 0]), r"row 1: 'lat' is 91: give degrees in \[-90, 90\]"),
         (FOUR.assign(lon=["1", "2", "here", "3"]), "row 2: 'lon' is 'here'"),
         (FOUR.assign(is_crop=[1, 0, 2, 1]), "row 2: 'is_crop' is 2"),
         (

@@ -69,29 +69,29 @@ def test_what_is_no_table_of_labels_is_refused_before_anything_is_written(
         ({"properties": [1, 2]}, "has no properties"),
         (label(0), "a second row of this data set and index"),
         (label(0, label="other"), "a second row of this data set and index"),
-        (label(1.5), "'index' must be a whole number, got 1.5"),
-        (label(-1), "'index' must be a whole number, got -1"),
-        (label(True), "'index' must be a whole number, got True"),
-        (label(10**400), "'index' must be a whole number"),
-        (label(float("inf")), "'index' must be a whole number, got inf"),
-        (label("2"), "'index' must be a whole number, got '2'"),
-        (label(2, dataset=None), "'dataset' must be a text, got None"),
-        (label(2, dataset=""), "'dataset' must be a text, got ''"),
-        (label(2, dataset=["made"]), "'dataset' must be a text"),
-        (label(2, lat=None), "'lat' must be a number from -90 to 90, got None"),
-        (label(2, lat="1"), "'lat' must be a number"),
-        (label(2, lat=90.001), "'lat' must be a number from -90 to 90, got 90.001"),
-        (label(2, lat=float("nan")), "'lat' must be a number from -90 to 90, got nan"),
-        (label(2, lon=-180.5), "'lon' must be a number from -180 to 180, got -180.5"),
-        (label(2, lon=10**400), "'lon' must be a number"),
-        (label(2, label=5), "'label' must be a text or null, got 5"),
-        (label(2, label={"en": "maize"}), "'label' must be a text or null"),
-        (label(2, label="\ud800"), "'label' must be a text or null"),
-        (label(2, classification_label=0), "'classification_label' must be a text or null, got 0"),
-        (label(2, is_crop="yes"), "'is_crop' must be 0, 1 or null, got 'yes'"),
-        (label(2, is_crop=2), "'is_crop' must be 0, 1 or null, got 2"),
-        (label(2, is_test=None), "'is_test' must be true or false, got None"),
-        (label(2, is_test="false"), "'is_test' must be true or false, got 'false'"),
+        (label(1.5), "'index' is 1.5, no whole number"),
+        (label(-1), "'index' is -1, no whole number"),
+        (label(True), "'index' is True, no whole number"),
+        (label(10**400), "no whole number"),
+        (label(float("inf")), "'index' is inf, no whole number"),
+        (label("2"), "'index' is '2', no whole number"),
+        (label(2, dataset=None), "'dataset' is None, no text"),
+        (label(2, dataset=""), "'dataset' is '', no text"),
+        (label(2, dataset=["made"]), "no text"),
+        (label(2, lat=None), "'lat' is None, no number from -90 to 90"),
+        (label(2, lat="1"), "no number from"),
+        (label(2, lat=90.001), "'lat' is 90.001, no number from -90 to 90"),
+        (label(2, lat=float("nan")), "'lat' is nan, no number from -90 to 90"),
+        (label(2, lon=-180.5), "'lon' is -180.5, no number from -180 to 180"),
+        (label(2, lon=10**400), "no number from"),
+        (label(2, label=5), "'label' is 5, neither a text nor null"),
+        (label(2, label={"en": "maize"}), "neither a text nor null"),
+        (label(2, label="\ud800"), "neither a text nor null"),
+        (label(2, classification_label=0), "'classification_label' is 0, neither a text nor null"),
+        (label(2, is_crop="yes"), "'is_crop' is 'yes', not 0, 1 or null"),
+        (label(2, is_crop=2), "'is_crop' is 2, not 0, 1 or null"),
+        (label(2, is_test=None), "'is_test' is None, neither true nor false"),
+        (label(2, is_test="false"), "'is_test' is 'false', neither true nor false"),
     ],
 )
 def test_a_feature_that_cannot_be_used_is_reported(world: World, feature: Any, reason: str) -> None:
@@ -102,7 +102,7 @@ def test_a_feature_that_cannot_be_used_is_reported(world: World, feature: Any, r
     assert data.labels["position"].tolist() == [0, 4]
     assert data.labels["label"].isna().tolist() == [True, False]
     reasons = dict(data.report.values.tolist())
-    assert reasons["labels.geojson, feature 1"].startswith(reason)
+    assert reason in reasons["labels.geojson, feature 1"]
     assert len(stores(root)) == 1
 
 

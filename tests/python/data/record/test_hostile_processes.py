@@ -98,18 +98,53 @@ def test_of_several_processes_one_packs_and_the_others_wait(
     assert count.value == 1
 
 
-def test_without_locks_everyone_packs_and_the_result_is_whole(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = world()
+@pytest.fixture
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_lock", lambda _: False)
-    processes = [fork.Process(target=open_store, args=(root,)) for _ in range(3)]
+
+
+@pytest.mark.usefixtures("without_locks")
+@pytest.mark.parametrize("again", [False, True])
+def test_without_locks_everyone_packs_and_the_result_is_whole(world: World, again: bool) -> None:
+    root = world()
+    processes = [
+        fork.Process(target=open_store, args=(root,), kwargs={"again": again}) for _ in range(3)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     verify_store(open_store(root), root)
+    assert len(stores(root)) == 1
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_whole_store_of_another_process_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = world()
+
+    def pack_late(*arguments: Any, **options: Any) -> None:
+        packing.pack(*arguments, **options)
+        monkeypatch.setattr(store, "pack", packing.pack)
+        others.append(open_store(root).folder.stat().st_ino)
+
+    others: list[int] = []
+    monkeypatch.setattr(store, "pack", pack_late)
+    assert [open_store(root).folder.stat().st_ino] == others
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_store_that_another_process_is_replacing_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = store._load
+    answers = iter([False, False, False, True])
+    monkeypatch.setattr(
+        store, "_load", lambda *arguments: load(*arguments) if next(answers) else None
+    )
+    assert len(open_store(world()).series) == 5
 
 
 def _pack_limited(root: Path, limit: int) -> None:

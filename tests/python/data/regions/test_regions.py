@@ -75,11 +75,11 @@ REGION = {"name": "a", "min_lat": 0, "max_lat": 1, "min_lon": 2, "max_lon": 3.5,
     ("content", "message"),
     [
         ("{", "not a JSON file"),
-        ('{"name": "a"}', "must hold a list"),
-        ("[1]", "entry 0: a region must be an object"),
-        (json.dumps([REGION | {"max_lat": "1"}]), "'a' needs a number 'max_lat', got '1'"),
-        (json.dumps([REGION, REGION]), "repeated: a"),
-        (json.dumps([REGION | {"name": None}]), "needs a name"),
+        ('{"name": "a"}', "holds a dict: give a list"),
+        ("[1]", "entry 0, region is a int: give an object"),
+        (json.dumps([REGION | {"max_lat": "1"}]), "'max_lat' of region 'a' is '1': give a number"),
+        (json.dumps([REGION, REGION]), "repeats the names a: give"),
+        (json.dumps([REGION | {"name": None}]), "name of the region is None: give a text"),
     ],
 )
 def test_a_wrong_region_file_is_refused(tmp_path: Path, content: str, message: str) -> None:

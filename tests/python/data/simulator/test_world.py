@@ -154,13 +154,13 @@ def test_progress_goes_from_nothing_to_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"countries": 0}, ValueError, "countries is 0; give 1 to 540"),
-        ({"countries": 541}, ValueError, "countries is 541; give 1 to 540"),
-        ({"samples": 799}, ValueError, "samples is 799; 4 countries need at least 800"),
-        ({"countries": 20}, ValueError, "samples is 800; 20 countries need at least 4000"),
+        ({"countries": 0}, ValueError, "countries is 0: give 1 to 540"),
+        ({"countries": 541}, ValueError, "countries is 541: give 1 to 540"),
+        ({"samples": 799}, ValueError, "samples is 799: give at least 800 for 4 countries"),
+        ({"countries": 20}, ValueError, "samples is 800: give at least 4000 for 20 countries"),
         ({"seed": -1}, ValueError, "seed is -1"),
         ({"seed": 2**64}, ValueError, "seed is 18446744073709551616"),
-        ({"seed": 1.5}, TypeError, "seed must be an integer, got 1.5"),
+        ({"seed": 1.5}, TypeError, "seed is 1.5: give an integer"),
     ],
 )
 def test_bad_arguments_are_told(
@@ -175,7 +175,7 @@ def test_only_a_simulated_world_is_replaced(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"other is there and is no simulated world"):
+    with pytest.raises(FileExistsError, match=r"other, which is no simulated world"):
         simulate(other, **SMALL)
     assert contents(other) == {"thesis.txt": b"mine"}
     world = tmp_path / "made" / "world"

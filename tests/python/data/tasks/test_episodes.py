@@ -43,12 +43,20 @@ def test_episodes_go_to_torch_and_keep_their_values() -> None:
         ({"query_x": np.zeros((2, 6, 12, 17), np.float32)}, ValueError, "F is 17 in query_x"),
         ({"query_y": np.zeros((2, 5), np.float32)}, ValueError, "Q is 5 in query_y"),
         ({"query_y": np.zeros((2, 0), np.float32)}, ValueError, "empty"),
-        ({"query_y": np.full((2, 6), 0.5, np.float32)}, ValueError, "labels 0 and 1 only; 12 are"),
+        (
+            {"query_y": np.full((2, 6), 0.5, np.float32)},
+            ValueError,
+            "holds 12 values of another kind: give labels 0 and 1 only",
+        ),
         ({"support_y": np.full((2, 3, 4), np.nan, np.float32)}, ValueError, "labels 0 and 1"),
-        ({"info": np.full((2, 13), np.inf, np.float32)}, ValueError, "finite values only; 26 are"),
+        (
+            {"info": np.full((2, 13), np.inf, np.float32)},
+            ValueError,
+            "holds 26 values of another kind: give finite values only",
+        ),
         ({"query_y": np.zeros((2, 6), np.int64)}, TypeError, "query_y is int64"),
-        ({"query_y": np.zeros((2, 6))}, TypeError, "must have one type"),
-        ({"query_y": torch.zeros(2, 6)}, TypeError, "must have one type"),
+        ({"query_y": np.zeros((2, 6))}, TypeError, "give one type"),
+        ({"query_y": torch.zeros(2, 6)}, TypeError, "give one type"),
         ({"query_y": [[0.0] * 6] * 2}, TypeError, "query_y is a list"),
     ],
 )
@@ -61,10 +69,10 @@ def test_what_does_not_fit_is_refused(
 
 def test_tensors_on_different_devices_are_refused() -> None:
     tensors = {name: torch.from_numpy(value) for name, value in fields().items()}
-    with pytest.raises(ValueError, match="on one device"):
+    with pytest.raises(ValueError, match="give one device"):
         Episodes(**(tensors | {"info": torch.zeros(2, 13, device="meta")}))
     tensors["support_x"][0, 0, 0, 0, 0] = torch.nan
-    with pytest.raises(ValueError, match="finite values only; 1 are"):
+    with pytest.raises(ValueError, match="holds 1 values of another kind"):
         Episodes(**tensors)
 
 
@@ -152,8 +160,10 @@ def test_too_small_tasks_and_wrong_indices_are_refused(
     with pytest.raises(ValueError, match=r"inner_steps=3 need 34 of each: make the tasks"):
         EpisodeSampler(realcrops, tasks, inner_steps=3)
     sampler = EpisodeSampler(realcrops, tasks)
-    with pytest.raises(IndexError, match=rf"\[0, {len(tasks)}\), got -1 to 2"):
+    with pytest.raises(
+        IndexError, match=rf"task_indices is from -1 to 2: give indices in \[0, {len(tasks)}\)"
+    ):
         sampler.batch([2, -1], 0)
     for wrong in ([], [[1]], [0.5]):
-        with pytest.raises(ValueError, match="task_indices must be integers"):
+        with pytest.raises(ValueError, match=r"task_indices is .*: give integers"):
             sampler.batch(wrong, 0)

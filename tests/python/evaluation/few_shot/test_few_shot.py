@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import timl
 from timl.data import BBox, CropHarvest
-from timl.data.regions.country_grid import countries_at
 from timl.evaluation.few_shot import (
     FewShotFold,
     few_shot_benchmark,
@@ -19,7 +18,7 @@ from timl.evaluation.few_shot import (
     split_at_random,
     split_in_space,
 )
-from timl.evaluation.few_shot.groups import fold_groups, neighbour_groups
+from timl.evaluation.few_shot.groups import fold_groups, neighbour_groups, origins
 from timl.evaluation.rows import find_rows
 
 SIMPLE = ["logistic-regression-cv", "gradient-boosting", "nearest-class-mean"]
@@ -84,19 +83,23 @@ def test_districts_that_overlap_or_are_of_one_country_stay_together() -> None:
 
 def test_no_sample_to_be_scored_has_a_sister_in_the_training(real_folds: list[FewShotFold]) -> None:
     # a sister: of the same survey, or in the same country
-    labels = real_folds[0].tasks.data.labels
-    labels = labels[labels["position"] >= 0].set_index("position")
-    labels["country"] = countries_at(*labels[["lat", "lon"]].to_numpy(float).T)
-    assert len(real_folds) == 7 and sum(len(fold.tasks) for fold in real_folds) == 107
+    known = origins(real_folds[0].tasks.data)
+    assert len(real_folds) == 8 and sum(len(fold.tasks) for fold in real_folds) == 107
     for fold in real_folds:
         scored, trained = (
-            labels.loc[np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))]
+            np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
             for tasks in (fold.tasks, fold.training)
         )
-        for column in ("dataset", "country"):
-            assert not set(scored[column].dropna()) & set(trained[column].dropna()), fold
-        assert fold.nearest_training_km > 10
-        assert len(fold.training) > 40
+        for names in (known.surveys, known.countries):
+            assert not set(names[scored]) & set(names[trained]), fold
+        assert fold.nearest_training_km > 90
+        assert len(fold.training) > 70
+
+
+def test_a_survey_of_one_country_is_of_it_at_the_border_too(realcrops: CropHarvest) -> None:
+    known = origins(realcrops)
+    assert set(known.countries[known.surveys == "aafc-canada"]) == {"Canada"}
+    assert len(set(known.countries[known.surveys == "wc-global"])) > 20
 
 
 def test_a_new_district_may_have_sisters_in_the_training(data: CropHarvest) -> None:
@@ -170,7 +173,7 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     options: dict[str, Any] = {
         "draws": 1, "epochs": 1, "budgets": (5, None), "regions": BOXES, "progress": False
     }  # fmt: skip
-    rows = ["random-forest", "nearest-class-mean-pooled"]
+    rows = ["gradient-boosting", "nearest-class-mean-pooled"]
     one = few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
     two = few_shot_benchmark(data, tmp_path / "two", rows, workers=2, **options)
     with joblib.parallel_config(backend="dask"):
@@ -190,9 +193,9 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     table = again.table()
     assert set(table["labels"]) == {"5", "all"} and table["at_random"].notna().all()
     tests = again.compare("nearest-class-mean-pooled")
-    assert list(tests["other"]) == ["random-forest"] * 2 and (tests["p_corrected"] <= 1).all()
+    assert list(tests["other"]) == ["gradient-boosting"] * 2 and (tests["p_corrected"] <= 1).all()
     assert set(tests["regions"]) <= {3, 4} and set(tests["surveys"]) == {3}
-    assert "Random Forest" in again.to_markdown()
+    assert "Gradient boosting" in again.to_markdown()
     assert len(again.plot().axes[0].lines) == 2
     with pytest.raises(ValueError, match="row is 'none'"):
         again.compare("none")
