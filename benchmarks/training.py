@@ -85,12 +85,18 @@ def train(data: timl.CropHarvest, epochs: int, threads: int) -> Report:
     tasks = timl.meta_tasks(data)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as warm:  # pages the data in, starts the threads
-        timl.meta_train(timl.TIML(), tasks, epochs=1, out=warm, progress=False)
+        timl.meta_train(timl.TIML(), tasks, epochs=1, kernel_steps=0, out=warm, progress=False)
     model = timl.TIML()
     with tempfile.TemporaryDirectory() as out, engine_watched() as engine:
         start = time.perf_counter()
         history = timl.meta_train(
-            model, tasks, epochs=epochs, forgetting_threshold=None, out=out, progress=False
+            model,
+            tasks,
+            epochs=epochs,
+            forgetting_threshold=None,
+            kernel_steps=0,
+            out=out,
+            progress=False,
         )
         seconds = time.perf_counter() - start
     return Report(

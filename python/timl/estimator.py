@@ -13,34 +13,38 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from timl.bands import BANDS
 from timl.data import BBox, task_information
-from timl.data.tasks.classes import CROP, INFO_SIZE
+from timl.data.tasks.classes import CLASSES, CROP, INFO_SIZE
 from timl.evaluation import probabilities
-from timl.meta import defaults
-from timl.meta.finetuning import Protocol, choose_protocol, descend
-from timl.meta.strong_fitting import fit_strong
-from timl.nn import TIML, Classifier, StrongClassifier, load_pretrained, seeded
+from timl.meta import defaults, fit_strong, unlearned_kernel
+from timl.meta.finetuning import Protocol, chosen_kernel, descend
+from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, load_pretrained, seeded
 from timl.normalization import Normalization
 
 
 class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Few-shot crop classifier with scikit-learn's interface.
 
-    `fit` is timl's fine-tuning. A meta-trained model, whose task encoder takes the place and the
-    crop that is asked for, is adapted by the strong protocol; other models and new weights by the
-    paper's plain gradient descent on balanced draws. Series are given as measured: they are
-    normalised by the model's own statistics or, for new weights and models that have none, by those
-    of the training series.
+    `fit` is timl's fine-tuning. A meta-trained model, which takes the crop that is asked for, is
+    adapted by the strong protocol; without a model, series of the record's bands are classified by
+    the same kernel regression and forest with nothing learned elsewhere. All else is the paper's
+    plain gradient descent on balanced draws. Series are given as measured: they are normalised by
+    the model's own statistics or, where it has none, by those of the training series.
 
     Parameters
     ----------
     pretrained
-        A model, or its folder (see `timl.nn.load_pretrained`). None: new weights.
+        A model, or its folder (see `timl.nn.load_pretrained`). None: nothing is learned
+        elsewhere; new weights where the protocol is the paper's.
     lat, lon
-        Degrees of the place, or of the centre of the region. A TIML model that takes task
-        information needs them; otherwise they are ignored.
+        Degrees of the place, or of the centre of the region. In the paper's protocol a TIML model
+        that takes task information needs them; otherwise they are ignored.
     crop
         FAO class of the positives, one of `timl.data.CLASSES`; None: crop versus non-crop.
+    label
+        Name of the positives where `crop` is given, such as "maize": the strong protocol takes it,
+        if some region of the meta-training had it.
     time_steps
         Number of steps T of a series, into which X of shape [n, T * F] is cut. A pre-trained model
         must have as many.
@@ -71,6 +75,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         lon: float | None = None,
         crop: str | None = None,
         *,
+        label: str | None = None,
         time_steps: int = 12,
         protocol: Protocol | None = None,
         steps: int | None = None,
@@ -82,6 +87,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.lat = lat
         self.lon = lon
         self.crop = crop
+        self.label = label
         self.time_steps = time_steps
         self.protocol = protocol
         self.steps = steps
@@ -115,18 +121,17 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         given = self.random_state
         drawn = check_random_state(given).randint(2**31 - 1)
         seed = int(given) if isinstance(given, int | np.integer) else int(drawn)
-        model = self._model()
-        descends = not (self.steps is None and self.k is None and self.learning_rate is None)
-        protocol = choose_protocol(model, self.protocol, descends)
+        model = self._model(series)
+        kernel = chosen_kernel(model, self.protocol, self._descends)
+        self.classifier_: Classifier | StrongClassifier
+        if kernel is not None:
+            self.classifier_ = self._fit_strong(model, kernel, series, codes, seed)
+            return self
         classifier = self._start(model, series, seed)
         if classifier.normalization is None:
             classifier.normalization = _statistics(series)
-        self.classifier_: Classifier | StrongClassifier = classifier
-        x = self._normalized(series)
-        if protocol == "strong":
-            assert isinstance(model, TIML) and model.metric is not None
-            self.classifier_ = fit_strong(classifier, model.metric, x, codes, seed=seed)
-            return self
+        self.classifier_ = classifier
+        x = _normalized(series, classifier.normalization)
         k = defaults.FINE_TUNING_K if self.k is None else self.k
         descend(
             classifier,
@@ -142,7 +147,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class, float64 [n, 2], for series as measured."""
         check_is_fitted(self)
-        series = self._normalized(self._validated(X, reset=False)[0])
+        normalization = self.classifier_.normalization
+        assert normalization is not None
+        series = _normalized(self._validated(X, reset=False)[0], normalization)
         positive = probabilities(self.classifier_, series)
         return np.stack([1 - positive, positive], axis=1)
 
@@ -152,10 +159,54 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found: NDArray[Any] = self.classes_[positive.astype(np.int64)]
         return found
 
-    def _model(self) -> Any:
+    @property
+    def _descends(self) -> bool:
+        """Whether an option of the paper's gradient descent is given."""
+        return not (self.steps is None and self.k is None and self.learning_rate is None)
+
+    def _fit_strong(
+        self,
+        model: TIML | DeepKernel,
+        kernel: DeepKernel,
+        series: NDArray[np.float64],
+        codes: NDArray[np.int64],
+        seed: int,
+    ) -> StrongClassifier:
+        """Return the strong protocol's classifier, fitted to series [n, T, 18] and labels [n]."""
+        crop = CROP if self.crop is None else self.crop
+        if crop not in (CROP, *CLASSES):
+            raise ValueError(f"crop is {crop!r}: give one of {', '.join(CLASSES)}, or None")
+        if self.label is not None and self.crop is None:
+            raise ValueError(
+                f"label is {self.label!r}, crop is None: give the label's FAO class as crop too"
+            )
+        normalization = model.normalization
+        if normalization is None:
+            normalization = _statistics(series)
+        return (
+            fit_strong(
+                kernel,
+                _normalized(series, normalization),
+                codes,
+                normalization=normalization,
+                classification_label=crop,
+                target_label=CROP if self.crop is None else self.label,
+                seed=seed,
+            )
+            .float()
+            .cpu()
+        )
+
+    def _model(self, series: NDArray[np.float64]) -> Any:
         """Return the pre-trained model, read where a folder is given."""
         model = self.pretrained
-        return load_pretrained(model) if isinstance(model, str | Path) else model
+        if isinstance(model, str | Path):
+            return load_pretrained(model)
+        described = series.shape[1] >= 4 and series.shape[2] == len(BANDS)
+        if model is None and described and self.protocol != "paper" and not self._descends:
+            normalization = _statistics(series)
+            return unlearned_kernel(_normalized(series, normalization), normalization)
+        return model
 
     def _start(self, model: Any, series: NDArray[np.float64], seed: int) -> Classifier:
         """Return a new classifier to fine-tune, float32 on the CPU, that fits the series."""
@@ -170,7 +221,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classifier = copy.deepcopy(model)
         else:
             raise TypeError(
-                f"pretrained is a {type(model).__name__}: give a folder, a TIML or a Classifier"
+                f"pretrained is a {type(model).__name__}: give a folder, a TIML, a Classifier or a "
+                f"DeepKernel"
             )
         if (classifier.steps, classifier.bands) != (steps, bands):
             raise ValueError(
@@ -213,14 +265,6 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         return flat.reshape(len(flat), self.time_steps, -1), labels
 
-    def _normalized(self, series: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return series normalised for the classifier, [n, T, F]."""
-        normalization = self.classifier_.normalization
-        assert normalization is not None
-        scaled = (series - normalization["mean"]) / normalization["std"]
-        result: NDArray[np.float32] = scaled.astype(np.float32)
-        return result
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
@@ -231,3 +275,10 @@ def _statistics(series: NDArray[np.float64]) -> Normalization:
     """Return the mean and standard deviation of each band, 1 for a constant one."""
     mean, std = series.mean(axis=(0, 1)), series.std(axis=(0, 1))
     return Normalization(mean=mean, std=np.where(std > 0, std, 1.0), ndvi="as given")
+
+
+def _normalized(series: NDArray[np.float64], normalization: Normalization) -> NDArray[np.float32]:
+    """Return normalised series, [n, T, F]."""
+    scaled = (series - normalization["mean"]) / normalization["std"]
+    result: NDArray[np.float32] = scaled.astype(np.float32)
+    return result

@@ -54,6 +54,19 @@ class Purpose(enum.IntEnum):
     RANDOM_SPLIT = 23
     SIGN_FLIPS = 24
     CLUSTER_RESAMPLES = 25
+    KERNEL_WEIGHTS = 26
+    KERNEL_POINT_WEIGHTS = 27
+    KERNEL_TASK = 28
+    KERNEL_UNION = 29
+    KERNEL_SIDES = 30
+    KERNEL_ORDER = 31
+    KERNEL_AUGMENTATION = 32
+    KERNEL_BLANKS = 33
+    KERNEL_NOISE = 34
+    KERNEL_INPUT_DROPOUT = 35
+    KERNEL_HIDDEN_DROPOUT = 36
+    FOREST_SEEDS = 37
+    FOREST_SUBSET = 38
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

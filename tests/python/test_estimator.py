@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 from timl.evaluation import probabilities
+from timl.nn import Classifier, StrongClassifier
 
 SKIPPED = {"check_array_api_input": "needs SCIPY_ARRAY_API, an experimental mode of SciPy"}
 """Scikit-learn's checks that do not run, and why."""
@@ -67,7 +68,9 @@ def test_a_pretrained_model_is_fine_tuned_as_timl_does(
     data = timl.CropHarvest(benchmarked_world)
     with timl.nn.seeded(0):
         model = timl.TIML(hidden=16)
-    timl.meta_train(model, timl.meta_tasks(data), epochs=1, out=tmp_path, progress=False)
+    timl.meta_train(
+        model, timl.meta_tasks(data), epochs=1, kernel_steps=1, out=tmp_path, progress=False
+    )
     benchmark = data.benchmarks[0]
     expected = timl.finetune(model, benchmark, steps=5, seed=3)
     lat, lon = benchmark.task.bounding_box.centre
@@ -81,6 +84,26 @@ def test_a_pretrained_model_is_fine_tuned_as_timl_does(
     np.testing.assert_array_equal(clone(alone).fit(raw, y).predict_proba(raw)[:, 1], found)
     cereals = timl.CropClassifier(model, lat, lon, "cereals", steps=5, random_state=3).fit(raw, y)
     assert not np.array_equal(cereals.predict_proba(raw)[:, 1], found)
+
+    expected = timl.finetune(model, benchmark, seed=3)
+    strong = timl.CropClassifier(tmp_path, random_state=3).fit(raw, y)
+    found = strong.predict_proba(raw)[:, 1]
+    np.testing.assert_array_equal(found, probabilities(expected, data.series(positions)))
+    assert isinstance(strong.classifier_, StrongClassifier)
+    kernel = timl.CropClassifier(model.deep_kernel, random_state=3).fit(raw, y)
+    np.testing.assert_allclose(kernel.predict_proba(raw)[:, 1], found)
+
+
+def test_without_a_model_the_same_head_has_learned_nothing_elsewhere() -> None:
+    x, y = toy()
+    made = timl.CropClassifier(random_state=0).fit(x[:20], y[:20])
+    assert isinstance(made.classifier_, StrongClassifier)
+    assert made.score(x[20:], y[20:]) > 0.9
+    for options in ({"protocol": "paper", "steps": 2}, {"k": 5, "steps": 2}):
+        descended = timl.CropClassifier(**options, random_state=0).fit(x, y)
+        assert isinstance(descended.classifier_, Classifier)
+    other = timl.CropClassifier(time_steps=2, random_state=0).fit(x[:, :2], y)
+    assert isinstance(other.classifier_, Classifier)
 
 
 @pytest.mark.parametrize(
@@ -100,5 +123,9 @@ def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
         timl.CropClassifier(**arguments).fit(x, y)
     with pytest.raises(ValueError, match="215 numbers a series, which time_steps = 12"):
         timl.CropClassifier().fit(x.reshape(60, 216)[:, :215], y)
+    with pytest.raises(ValueError, match="crop is 'maize': give one of non_crop, cereals"):
+        timl.CropClassifier(crop="maize").fit(x, y)
+    with pytest.raises(ValueError, match="label is 'maize', crop is None"):
+        timl.CropClassifier(label="maize").fit(x, y)
     with pytest.raises(TypeError, match="pretrained is a int"):
         timl.CropClassifier(3).fit(x, y)

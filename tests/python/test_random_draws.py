@@ -14,7 +14,7 @@ import pytest
 import timl
 from timl import random
 from timl.data import CropHarvest
-from timl.meta import fit_strong, strong_fitting
+from timl.meta.strong import fitting, forest
 from timl.random import Purpose
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Key, set[s
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(random, "_words", recorded)
-        patch.setattr(strong_fitting, "_MOST", 8)
+        patch.setattr(fitting, "MOST_LABELS", 8)
+        patch.setattr(forest, "MOST_OF_TREE", 8)
         use_everything(tmp_path_factory.mktemp("draws"))
     yield found
 
@@ -66,14 +67,10 @@ def use_everything(folder: Path) -> None:
     world = timl.data.simulate(folder / "world", countries=4, samples=1000, seed=0)
     data = CropHarvest(world)
     model = timl.TIML(hidden=16, encoder_sizes=(16, 32))
-    timl.meta_train(model, timl.meta_tasks(data), epochs=2, progress=False)
+    timl.meta_train(model, timl.meta_tasks(data), epochs=2, kernel_steps=2, progress=False)
     benchmark = data.benchmarks[0]
     timl.finetune(model, benchmark, protocol="paper", steps=2)
     timl.finetune(model, benchmark, protocol="strong")
-    network = model.for_task(benchmark.info)
-    network.normalization = model.normalization
-    assert model.metric is not None
-    fit_strong(network, model.metric, *benchmark.train_arrays(), seed=0)
     timl.table1(
         data,
         folder / "table1",

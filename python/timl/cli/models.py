@@ -51,6 +51,10 @@ def train(
         float, typer.Option(help="Outer learning rate of the first epoch.")
     ] = defaults.META_LEARNING_RATE,
     forgetting: Annotated[bool, typer.Option(help="Drop tasks that are learned.")] = True,
+    kernel_steps: Annotated[
+        int,
+        typer.Option(min=0, help="Steps of learning each network of the deep kernel; 0: none."),
+    ] = defaults.KERNEL_STEPS,
     regions: Regions = None,
     seed: Seed = 0,
     restart: Annotated[
@@ -81,6 +85,7 @@ def train(
         first_order=first_order,
         meta_lr=meta_lr,
         forgetting_threshold=defaults.FORGETTING_THRESHOLD if forgetting else None,
+        kernel_steps=kernel_steps,
         seed=seed,
         out=out,
         resume=not restart,
@@ -152,6 +157,8 @@ def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = 
     if isinstance(predictor, timl.TIML):
         predictor = predictor.for_task(task.info)
         typer.echo("a model without fine-tuning:", err=True)
+    if isinstance(predictor, timl.nn.DeepKernel):
+        raise ValueError(f"--model is {model}, a deep kernel: give an adapted classifier")
     typer.echo(_line(timl.evaluate(predictor, task)))
 
 

@@ -3,8 +3,12 @@
 from timl.meta.finetuning import finetune
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
-from timl.meta.metric_learning import learn_metric
-from timl.meta.strong_fitting import fit_strong
+from timl.meta.strong import (
+    fit_strong,
+    learn_deep_kernel,
+    learn_metric_kernel,
+    unlearned_kernel,
+)
 from timl.meta.training import meta_train
 
 __all__ = [
@@ -12,8 +16,10 @@ __all__ = [
     "TrainingHistory",
     "finetune",
     "fit_strong",
-    "learn_metric",
+    "learn_deep_kernel",
+    "learn_metric_kernel",
     "meta_gradient",
     "meta_losses",
     "meta_train",
+    "unlearned_kernel",
 ]

@@ -24,6 +24,8 @@ FORGETTING_WINDOW = 20
 """Epochs over which that AUC ROC is averaged."""
 BEST_WINDOW = 20
 """Epochs over which the validation loss is averaged, to choose the best epoch by it."""
+KERNEL_STEPS = 400
+"""Steps of learning each network of the strong protocol's deep kernel; ours, not the paper's."""
 
 FINE_TUNING_STEPS = 250
 """Steps of the paper's fine-tuning."""

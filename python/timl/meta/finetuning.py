@@ -16,8 +16,8 @@ from timl import random
 from timl.data import BenchmarkTask
 from timl.meta import defaults
 from timl.meta.checks import require_count, require_rates
-from timl.meta.strong_fitting import fit_strong
-from timl.nn import TIML, Classifier, StrongClassifier, one_thread
+from timl.meta.strong.fitting import fit_strong
+from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, one_thread
 from timl.nn.checks import require_rate
 from timl.normalization import normalization_of
 from timl.parameters import tensor_count
@@ -29,7 +29,7 @@ Protocol: TypeAlias = Literal["paper", "strong"]
 
 @overload
 def finetune(
-    model: TIML | Classifier,
+    model: TIML | Classifier | DeepKernel,
     benchmark: BenchmarkTask,
     *,
     protocol: Literal["paper"],
@@ -40,7 +40,7 @@ def finetune(
 ) -> Classifier: ...
 @overload
 def finetune(
-    model: TIML | Classifier,
+    model: TIML | Classifier | DeepKernel,
     benchmark: BenchmarkTask,
     *,
     protocol: Protocol | None = None,
@@ -50,7 +50,7 @@ def finetune(
     seed: int = 0,
 ) -> Classifier | StrongClassifier: ...
 def finetune(
-    model: TIML | Classifier,
+    model: TIML | Classifier | DeepKernel,
     benchmark: BenchmarkTask,
     *,
     protocol: Protocol | None = None,
@@ -73,11 +73,12 @@ def finetune(
     Parameters
     ----------
     model
-        A model, or the classifier of one task with its FiLM values fixed. It stays as it is.
+        A model, the classifier of one task with its FiLM values fixed, or a deep kernel alone. It
+        stays as it is.
     benchmark
         Evaluation task. In the paper's protocol step i trains on `benchmark.sample(k, seed, i)`.
     protocol
-        Strong or the paper's. None: strong where the model has a metric, as every model that
+        Strong or the paper's. None: strong where the model has a deep kernel, as every model that
         `timl.meta_train` made, and none of steps, k and learning_rate is given; else the paper's.
     steps, k, learning_rate
         Options of the paper's protocol: number of steps, 0 or more (by default 250); positives,
@@ -105,17 +106,26 @@ def finetune(
         as the rarer class has are drawn of both.
     """
     descends = not (steps is None and k is None and learning_rate is None)
-    chosen = choose_protocol(model, protocol, descends)
-    name = f"benchmark {benchmark.name!r}"
+    kernel = chosen_kernel(model, protocol, descends)
+    name, task = f"benchmark {benchmark.name!r}", benchmark.task
+    normalization = normalization_of(benchmark.data, task.normalize)
+    if kernel is not None:
+        return fit_strong(
+            kernel,
+            *benchmark.train_arrays(),
+            normalization=normalization,
+            classification_label=task.classification_label,
+            target_label=task.target_label,
+            seed=seed,
+            name=name,
+        )
+    assert not isinstance(model, DeepKernel)  # chosen_kernel would have raised
     if isinstance(model, TIML):
         classifier = model.for_task(benchmark.info)
     else:
         classifier = copy.deepcopy(model)
         classifier.zero_grad(set_to_none=True)
-    classifier.normalization = normalization_of(benchmark.data, benchmark.task.normalize)
-    if chosen == "strong":
-        assert isinstance(model, TIML) and model.metric is not None
-        return fit_strong(classifier, model.metric, *benchmark.train_arrays(), seed=seed, name=name)
+    classifier.normalization = normalization
     return descend(
         classifier,
         *benchmark.train_arrays(),
@@ -127,42 +137,48 @@ def finetune(
     )
 
 
-def choose_protocol(model: object, protocol: str | None, descends: bool) -> Protocol:
-    """Return the protocol to adapt a model by, see `finetune`.
+def chosen_kernel(model: object, protocol: str | None, descends: bool) -> DeepKernel | None:
+    """Return the deep kernel to adapt a model by, or None for the paper's protocol.
 
     Parameters
     ----------
     model
         Model of any kind.
     protocol
-        Protocol as the user gave it.
+        Protocol as the user gave it, see `finetune`.
     descends
         Whether an option of the paper's gradient descent was given.
 
     Raises
     ------
     ValueError
-        If the protocol is unknown, or is strong for a model without metric or with such an option.
+        If the protocol is unknown, is strong for a model without deep kernel or with such an
+        option, or is the paper's for a deep kernel alone.
     """
-    able = isinstance(model, TIML) and model.metric is not None
-    if protocol is None:
-        return "strong" if able and not descends else "paper"
-    if protocol == "paper":
-        return "paper"
-    if protocol != "strong":
+    kernel = model.deep_kernel if isinstance(model, TIML) else None
+    if isinstance(model, DeepKernel):
+        kernel = model
+        if protocol == "paper" or descends:
+            raise ValueError(
+                "model is a DeepKernel, which has no weights to descend from: give a TIML or "
+                "Classifier, or leave out protocol='paper', steps, k and learning_rate"
+            )
+    if protocol not in (None, "paper", "strong"):
         raise ValueError(f"protocol is {protocol!r}: give 'strong' or 'paper'")
-    if not able:
+    if protocol == "paper" or (protocol is None and descends):
+        return None
+    if protocol == "strong" and kernel is None:
         raise ValueError(
-            f"protocol is 'strong' for a {type(model).__name__} without metric: give a model that "
-            f"timl.meta_train made, or set model.metric = timl.meta.learn_metric(model, tasks), or "
-            f"give protocol='paper'"
+            f"protocol is 'strong' for a {type(model).__name__} without deep kernel: give a model "
+            f"that timl.meta_train made, or set model.deep_kernel = "
+            f"timl.meta.learn_deep_kernel(tasks), or give protocol='paper'"
         )
-    if descends:
+    if protocol == "strong" and descends:
         raise ValueError(
             "protocol is 'strong', which has no steps, k or learning_rate: leave them out, or give "
             "protocol='paper'"
         )
-    return "strong"
+    return kernel
 
 
 def descend(

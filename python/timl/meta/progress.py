@@ -36,6 +36,17 @@ def progress_bar(history: TrainingHistory) -> Iterator[Show]:
 
 
 @contextmanager
+def steps_bar(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar of so many steps, and yield what is called after each."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), refresh_per_second=4) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+@contextmanager
 def tensorboard_log(history: TrainingHistory, folder: Path) -> Iterator[Show]:
     """Log the same numbers for TensorBoard.
 

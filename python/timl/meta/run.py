@@ -19,7 +19,6 @@ from timl.meta.checks import require_rates
 from timl.meta.configuration import Options, describe_run, versions
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
-from timl.meta.metric_learning import learn_metric
 from timl.meta.scores import auc_roc
 from timl.nn import TIML, one_thread
 from timl.nn.encoder import DrawKey
@@ -120,7 +119,7 @@ class TrainingRun:
         history.seconds[epoch] = time.perf_counter() - start
 
     def finish(self) -> None:
-        """Give the model the best weights, its normalising statistics and its metric."""
+        """Give the model the best weights and its normalising statistics."""
         self.optimizer.zero_grad()
         if self.state.best:
             self.model.load_state_dict(self.state.best)
@@ -128,7 +127,6 @@ class TrainingRun:
             self.history.best_epoch = self.history.epochs - 1
         self.model.normalization = normalization_of(self.tasks.data)
         self.model.eval()
-        self.model.metric = learn_metric(self.model, self.tasks)
 
     def write_configuration(self, folder: Path) -> None:
         """Write the run's options, its model's sizes, its data's checksum and the versions."""

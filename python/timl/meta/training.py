@@ -21,9 +21,10 @@ from timl.meta.configuration import Options
 from timl.meta.history import TrainingHistory
 from timl.meta.progress import progress_bar, tensorboard_log
 from timl.meta.run import TrainingRun
+from timl.meta.strong.learning import RECORD, learn_deep_kernel
 from timl.nn import TIML, one_thread
 
-HISTORY, TENSORBOARD = "history.json", "tensorboard"
+HISTORY, TENSORBOARD, KERNEL = "history.json", "tensorboard", "deep-kernel"
 
 
 def meta_train(
@@ -46,6 +47,7 @@ def meta_train(
     seed: int = 0,
     first_batch_of_one: bool = False,
     validation_moves_statistics: bool = False,
+    kernel_steps: int = defaults.KERNEL_STEPS,
     out: str | Path | None = None,
     resume: bool = True,
     checkpoint_every: int = 20,
@@ -64,8 +66,8 @@ def meta_train(
     ----------
     model
         Model that is trained in place. In the end it has the best weights, the normalising
-        statistics of the data and, for the strong protocol, a metric (see
-        `timl.meta.learn_metric`), and is in evaluation mode.
+        statistics of the data and, for the strong protocol, a deep kernel (see
+        `timl.meta.learn_deep_kernel`), and is in evaluation mode.
     tasks
         Tasks of `timl.meta_tasks`, made for episodes of at least these sizes.
     epochs
@@ -98,6 +100,9 @@ def meta_train(
     validation_moves_statistics
         Whether the passes over the validation tasks move the running statistics of the batch
         normalisation, as in the authors' published code.
+    kernel_steps
+        Steps of learning each network of the deep kernel, after meta-training; with 0 the model
+        has none, and is adapted by the paper's protocol alone.
     out
         Folder for the checkpoint, and in the end the best model (for `TIML.from_pretrained`);
         `run.json` has the configuration and versions, `history.json` the losses and AUC ROC of
@@ -149,15 +154,17 @@ def meta_train(
         validation_moves_statistics=validation_moves_statistics,
     )
     require_count("checkpoint_every", checkpoint_every)
+    require_count("kernel_steps", kernel_steps, least=0)
     if tensorboard and out is None:
         raise ValueError("out is None: give a folder for tensorboard=True")
-    model.metric = None  # that of an earlier training does not fit the weights to come
+    model.deep_kernel = None  # the run's state is without it
     run = TrainingRun(model, tasks, options)
     folder = None if out is None else Path(out)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if not resume:
             (folder / CHECKPOINT).unlink(missing_ok=True)
+            (folder / KERNEL / RECORD).unlink(missing_ok=True)
         elif (folder / CHECKPOINT).exists():
             read_checkpoint(folder / CHECKPOINT, run.state, run.description)
 
@@ -190,6 +197,13 @@ def meta_train(
                 f"again with the same arguments and out={str(out)!r} to go on"
             ) from None
     run.finish()
+    if kernel_steps:
+        learned = None if folder is None else folder / KERNEL
+        kernel = learn_deep_kernel(
+            tasks, steps=kernel_steps, seed=seed, out=learned, progress=progress
+        )
+        if kernel is not None:
+            model.deep_kernel = kernel.to(model.classifier.input_weight)
     if folder is not None:
         model.save_pretrained(folder)
     return history

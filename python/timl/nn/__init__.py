@@ -1,8 +1,8 @@
 """Models as ordinary PyTorch modules, and their files."""
 
 from timl.nn.classifier import Classifier
+from timl.nn.deep_kernel import DeepKernel
 from timl.nn.encoder import TaskEncoder
-from timl.nn.metric import Metric
 from timl.nn.pretrained import load_pretrained
 from timl.nn.seeding import seeded
 from timl.nn.strong_classifier import StrongClassifier
@@ -12,7 +12,7 @@ from timl.nn.timl import TIML
 __all__ = [
     "TIML",
     "Classifier",
-    "Metric",
+    "DeepKernel",
     "StrongClassifier",
     "TaskEncoder",
     "load_pretrained",

@@ -31,7 +31,7 @@ class Checkpoint:
     path: Path
     """File of the classifier's tensors, named in messages."""
     kind: str
-    """Name of the module's class: "TIML", "Classifier" or "StrongClassifier"."""
+    """Name of the module's class: "TIML", "Classifier", "DeepKernel" or "StrongClassifier"."""
     configuration: dict[str, Any]
     """Arguments that build the module."""
     tensors: dict[str, Tensor]

@@ -1,17 +1,14 @@
-"""Features of a series for the strong protocol: values, indices, seasons and hidden states."""
+"""Description of a series for the strong protocol: its values, vegetation indices and seasons."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from timl.bands import BANDS
-from timl.nn.classifier import Classifier
-from timl.nn.threads import one_thread
 from timl.normalization import Normalization
-from timl.parameters import BATCH_NORM_EPSILON, film_shapes, unflatten
 
 _REFLECTANCE = 1e4
 """Digital number that Sentinel-2 gives a reflectance of 1."""
@@ -27,6 +24,40 @@ _PAIRS = (
 """Bands (p, q) of the normalised differences (p - q) / (p + q)."""
 _MEASURED = 13
 """Number of bands, the first of a series: radar and optical. Their seasons are described too."""
+_INDICES = len(_PAIRS) + 1
+"""Number of vegetation indices: the normalised differences and EVI."""
+_STATISTICS = 7
+"""Number of statistics of the year."""
+
+
+class Columns(NamedTuple):
+    """Origin of each number of a description, int64 arrays of shape [D]."""
+
+    band: NDArray[np.int64]
+    """Number of the band, or 18 and more for an index."""
+    month: NDArray[np.int64]
+    """Number of the time step; -1 for a statistic of the year."""
+
+
+def description_size(steps: int) -> int:
+    """Return how many numbers describe a series of so many time steps."""
+    return steps * (len(BANDS) + _INDICES) + _STATISTICS * (_INDICES + _MEASURED)
+
+
+def description_columns(steps: int) -> Columns:
+    """Return where each number of a description comes from, in the order of `describe_series`."""
+    bands, indices = np.arange(len(BANDS)), len(BANDS) + np.arange(_INDICES)
+    parts = [
+        np.tile(bands, steps),
+        np.tile(indices, steps),
+        np.tile(indices, _STATISTICS),
+        np.tile(bands[:_MEASURED], _STATISTICS),
+    ]
+    months = np.full(description_size(steps), -1)
+    series = steps * len(BANDS)
+    months[:series] = np.repeat(np.arange(steps), len(BANDS))
+    months[series : series + steps * _INDICES] = np.repeat(np.arange(steps), _INDICES)
+    return Columns(np.concatenate(parts), months)
 
 
 def describe_series(x: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float64]:
@@ -67,48 +98,6 @@ def describe_series(x: NDArray[np.float32], normalization: Normalization) -> NDA
         ],
         axis=1,
     )
-
-
-@torch.no_grad()
-def hidden_states(classifier: Classifier, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Compute the LSTM's last output for each series, normalised as the dense layers see it.
-
-    Parameters
-    ----------
-    classifier
-        Classifier of the task; its running statistics normalise, whatever its mode is.
-    x : float32 array of shape [n, T, bands]
-        Normalised series.
-
-    Returns
-    -------
-    float64 array of shape [n, H]
-    """
-    like = classifier.input_weight
-    # on the meta device first: initial weights would be drawn from PyTorch's generator
-    lstm = nn.LSTM(
-        like.shape[1], classifier.hidden, batch_first=True, dtype=like.dtype, device="meta"
-    ).to_empty(device=like.device)
-    for name, value in (
-        ("weight_ih_l0", like),
-        ("weight_hh_l0", classifier.hidden_weight),
-        ("bias_ih_l0", classifier.gate_bias),
-        ("bias_hh_l0", torch.zeros_like(classifier.gate_bias)),
-    ):
-        getattr(lstm, name).copy_(value)
-    film = unflatten(
-        classifier.film,
-        film_shapes(classifier.steps, like.shape[1], classifier.hidden, classifier.layers),
-    )
-    series = torch.as_tensor(x, dtype=like.dtype, device=like.device)
-    if classifier.appended:
-        series = classifier.append(series, classifier.information)
-    with one_thread():
-        output: Tensor = lstm(series * film["gamma_0"] + film["beta_0"])[0][:, -1]
-        deviation = torch.sqrt(classifier.running_variance[0] + BATCH_NORM_EPSILON)
-        hidden = (output - classifier.running_mean[0]) / deviation
-    result: NDArray[np.float64] = hidden.double().cpu().numpy()
-    return result
 
 
 def _indices(measured: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from timl.nn import checkpoint
 from timl.nn.classifier import Classifier
+from timl.nn.deep_kernel import DeepKernel
 from timl.nn.strong_classifier import StrongClassifier
 from timl.nn.timl import TIML
 
 
-def load_pretrained(folder: str | Path) -> TIML | Classifier | StrongClassifier:
+def load_pretrained(folder: str | Path) -> TIML | Classifier | StrongClassifier | DeepKernel:
     """Read the model in a folder, of whichever kind, in evaluation mode and on the CPU.
 
     Raises
@@ -25,4 +26,6 @@ def load_pretrained(folder: str | Path) -> TIML | Classifier | StrongClassifier:
         return checkpoint.build(Classifier, "Classifier", stored)
     if stored.kind == "StrongClassifier":
         return checkpoint.build(StrongClassifier, "StrongClassifier", stored)
+    if stored.kind == "DeepKernel":
+        return checkpoint.build(DeepKernel, "DeepKernel", stored)
     return checkpoint.build(TIML, "TIML", stored)

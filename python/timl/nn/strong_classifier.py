@@ -1,4 +1,4 @@
-"""Classifier of the strong protocol: a kernel regression in the model's metric, and a forest."""
+"""Classifier of the strong protocol: kernel ridge regressions in a deep kernel, and a forest."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from timl.bands import BANDS
 from timl.nn import checkpoint
 from timl.nn.checks import require_finite, require_tensor
-from timl.nn.classifier import Classifier
+from timl.nn.deep_kernel import DeepKernel, ridge_logits
 from timl.nn.description import describe_series
-from timl.nn.metric import Metric
+from timl.nn.threads import one_thread
 from timl.nn.trees import Trees
 from timl.normalization import Normalization
 
-KERNEL_LENGTH = 0.5
-"""Squared distance at which a label's weight falls to 1 / e, in units of the metric's `length`."""
-_KERNEL_SCALE = 4.0
-"""Factor from the kernel regression's value to a logit."""
-_FOREST_VOTES = 100.0
-"""Number of votes that the forest's share of positives is counted as; half a vote is added."""
 _CHUNK = 4096
 """Number of series that are predicted at once."""
 
@@ -31,18 +26,18 @@ _CHUNK = 4096
 class StrongClassifier(nn.Module):
     """Classifier of one task that `timl.finetune` fits with `protocol="strong"`.
 
-    Its logit is the sum of two: a kernel regression on the labels, in the metric that the model
-    learned on other regions, which the network's hidden states are part of; and a forest of
-    extremely randomised trees on the features of the series. Both are fitted with the classes
-    weighted equally: a probability of 0.5 divides them whatever their share among the labels. It
-    only predicts: its logits carry no gradient. docs/explanation/strong.md has the formulas.
+    Its logit is
+
+        slope (kernel_weight kernel(x) + forest(x)) + shift
+
+    with the mean logit of the deep kernel's networks, each with a kernel ridge regression on the
+    labels, and the logarithm of the odds of the forest's votes. It only predicts: its logits carry
+    no gradient. docs/explanation/strong.md has the formulas.
 
     Parameters
     ----------
-    network
-        Arguments of its `Classifier`.
-    metric
-        Arguments of its `Metric`.
+    deep_kernel
+        Arguments of its `DeepKernel`.
     labels
         Number n of labels in the kernel.
     trees
@@ -50,49 +45,54 @@ class StrongClassifier(nn.Module):
 
     Attributes
     ----------
-    network : Classifier
-        Classifier of the task as meta-trained.
-    metric : Metric
-        Metric of the model.
-    places : buffer of shape [n, d]
-        Places of the labelled series in the metric's space.
-    coefficients : buffer of shape [n]
-        Coefficients of the kernel regression.
+    deep_kernel : DeepKernel
+        What other regions taught; M networks.
+    task : buffer of shape [O]
+        Numbers that describe the task, see `DeepKernel.describe_task`.
+    points : buffer of shape [M, n, d]
+        Points of the labelled series in each network's metric space.
+    coefficients : buffer of shape [M, n]
+        Coefficients of each network's regression.
+    levels : buffer of shape [M]
+        Levels of each network's prior means.
     trees : Trees
-        Forest on the features of the series.
+        Forest on the descriptions of the series.
+    kernel_weight, slope, shift : buffers of shape []
+        Weight of the kernel against the forest, and slope and shift of the logit.
+    normalization : Normalization or None
+        Preparation of the inputs.
     """
 
-    places: Tensor
+    task: Tensor
+    points: Tensor
     coefficients: Tensor
+    levels: Tensor
+    kernel_weight: Tensor
+    slope: Tensor
+    shift: Tensor
 
-    def __init__(
-        self, network: dict[str, Any], metric: list[int], labels: int, trees: list[int]
-    ) -> None:
+    def __init__(self, deep_kernel: dict[str, Any], labels: int, trees: list[int]) -> None:
         super().__init__()
-        self.network = Classifier(**network)
-        self.metric = Metric(*metric)
+        self.deep_kernel = DeepKernel(**deep_kernel)
         self.trees = Trees(*trees)
-        self.register_buffer("places", torch.zeros(labels, metric[1]))
-        self.register_buffer("coefficients", torch.zeros(labels))
-
-    @property
-    def normalization(self) -> Normalization | None:
-        """Preparation of the inputs, or None: the network's."""
-        return self.network.normalization
-
-    @normalization.setter
-    def normalization(self, normalization: Normalization | None) -> None:
-        self.network.normalization = normalization
+        self.normalization: Normalization | None = None
+        networks, dimensions = deep_kernel["networks"], deep_kernel["dimensions"]
+        self.register_buffer("task", self.deep_kernel.describe_task(None, None))
+        self.register_buffer("points", torch.zeros(networks, labels, dimensions))
+        self.register_buffer("coefficients", torch.zeros(networks, labels))
+        self.register_buffer("levels", torch.zeros(networks))
+        for name in ("kernel_weight", "slope", "shift"):
+            self.register_buffer(name, torch.zeros(()))
 
     @property
     def steps(self) -> int:
         """Number of time steps T of a series."""
-        return self.network.steps
+        return self.deep_kernel.steps
 
     @property
     def bands(self) -> int:
-        """Number of bands of a series."""
-        return self.network.bands
+        """Number of bands of a series: the record's."""
+        return len(BANDS)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class StrongClassifier(nn.Module):
         Parameters
         ----------
         x : tensor of shape [B, T, bands]
-            Normalised series, of the network's dtype and device.
+            Normalised series, of the classifier's dtype and device.
 
         Returns
         -------
@@ -110,40 +110,51 @@ class StrongClassifier(nn.Module):
         Raises
         ------
         TypeError
-            If `x` is no tensor or of another dtype than the network.
+            If `x` is no tensor or of another dtype than the classifier.
         ValueError
             If its shape or device is wrong, it is empty or has NaN or infinite values.
         """
-        like = self.network.input_weight
-        require_tensor("x", x, ("B", self.steps, self.bands), like=like)
+        require_tensor("x", x, ("B", self.steps, self.bands), like=self.coefficients)
         if len(x) == 0:
             raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
         require_finite("x", x)
         parts = [self._logits(part) for part in torch.split(x, _CHUNK)]
-        return torch.from_numpy(np.concatenate(parts)).to(like)
+        return torch.cat(parts).to(x)
 
-    def _logits(self, x: Tensor) -> NDArray[np.float64]:
+    def _logits(self, x: Tensor) -> Tensor:
+        """Return the logits of series [n, T, bands], float64 [n]."""
         from threadpoolctl import threadpool_limits
 
         assert self.normalization is not None
-        series = x.cpu().numpy()
-        with threadpool_limits(1):
-            places = self.metric.transform(self.network, series, self.normalization)
-            similar = kernel(places, self.places.double().cpu().numpy(), float(self.metric.length))
-            share = self.trees.predict(forest_features(series, self.normalization))
-            logits: NDArray[np.float64] = (
-                _KERNEL_SCALE * (similar @ self.coefficients.double().cpu().numpy())
-                + np.log(_FOREST_VOTES * share + 0.5)
-                - np.log(_FOREST_VOTES * (1 - share) + 0.5)
-            )
-        return logits
+        with threadpool_limits(1), one_thread():
+            described = describe_series(x.cpu().numpy(), self.normalization)
+            logits = self._kernel_logits(described) * self.kernel_weight.double().cpu()
+            logits += self._forest_logits(described)
+            return self.slope.double().cpu() * logits + self.shift.double().cpu()
+
+    def _kernel_logits(self, described: NDArray[np.float64]) -> Tensor:
+        """Return the networks' mean logit of descriptions [n, D], float64 [n]."""
+        points, coefficients, levels = (
+            buffer.double().cpu() for buffer in (self.points, self.coefficients, self.levels)
+        )
+        embedded = self.deep_kernel.embed(self.deep_kernel.standardize(described), self.task)
+        logits = [
+            ridge_logits(z, prior, points[i], coefficients[i], levels[i], head)
+            for i, (head, z, prior) in enumerate(embedded)
+        ]
+        return torch.stack(logits).mean(dim=0)
+
+    def _forest_logits(self, described: NDArray[np.float64]) -> Tensor:
+        """Return the logarithm of the odds of the trees' votes, half a vote added, float64 [n]."""
+        count = len(self.trees.roots)
+        votes = count * self.trees.predict(described.astype(np.float32))
+        return torch.from_numpy(np.log(votes + 0.5) - np.log(count - votes + 0.5))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json` into a folder, which is made where needed."""
         configuration = {
-            "network": self.network.configuration(),
-            "metric": list(self.metric.projection.shape),
-            "labels": len(self.coefficients),
+            "deep_kernel": self.deep_kernel.configuration(),
+            "labels": self.coefficients.shape[1],
             "trees": [len(self.trees.roots), len(self.trees.left)],
         }
         checkpoint.write(
@@ -162,21 +173,3 @@ class StrongClassifier(nn.Module):
             If a file is truncated, foreign, or of another kind of model; the message names it.
         """
         return checkpoint.build(cls, "StrongClassifier", checkpoint.read(folder))
-
-
-def kernel(
-    places: NDArray[np.float64],
-    labelled: NDArray[np.float64],
-    length: float,
-) -> NDArray[np.float64]:
-    """Return exp(-squared distance / (`KERNEL_LENGTH` * length)) of places [n, d] and [m, d]."""
-    squared = (places**2).sum(axis=1)[:, None] + (labelled**2).sum(axis=1) - 2 * places @ labelled.T
-    similar: NDArray[np.float64] = np.exp(-np.maximum(squared, 0) / (KERNEL_LENGTH * length))
-    return similar
-
-
-def forest_features(
-    series: NDArray[np.float32], normalization: Normalization
-) -> NDArray[np.float32]:
-    """Return the features that the forest sees of normalised series, float32 [n, D]."""
-    return describe_series(series, normalization).astype(np.float32)

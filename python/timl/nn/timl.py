@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from timl.nn import authors, checkpoint
 from timl.nn.checks import require_sizes, require_tensor
 from timl.nn.classifier import Classifier
+from timl.nn.deep_kernel import DeepKernel
 from timl.nn.encoder import TaskEncoder
-from timl.nn.metric import Metric
 from timl.nn.threads import one_thread
 from timl.normalization import Normalization
 from timl.parameters import tensor_count
@@ -43,8 +43,9 @@ class TIML(nn.Module):
         with 0 the sizes are those that the meta-gradient is given.
     info_size, encoder_sizes, channels_per_group, encoder_dropout, noise
         Those of the encoder, see `timl.nn.TaskEncoder`.
-    metric
-        Sizes of the metric, see `timl.nn.Metric`; None: there is none, as before meta-training.
+    deep_kernel
+        Arguments of the deep kernel, see `timl.nn.DeepKernel`; None: there is none, as before
+        meta-training.
 
     Attributes
     ----------
@@ -52,8 +53,8 @@ class TIML(nn.Module):
         Classifier with the initial weights of every task.
     encoder : TaskEncoder or None
         Encoder that gives the FiLM values of a task.
-    metric : Metric or None
-        Metric that `timl.meta_train` learned for the strong protocol.
+    deep_kernel : DeepKernel or None
+        Deep kernel that `timl.meta_train` learned for the strong protocol.
     log_step_sizes : parameter of shape [S, L + 4], or None
         Natural logarithms of the learned step sizes; at first of 1e-3.
 
@@ -66,7 +67,7 @@ class TIML(nn.Module):
 
     classifier: Classifier
     encoder: TaskEncoder | None
-    metric: Metric | None
+    deep_kernel: DeepKernel | None
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class TIML(nn.Module):
         noise: float = 0.1,
         append_information: bool = False,
         learned_steps: int = 0,
-        metric: Sequence[int] | None = None,
+        deep_kernel: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if encoder and append_information:
@@ -100,7 +101,7 @@ class TIML(nn.Module):
             self.log_step_sizes = nn.Parameter(
                 torch.full((learned_steps, tensor_count(layers)), math.log(_FIRST_STEP_SIZE))
             )
-        self.metric = None if metric is None else Metric(*metric)
+        self.deep_kernel = None if deep_kernel is None else DeepKernel(**deep_kernel)
         self.encoder = None
         if encoder:
             self.encoder = TaskEncoder(
@@ -219,8 +220,8 @@ class TIML(nn.Module):
         appended = arguments.pop("appended")
         if appended:
             arguments |= {"append_information": True, "info_size": appended, "noise": self.noise}
-        if self.metric is not None:
-            arguments["metric"] = list(self.metric.projection.shape)
+        if self.deep_kernel is not None:
+            arguments["deep_kernel"] = self.deep_kernel.configuration()
         if self.log_step_sizes is not None:
             arguments["learned_steps"] = len(self.log_step_sizes)
         if encoder is not None:
@@ -274,7 +275,7 @@ class TIML(nn.Module):
         classifier, encoder : state dicts
             Empty for the encoder of a model without one.
         """
-        state = {n: t for n, t in self.state_dict().items() if not n.startswith("metric.")}
+        state = {n: t for n, t in self.state_dict().items() if not n.startswith("deep_kernel.")}
         if self.classifier.appended:  # the authors' code takes the appended numbers as bands
             bands = self.classifier.bands + self.classifier.appended
             return authors.to_authors(state, {**self.configuration(), "bands": bands})

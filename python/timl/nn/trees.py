@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ class Trees(nn.Module):
             self.register_buffer(name, torch.zeros(nodes))
 
     @classmethod
-    def from_forest(cls, forest: Any) -> Trees:
-        """Return a copy of a fitted scikit-learn forest of classes 0 and 1."""
-        parts = [estimator.tree_ for estimator in forest.estimators_]
+    def from_fitted(cls, fitted: Sequence[Any]) -> Trees:
+        """Return a copy of fitted scikit-learn trees of classes 0 and 1, such as a forest's."""
+        parts = [tree.tree_ for tree in fitted]
         sizes = [part.node_count for part in parts]
         starts = np.cumsum([0, *sizes[:-1]])
         made = cls(len(parts), sum(sizes))

@@ -20,7 +20,10 @@ def run(*arguments: object) -> Result:
 def trained(benchmarked_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that `timl train` wrote."""
     out = tmp_path_factory.mktemp("cli") / "model"
-    result = run("train", "--data", benchmarked_world, "--out", out, "--epochs", 2, "--quiet")
+    result = run(
+        "train", "--data", benchmarked_world, "--out", out, "--epochs", 2, "--kernel-steps", 1,
+        "--quiet",
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert f"2 of 2 epochs, 1 tasks, 0 forgotten, best epoch 1); the model is in {out}" in (
         result.output.replace("\n", "")
@@ -57,7 +60,10 @@ def test_from_training_to_scores(benchmarked_world: Path, trained: Path, tmp_pat
 
 
 def test_training_options_reach_the_model(benchmarked_world: Path, tmp_path: Path) -> None:
-    arguments = ["train", "--data", benchmarked_world, "--out", tmp_path, "--epochs", 1, "--quiet"]
+    arguments = [
+        "train", "--data", benchmarked_world, "--out", tmp_path, "--epochs", 1,
+        "--kernel-steps", 0, "--quiet",
+    ]  # fmt: skip
     assert run(*arguments, "--no-encoder", "--k", 4, "--inner-steps", 2).exit_code == 0
     assert timl.TIML.from_pretrained(tmp_path).encoder is None
     changed = run(*arguments, "--no-encoder", "--k", 5, "--inner-steps", 2)

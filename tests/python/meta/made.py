@@ -83,10 +83,5 @@ def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def weights_of(model: TIML) -> dict[str, torch.Tensor]:
-    """The state without the metric, which also depends on tasks that only validate."""
-    return {n: t for n, t in state_of(model).items() if not n.startswith("metric.")}
-
-
 def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(t, other[n]) for n, t in one.items())

@@ -1,23 +1,20 @@
-"""The strong protocol: the metric, the trees, the classifier, and when `finetune` takes it."""
+"""The strong protocol: its fit to labels, its files, and when `finetune` takes it."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timl
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from made import same_bits, small_model, state_of
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from timl.meta import fit_strong, learn_metric
-from timl.nn import Classifier, StrongClassifier, load_pretrained
-from timl.nn.description import describe_series, hidden_states
-from timl.nn.trees import Trees
-from timl.parameters import BATCH_NORM_EPSILON
+from sklearn.ensemble import ExtraTreesClassifier
+from timl.meta import fit_strong, learn_deep_kernel, unlearned_kernel
+from timl.meta.strong.fitting import kernel_weight, slope
+from timl.meta.strong.forest import fit_forest
+from timl.nn import Classifier, DeepKernel, StrongClassifier, load_pretrained
 
 PLAIN = {"mean": np.zeros(18), "std": np.ones(18), "ndvi": "true"}
 
@@ -32,150 +29,116 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> timl.CropHarvest:
 
 @pytest.fixture(scope="module")
 def trained(world: timl.CropHarvest) -> timl.TIML:
-    """A model that two epochs of meta-training left."""
+    """A model that two epochs of meta-training and two steps of the kernel's left."""
     model = small_model()
-    timl.meta_train(model, timl.meta_tasks(world), epochs=2, progress=False)
+    timl.meta_train(model, timl.meta_tasks(world), epochs=2, kernel_steps=2, progress=False)
     return model
 
 
-def test_hidden_states_are_those_of_a_step_by_step_lstm():
-    model = small_model().eval()
-    task = model.for_task(np.linspace(0, 1, 13).astype(np.float32))
-    with torch.no_grad():
-        task.running_mean.uniform_(-1, 1)
-        task.running_variance.uniform_(0.5, 2)
-    x = np.random.default_rng(0).normal(size=(5, 12, 18)).astype(np.float32)
-    before = torch.get_rng_state()
-    found = hidden_states(task, x)
-    assert torch.equal(before, torch.get_rng_state())
-
-    gamma, beta = (task.film[i * 216 : (i + 1) * 216].view(12, 18) for i in (0, 1))
-    hidden = cell = torch.zeros(5, task.hidden)
-    with torch.no_grad():
-        for step in range(12):
-            inputs = torch.from_numpy(x[:, step]) * gamma[step] + beta[step]
-            gates = inputs @ task.input_weight.T + hidden @ task.hidden_weight.T + task.gate_bias
-            i, f, g, o = gates.chunk(4, dim=1)
-            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-            hidden = o.sigmoid() * cell.tanh()
-        expected = (hidden - task.running_mean[0]) / (
-            task.running_variance[0] + BATCH_NORM_EPSILON
-        ) ** 0.5
-    np.testing.assert_allclose(found, expected.numpy(), atol=2e-6)
+@pytest.fixture(scope="module")
+def kernel(trained: timl.TIML) -> DeepKernel:
+    assert trained.deep_kernel is not None
+    return trained.deep_kernel
 
 
-def test_seasons_do_not_depend_on_when_they_begin_but_for_changes():
-    x = np.random.default_rng(1).normal(size=(4, 12, 18)).astype(np.float32)
-    described, rolled = (describe_series(v, PLAIN) for v in (x, np.roll(x, 3, axis=1)))
-    assert described.shape == (4, 12 * 18 + 12 * 8 + 7 * (8 + 13))
-    first = 12 * (18 + 8)
-    still = [slice(first, first + 6 * 8), slice(first + 7 * 8, first + 7 * 8 + 6 * 13)]
-    for part in still:
-        np.testing.assert_allclose(described[:, part], rolled[:, part], atol=1e-12)
-    with pytest.raises(ValueError, match=r"\[4, 12, 17\]: give \[n, T, 18\]"):
-        describe_series(x[..., :17], PLAIN)
+def easy(samples: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Series of noise, and of a season in which B8 is higher."""
+    x = np.random.default_rng(3).normal(size=(samples, 12, 18)).astype(np.float32) * 0.3
+    y = np.arange(samples) % 2
+    x[y == 1, 4:8, 8] += 1.5
+    return x, y
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    st.integers(2, 60),
-    st.integers(0, 99),
-    st.sampled_from([ExtraTreesClassifier, RandomForestClassifier]),
-)
-def test_trees_vote_as_scikit_learns(samples, seed, kind):
-    generator = np.random.default_rng(seed)
-    x = generator.integers(-3, 4, size=(samples, 4)).astype(np.float32) / 4  # values on thresholds
-    y = generator.integers(0, 2, samples) == 1
-    y[:2] = [True, False]
-    forest = kind(n_estimators=7, class_weight="balanced", random_state=seed).fit(x, y)
-    other = generator.normal(size=(50, 4)).astype(np.float32)
-    trees = Trees.from_forest(forest)
-    for given_x in (x, other):
-        np.testing.assert_allclose(
-            trees.predict(given_x), forest.predict_proba(given_x)[:, 1], atol=1e-6
+def test_ten_labels_of_an_easy_task_are_enough_even_with_nothing_learned(
+    kernel: DeepKernel,
+) -> None:
+    x, y = easy()
+    for learned in (kernel, unlearned_kernel(x[:10], PLAIN)):
+        made = fit_strong(learned, x[:10], y[:10], normalization=PLAIN)
+        assert ((made(torch.from_numpy(x[10:])) > 0).numpy() == y[10:]).mean() > 0.9
+
+
+def test_the_logit_is_that_of_kernel_and_forest(kernel: DeepKernel) -> None:
+    x, y = easy(40)
+    made = fit_strong(kernel, x[:25], y[:25], normalization=PLAIN)  # 12 positives, 13 negatives
+    series = torch.from_numpy(x[25:])
+    made.trees.value.fill_(0.5)  # a forest without opinion
+    alone = made(series)
+    made.kernel_weight.zero_()
+    shift = 0.2 * np.log(12 / 13)
+    np.testing.assert_allclose(made(series).numpy(), shift, rtol=1e-5)
+    made.kernel_weight.fill_(2 * kernel_weight(12))
+    np.testing.assert_allclose(made(series) - shift, 2 * (alone - shift), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_by_the_number_of_labels() -> None:
+    assert [kernel_weight(count) for count in (1, 5, 1000)] == [1, 1, 0.4]
+    assert kernel_weight(20) == pytest.approx(0.5)
+    assert slope(5) == pytest.approx(0.6) and slope(10) == pytest.approx(0.6 * 2**0.2)
+    assert slope(1000) == 1
+
+
+def test_the_prior_mean_of_a_known_label_changes_the_answer(kernel: DeepKernel) -> None:
+    x, y = easy(30)
+    series = torch.from_numpy(x[10:])
+    told, other, unknown, untold = (
+        fit_strong(
+            kernel,
+            x[:10],
+            y[:10],
+            normalization=PLAIN,
+            classification_label=crop,
+            target_label=label,
+        )(series)
+        for crop, label in (
+            ("cereals", kernel.names[1]),
+            ("sugar", None),
+            (None, "?"),
+            (None, None),
         )
+    )
+    assert not torch.equal(told, untold) and not torch.equal(told, other)
+    assert torch.equal(unknown, untold)
 
 
-def test_the_metric_is_learned_alike_on_any_number_of_threads_and_leaves_the_model(world, trained):
-    tasks, before, count = timl.meta_tasks(world), state_of(trained), torch.get_num_threads()
-    learned = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        learned.append(learn_metric(trained, tasks))
-    torch.set_num_threads(count)
-    assert same_bits(before, state_of(trained))
-    assert same_bits(*(metric.state_dict() for metric in learned))
-    assert same_bits(trained.metric.state_dict(), learned[0].state_dict())
+def test_the_forest_is_scikit_learns_where_no_class_is_rare() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 9)).astype(np.float32)
+    y = x[:, 0] + np.random.default_rng(1).normal(size=60) > 0.5
+    expected = ExtraTreesClassifier(100, class_weight="balanced", random_state=7).fit(x, y)
+    np.testing.assert_allclose(
+        fit_forest(x, y, 7).predict(x), expected.predict_proba(x)[:, 1], atol=1e-6
+    )
 
 
-def test_the_metric_tells_crops_of_a_place_apart_better_than_plain_numbers(world, trained):
-    """On the tasks it was learned from: between classes over within them, along all axes."""
-    tasks = timl.meta_tasks(world)
-    ratios = []
-    for index, task in enumerate(tasks):
-        network = trained.for_task(task.info)
-        x = [world.series(part[index]) for part in (tasks.positives, tasks.negatives)]
-        places = [trained.metric.transform(network, v, trained.normalization) for v in x]
-        for one, other in (places, [v.reshape(len(v), -1).astype(float) for v in x]):
-            apart = ((one.mean(0) - other.mean(0)) ** 2).sum()
-            ratios.append(apart / (one.var(0).sum() + other.var(0).sum()))
-    learned, plain = np.reshape(ratios, (-1, 2)).T
-    assert np.median(learned / plain) > 1.3
+def test_trees_see_all_rare_labels_and_a_share_of_the_others() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 9)).astype(np.float32)
+    y = np.arange(400) < 4
+    trees = fit_forest(x, y, 0)
+    assert len(trees.roots) == 100
+    root = trees.value[trees.roots]
+    torch.testing.assert_close(root, torch.full_like(root, 0.5))  # balanced
+    assert (trees.predict(x)[:4] == 1).all()  # each tree has seen them
+    shares = trees.predict(x)[4:]
+    assert (shares > 0).mean() > 0.5  # not each tree has seen a negative
+    again = fit_forest(x, y, 0)
+    assert same_bits(trees.state_dict(), again.state_dict())
+    assert not same_bits(trees.state_dict(), fit_forest(x, y, 1).state_dict())
 
 
-def test_a_metric_needs_two_groups_in_one_region(world):
-    tasks = timl.meta_tasks(world)
-    label = world.labels.set_index("position")["label"]
-    index = next(i for i, task in enumerate(tasks) if task.target_label != "crop")
-    members = tasks.positives[index]
-    assert label.loc[members].nunique() == 1
-    alone = replace(tasks.subset([index]), positives=(members,), negatives=(members,))
-    assert learn_metric(small_model(), alone) is None
-
-
-def test_finetune_is_strong_where_the_model_can_and_no_descent_is_asked_for(world, trained):
-    task = world.benchmarks[0]
-    assert isinstance(timl.finetune(trained, task), StrongClassifier)
-    for options in ({"steps": 1}, {"k": 4}, {"learning_rate": 0.1}, {"protocol": "paper"}):
-        assert isinstance(timl.finetune(trained, task, **options), Classifier)
-    assert isinstance(timl.finetune(small_model(), task), Classifier)
-    with pytest.raises(ValueError, match="no steps, k or learning_rate"):
-        timl.finetune(trained, task, protocol="strong", steps=3)
-    with pytest.raises(ValueError, match="learn_metric"):
-        timl.finetune(small_model(), task, protocol="strong")
-    with pytest.raises(ValueError, match="'strong' or 'paper'"):
-        timl.finetune(trained, task, protocol="best")
-
-
-def test_the_papers_protocol_does_not_depend_on_the_metric(world, trained):
-    without = copy.deepcopy(trained)
-    without.metric = None
-    task = world.benchmarks[0]
-    found = [timl.finetune(model, task, protocol="paper", seed=2) for model in (trained, without)]
-    assert same_bits(*(state_of(classifier) for classifier in found))
-
-
-def test_ten_labels_of_an_easy_task_are_enough_and_the_classifier_is_its_own(
-    world, trained, tmp_path
-):
-    x = np.random.default_rng(3).normal(size=(200, 12, 18)).astype(np.float32) * 0.3
-    y = np.arange(200) % 2
-    x[y == 1, 4:8, 8] += 1.5  # a season in which B8 is higher
-    network = trained.for_task(world.benchmarks[0].info)
-    network.normalization = trained.normalization
-    made = fit_strong(network, trained.metric, x[:10], y[:10], seed=0)
-    logits = made(torch.from_numpy(x[10:]))
-    assert ((logits > 0).numpy() == y[10:]).mean() > 0.9
-    with torch.no_grad():
-        kept = trained.metric.projection.clone()
-        made.metric.projection.zero_()
-    assert torch.equal(trained.metric.projection, kept)
-
-    again = fit_strong(network, trained.metric, x[:10], y[:10], seed=0)
-    again.save_pretrained(tmp_path)
+def test_saved_and_loaded_it_gives_the_same_and_shares_nothing(
+    kernel: DeepKernel, tmp_path: Path
+) -> None:
+    x, y = easy()
+    made = fit_strong(kernel, x[:30], y[:30], normalization=PLAIN, target_label="crop")
+    series = torch.from_numpy(x[30:])
+    logits = made(series)
+    made.save_pretrained(tmp_path)
     read = load_pretrained(tmp_path)
-    assert isinstance(read, StrongClassifier)
-    assert torch.equal(read(torch.from_numpy(x[10:])), logits)
+    assert isinstance(read, StrongClassifier) and torch.equal(read(series), logits)
+    with torch.no_grad():
+        kept = kernel.members[0].axes.clone()
+        made.deep_kernel.members[0].axes.zero_()
+    assert torch.equal(kernel.members[0].axes, kept)
     for bad, message in ((x[:1] * np.nan, "NaN"), (x[:1, :11], r"\[1, 11, 18\]"), (x[:0], "empty")):
         with pytest.raises(ValueError, match=message):
             read(torch.from_numpy(bad))
@@ -185,17 +148,56 @@ def test_ten_labels_of_an_easy_task_are_enough_and_the_classifier_is_its_own(
         load_pretrained(tmp_path)
 
 
-def test_labels_of_one_class_and_unknown_inputs_are_refused(world, trained):
-    x, y = world.benchmarks[0].train_arrays()
-    network = trained.for_task(world.benchmarks[0].info)
-    with pytest.raises(ValueError, match="0 negatives"):
-        fit_strong(network, trained.metric, x[y == 1], y[y == 1], seed=0)
-    network.normalization = None
-    with pytest.raises(ValueError, match="normalization is None"):
-        fit_strong(network, trained.metric, x, y, seed=0)
+def test_the_same_bits_with_any_threads(kernel: DeepKernel, threads: int) -> None:
+    x, y = easy(1100)  # more labels of a class than the kernel takes
+    found = fit_strong(kernel, x, y, normalization=PLAIN, seed=2)
+    assert found.coefficients.shape == (4, 1000)
+    torch.set_num_threads(3 - threads)
+    again = fit_strong(kernel, x, y, normalization=PLAIN, seed=2)
+    assert same_bits(state_of(found), state_of(again))
 
 
-def test_a_strong_classifier_is_scored_and_other_inputs_are_told(world, trained):
+def test_labels_of_one_class_and_other_series_are_refused(kernel: DeepKernel) -> None:
+    x, y = easy(10)
+    with pytest.raises(ValueError, match="0 negatives: give some of both"):
+        fit_strong(kernel, x[y == 1], y[y == 1], normalization=PLAIN)
+    with pytest.raises(ValueError, match=r"\[10, 11, 18\]: give series of 12 steps"):
+        fit_strong(kernel, x[:, :11], y, normalization=PLAIN)
+
+
+def test_finetune_is_strong_where_the_model_can_and_no_descent_is_asked_for(
+    world: timl.CropHarvest, trained: timl.TIML, kernel: DeepKernel
+) -> None:
+    task = world.benchmarks[0]
+    strong = timl.finetune(trained, task, seed=1)
+    assert isinstance(strong, StrongClassifier)
+    assert same_bits(state_of(strong), state_of(timl.finetune(kernel, task, seed=1)))
+    for options in ({"steps": 1}, {"k": 4}, {"learning_rate": 0.1}, {"protocol": "paper"}):
+        assert isinstance(timl.finetune(trained, task, **options), Classifier)
+    assert isinstance(timl.finetune(small_model(), task), Classifier)
+    with pytest.raises(ValueError, match="no steps, k or learning_rate"):
+        timl.finetune(trained, task, protocol="strong", steps=3)
+    with pytest.raises(ValueError, match="learn_deep_kernel"):
+        timl.finetune(small_model(), task, protocol="strong")
+    with pytest.raises(ValueError, match="'strong' or 'paper'"):
+        timl.finetune(trained, task, protocol="best")
+    with pytest.raises(ValueError, match="model is a DeepKernel"):
+        timl.finetune(kernel, task, steps=3)
+
+
+def test_the_papers_protocol_does_not_depend_on_the_kernel(
+    world: timl.CropHarvest, trained: timl.TIML
+) -> None:
+    without = copy.deepcopy(trained)
+    without.deep_kernel = None
+    task = world.benchmarks[0]
+    found = [timl.finetune(model, task, protocol="paper", seed=2) for model in (trained, without)]
+    assert same_bits(*(state_of(classifier) for classifier in found))
+
+
+def test_a_strong_classifier_is_scored_and_other_inputs_are_told(
+    world: timl.CropHarvest, trained: timl.TIML
+) -> None:
     task = world.benchmarks[0]
     adapted = timl.finetune(trained, task)
     assert timl.evaluate(adapted, task).auc_roc > 0.6
@@ -204,13 +206,24 @@ def test_a_strong_classifier_is_scored_and_other_inputs_are_told(world, trained)
         timl.evaluate(adapted, task)
 
 
-def test_a_model_with_a_metric_is_written_read_and_trained_on(world, trained, tmp_path):
+def test_a_model_with_a_kernel_is_written_read_and_trained_again_to_the_same_bits(
+    world: timl.CropHarvest, trained: timl.TIML, tmp_path: Path
+) -> None:
     trained.save_pretrained(tmp_path / "a")
     read = timl.TIML.from_pretrained(tmp_path / "a")
     assert same_bits(state_of(trained), state_of(read))
-    assert not any("metric" in name for part in read.authors_state_dicts() for name in part)
+    assert not any("kernel" in name for part in read.authors_state_dicts() for name in part)
 
-    tasks, model = timl.meta_tasks(world), small_model()
-    for _ in range(2):  # the second call finds the run finished
-        timl.meta_train(model, tasks, epochs=2, out=tmp_path / "run", progress=False)
+    tasks = timl.meta_tasks(world)
+    for resumed in (False, True):  # the second call finds the run finished
+        model = small_model()
+        options = {"epochs": 2, "kernel_steps": 2, "out": tmp_path / "run", "progress": False}
+        timl.meta_train(model, tasks, **options)
+        assert same_bits(state_of(model), state_of(trained)), resumed
     assert same_bits(state_of(model), state_of(timl.TIML.from_pretrained(tmp_path / "run")))
+    learned = learn_deep_kernel(tasks, steps=2)
+    assert learned is not None and trained.deep_kernel is not None
+    assert same_bits(state_of(learned), state_of(trained.deep_kernel))
+
+
+def test_more_negatives_never_harm_a_rare_crop(realcrops: timl.CropHarvest) -> None: ...

@@ -10,7 +10,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from made import made_tasks, same_bits, small_model, state_of, weights_of
+from made import made_tasks, same_bits, small_model, state_of
 from timl import TIML, meta_train
 from timl.meta import TrainingHistory
 from timl.meta.run import TrainingRun
@@ -25,6 +25,7 @@ QUICK = {
     "forgetting_window": 2,
     "best_window": 3,
     "meta_lr": 0.01,
+    "kernel_steps": 0,
     "progress": False,
 }
 
@@ -134,7 +135,7 @@ def test_the_best_weights_are_those_of_the_smallest_mean_validation_loss(tasks, 
     means = history.validation_loss.mean(axis=1)
     windows = [means[epoch - 2 : epoch + 1].mean() for epoch in range(2, 9)]
     assert history.best_epoch == 2 + int(np.argmin(windows))
-    assert same_bits(weights_of(model), states[history.best_epoch])
+    assert same_bits(state_of(model), states[history.best_epoch])
     _, short = train(tasks, epochs=2, best_window=20)
     assert short.best_epoch == 1
 
@@ -143,12 +144,12 @@ def test_validation_leaves_the_model_alone(tasks):
     with_validation = train(tasks, epochs=1)[0]
     subset = tasks.split(QUICK["validation"], 0)[0]
     alone = train(subset, epochs=1, validation=0)[0]
-    assert same_bits(weights_of(with_validation), weights_of(alone))
+    assert same_bits(state_of(with_validation), state_of(alone))
 
 
 def test_validation_moves_the_running_statistics_alone_where_asked(tasks):
     left, moved = (
-        weights_of(train(tasks, epochs=1, validation_moves_statistics=option)[0])
+        state_of(train(tasks, epochs=1, validation_moves_statistics=option)[0])
         for option in (False, True)
     )
     different = {name for name in left if not torch.equal(left[name], moved[name])}
@@ -293,7 +294,12 @@ def test_appended_numbers_learned_steps_and_a_first_batch_of_one_resume_to_the_s
 ):
     def train(epochs_before_stop=None):
         model = small_model(encoder=False, append_information=True, learned_steps=1)
-        options = {"epochs": 4, "first_batch_of_one": True, "progress": False}
+        options = {
+            "epochs": 4,
+            "first_batch_of_one": True,
+            "kernel_steps": 0,
+            "progress": False,
+        }
         folder = tmp_path / f"stop-{epochs_before_stop}"
         if epochs_before_stop:
             with pytest.MonkeyPatch.context() as patch:

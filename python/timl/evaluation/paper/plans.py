@@ -69,7 +69,7 @@ class TableExperiment(RowExperiment[Plan, Cell]):
         start = time.perf_counter()
         if job.size == 0:
             if prepared.zero_shot is None:
-                raise ValueError(f"row {job.row!r} is meta_trained, but prepares no zero_shot")
+                raise ValueError(f"row {job.row!r} is zero_shot, but prepares no zero_shot")
             predictor: Any = prepared.zero_shot(benchmark)
         else:
             task = benchmark if job.size is None else benchmark.subset(job.size, job.seed)
@@ -110,7 +110,7 @@ def plan_cells(
     for benchmark in data.benchmarks:
         rarer = min(len(benchmark.positives), len(benchmark.negatives))
         for size in sizes:
-            if (size == 0 and not row.meta_trained) or (size is not None and size > 2 * rarer):
+            if (size == 0 and not row.zero_shot) or (size is not None and size > 2 * rarer):
                 continue
             described = {**common, "benchmark": dataclasses.asdict(benchmark.task), "size": size}
             once = size == 0 or (size is None and row.deterministic)

@@ -7,11 +7,11 @@ from timl.evaluation.rows.networks import (
     CropPreTrainingRow,
     MetaTrainedRow,
     ScratchRow,
-    StrongRow,
 )
 from timl.evaluation.rows.pooled import PooledBaselineRow
 from timl.evaluation.rows.reading import DEFAULT_ROWS, find_rows, read_row, row_names
 from timl.evaluation.rows.row import Prepared, Row, Settings
+from timl.evaluation.rows.strong import StrongRow
 
 __all__ = [
     "BASELINES",

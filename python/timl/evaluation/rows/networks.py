@@ -18,7 +18,7 @@ from timl.files import atomic_write
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
 from timl.meta.pretraining import pooled_crops, pretrain
-from timl.nn import TIML, Classifier, StrongClassifier, seeded
+from timl.nn import TIML, Classifier, seeded
 from timl.normalization import normalization_of
 
 _LEARNING_RATE = 1e-3
@@ -206,27 +206,6 @@ class MetaTrainedRow(_TrainedRow):
         return Prepared(adapt, seconds, partial(_without_labels, model))
 
 
-@dataclass(frozen=True, kw_only=True)
-class StrongRow(_TrainedRow):
-    """TIML, meta-trained as the paper does, and adapted by the strong protocol."""
-
-    def prepare(
-        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
-    ) -> Prepared:
-        """Meta-train, or go on with it, or read what came of it."""
-        assert tasks is not None
-        with seeded(settings.seed):
-            model = TIML()
-        seconds = _meta_train(model, tasks, settings, folder, progress)
-
-        def adapt(benchmark: BenchmarkTask, seed: int) -> StrongClassifier:
-            adapted = finetune(model, benchmark, protocol="strong", seed=seed)
-            assert isinstance(adapted, StrongClassifier)
-            return adapted
-
-        return Prepared(adapt, seconds, partial(_without_labels, model))
-
-
 def _meta_train(
     model: TIML,
     tasks: TaskSet,
@@ -240,6 +219,7 @@ def _meta_train(
         model,
         tasks,
         epochs=settings.epochs,
+        kernel_steps=0,
         seed=settings.seed,
         first_batch_of_one=settings.as_published_code,
         validation_moves_statistics=settings.as_published_code,

@@ -14,10 +14,10 @@ from timl.evaluation.rows.networks import (
     CropPreTrainingRow,
     MetaTrainedRow,
     ScratchRow,
-    StrongRow,
 )
 from timl.evaluation.rows.pooled import PooledBaselineRow
 from timl.evaluation.rows.row import Row
+from timl.evaluation.rows.strong import StrongRow
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,6 +54,8 @@ _OPTIONAL_ROWS = (
     "nearest-class-mean-pooled",
     "extra-trees-described-pooled",
     "logistic-regression-described-pooled",
+    "strong-without-learning",
+    "strong-without-network",
     "strong",
 )
 """The order of further rows, which are there only by name; others of the folder follow them."""

@@ -60,8 +60,13 @@ class Row(ABC):
 
     @property
     def meta_trained(self) -> bool:
-        """Whether the row is trained on the meta-training tasks, and can so be scored zero-shot."""
+        """Whether the row is trained on the meta-training tasks."""
         return False
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether the row can be scored without labels."""
+        return self.meta_trained
 
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return all that its predictions depend on but data, benchmark and run, as JSON takes."""

@@ -1,0 +1,97 @@
+"""Rows of the strong protocol: with all that is learned elsewhere, part of it, or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timl.data import BenchmarkTask, TaskSet
+from timl.evaluation.rows.row import Prepared, Row, Settings
+from timl.meta import finetune, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
+from timl.meta.configuration import checksum
+from timl.meta.strong.constants import constants
+from timl.meta.strong.learning import RECORD
+from timl.nn import Classifier, DeepKernel, StrongClassifier
+from timl.normalization import normalization_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrongRow(Row):
+    """The strong protocol with a deep kernel of the meta-training tasks, and no other network."""
+
+    learned: str = "networks"
+    """What is learned elsewhere: "networks", the "metric" alone, or "nothing"."""
+
+    def __post_init__(self) -> None:
+        if self.learned not in _KERNELS:
+            raise ValueError(
+                f"row {self.name!r}: learned is {self.learned!r}: choose of {', '.join(_KERNELS)}"
+            )
+
+    @property
+    def meta_trained(self) -> bool:
+        """Whether the row uses the meta-training tasks."""
+        return True
+
+    @property
+    def zero_shot(self) -> bool:
+        """Whether the row can be scored without labels."""
+        return False
+
+    def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
+        """Return the row, the seed, the tasks and all constants of the protocol."""
+        assert tasks is not None
+        return {
+            **super().configuration(settings, tasks),
+            "seed": settings.seed,
+            "tasks": [dataclasses.asdict(task) for task in tasks],
+            "samples": checksum(tasks),
+            "constants": constants(),
+        }
+
+    def prepare(
+        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
+    ) -> Prepared:
+        """Learn the deep kernel, or read it."""
+        assert tasks is not None
+        kernel = _KERNELS[self.learned](tasks, settings.seed, folder, progress)
+        if kernel is None:
+            raise ValueError(
+                f"row {self.name!r}: no region of the meta-training has two labels of 5 samples: "
+                f"give more regions"
+            )
+        record, seconds = folder / RECORD, 0.0
+        if self.learned == "networks":
+            seconds = json.loads(record.read_text("utf-8"))["seconds"]
+
+        def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier | StrongClassifier:
+            return finetune(kernel, benchmark, seed=seed)
+
+        return Prepared(adapt, seconds)
+
+
+def _networks(tasks: TaskSet, seed: int, folder: Path, progress: bool) -> DeepKernel | None:
+    return learn_deep_kernel(tasks, seed=seed, out=folder, progress=progress)
+
+
+def _metric(tasks: TaskSet, seed: int, folder: Path, progress: bool) -> DeepKernel | None:
+    return learn_metric_kernel(tasks)
+
+
+def _nothing(tasks: TaskSet, seed: int, folder: Path, progress: bool) -> DeepKernel | None:
+    """Return plain distances, each number standardised on the meta-training's series."""
+    used = np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
+    return unlearned_kernel(tasks.data.series(used), normalization_of(tasks.data))
+
+
+_KERNELS: dict[str, Callable[[TaskSet, int, Path, bool], DeepKernel | None]] = {
+    "networks": _networks,
+    "metric": _metric,
+    "nothing": _nothing,
+}

@@ -1,0 +1,7 @@
+"""The strong protocol: the deep kernel learned on other regions, and its fit to a task's labels."""
+
+from timl.meta.strong.fitting import fit_strong
+from timl.meta.strong.learning import learn_deep_kernel
+from timl.meta.strong.metric import learn_metric_kernel, unlearned_kernel
+
+__all__ = ["fit_strong", "learn_deep_kernel", "learn_metric_kernel", "unlearned_kernel"]
