@@ -136,7 +136,7 @@ def benchmark(
         typer.Option(help="Names of rows or paths of their TOML files, with commas between them."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
-    draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 3,
+    draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 2,
     held_out: Annotated[
         HeldOut,
         typer.Option(help="What is held out: a new country, or a new district of a known one."),
@@ -148,7 +148,7 @@ def benchmark(
     block_km: Annotated[float, typer.Option(help="Edge of a spatial block in km.")] = 3.0,
     random_splits: Annotated[
         bool, typer.Option(help="Score random divisions too, to show their optimism.")
-    ] = True,
+    ] = False,
     compare_with: Annotated[
         str | None, typer.Option(help="Row that the others are tested against.")
     ] = None,
