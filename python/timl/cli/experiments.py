@@ -136,7 +136,7 @@ def benchmark(
         typer.Option(help="Names of rows or paths of their TOML files, with commas between them."),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
-    draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 2,
+    draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 1,
     held_out: Annotated[
         HeldOut,
         typer.Option(help="What is held out: a new country, or a new district of a known one."),

@@ -170,7 +170,7 @@ def few_shot_folds(
     seed: int = 0,
     *,
     held_out: HeldOut = "country",
-    draws: int = 2,
+    draws: int = 1,
     block_km: float = 3.0,
     distance_km: float = 2.0,
     least_test: int = 10,
