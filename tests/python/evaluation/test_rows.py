@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import timl
+import torch
 from timl.evaluation.rows import (
     DEFAULT_ROWS,
     MetaTrainedRow,
@@ -17,9 +19,10 @@ from timl.evaluation.rows import (
     find_rows,
     read_row,
     row_names,
+    strong,
 )
 from timl.meta.pretraining import pooled_crops
-from timl.nn import Classifier
+from timl.nn import Classifier, StrongClassifier
 
 SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "workers": 1, "progress": False}
 
@@ -145,3 +148,31 @@ def test_the_pool_holds_no_sample_of_a_benchmark(data: timl.CropHarvest) -> None
     np.testing.assert_array_equal(x, data.series(np.sort(kept)))
     crops = np.isin(np.sort(kept), np.concatenate(every.positives[2:]))
     np.testing.assert_array_equal(y, crops)
+
+
+def test_strong_rows_learn_once_and_without_an_lstm(
+    data: timl.CropHarvest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = strong.learn_deep_kernel
+    monkeypatch.setattr(strong, "learn_deep_kernel", partial(learn, steps=1))
+    monkeypatch.setattr(timl.meta.training, "TrainingRun", None)
+    settings, tasks = Settings(epochs=2, steps=3, seed=0), timl.meta_tasks(data)
+    rows = find_rows(["strong", "strong-without-network", "strong-without-learning"])
+    sizes = {}
+    for row in rows:
+        folder = tmp_path / row.name
+        prepared = row.prepare(settings, tasks, folder, False)
+        again = row.prepare(settings, tasks, folder, False)
+        one, other = (p.adapt(data.benchmarks[0], 3) for p in (prepared, again))
+        assert isinstance(one, StrongClassifier) and isinstance(other, StrongClassifier)
+        assert all(torch.equal(t, other.state_dict()[n]) for n, t in one.state_dict().items())
+        assert prepared.seconds == again.seconds and prepared.zero_shot is None
+        kernel = one.deep_kernel.configuration()
+        sizes[row.name] = [kernel[name] for name in ("networks", "dimensions", "width")]
+    assert sizes == {
+        "strong": [4, 64, 128],
+        "strong-without-network": [1, 64, 0],
+        "strong-without-learning": [1, 459, 0],
+    }
+    described = rows[0].configuration(settings, tasks)
+    assert described["constants"]["SLOPE"] == 0.6 and "epochs" not in described

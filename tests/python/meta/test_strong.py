@@ -11,7 +11,8 @@ import timl
 import torch
 from made import same_bits, small_model, state_of
 from sklearn.ensemble import ExtraTreesClassifier
-from timl.meta import fit_strong, learn_deep_kernel, unlearned_kernel
+from sklearn.metrics import roc_auc_score
+from timl.meta import fit_strong, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
 from timl.meta.strong.fitting import kernel_weight, slope
 from timl.meta.strong.forest import fit_forest
 from timl.nn import Classifier, DeepKernel, StrongClassifier, load_pretrained
@@ -226,4 +227,46 @@ def test_a_model_with_a_kernel_is_written_read_and_trained_again_to_the_same_bit
     assert same_bits(state_of(learned), state_of(trained.deep_kernel))
 
 
-def test_more_negatives_never_harm_a_rare_crop(realcrops: timl.CropHarvest) -> None: ...
+RARE = {
+    "Canada-Ontario-Centre_barley",
+    "Canada-Ontario-Centre_permanent grassland",
+    "Uzbekistan-Samarkand_alfalfa",
+    "Uzbekistan-Samarkand_grapes",
+    "USA-California-South_triticale",
+}
+"""Imbalanced tasks of realcrops, with 400 to 2,800 negatives."""
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be divided in space")
+def test_more_negatives_do_not_harm_a_rare_crop(realcrops: timl.CropHarvest) -> None:
+    """The same 10 positives with 10, 100, 1,000 and all negatives; the rest is tested."""
+    tasks = timl.meta_tasks(realcrops, withhold=False)
+    found = {}
+    for index, task in enumerate(tasks):
+        if task.id not in RARE:
+            continue
+        country = str(task.bounding_box.name).split("-")[0]
+        others = tasks.subset(
+            i for i, t in enumerate(tasks) if not str(t.bounding_box.name).startswith(country)
+        )
+        kernel = learn_metric_kernel(others)
+        assert kernel is not None and kernel.normalization is not None
+        order = np.random.default_rng(0).permutation
+        positives = order(tasks.positives[index])
+        negatives = order(np.unique(tasks.negatives[index]))
+        most = len(negatives) - 200
+        tested = np.concatenate([positives[10:], negatives[most:]])
+        scores = []
+        for count in sorted({min(size, most) for size in (10, 100, 1000, most)}):
+            made = fit_strong(
+                kernel,
+                realcrops.series(np.concatenate([positives[:10], negatives[:count]])),
+                np.repeat([1, 0], [10, count]),
+                normalization=kernel.normalization,
+            )
+            logits = made(torch.as_tensor(realcrops.series(tested))).numpy()
+            scores.append(roc_auc_score(np.arange(len(tested)) < len(positives) - 10, logits))
+        found[task.id] = scores
+    assert set(found) == RARE
+    changes = [scores[-1] - max(scores[:-1]) for scores in found.values()]
+    assert np.mean(changes) > -0.01 and min(changes) > -0.05, found
