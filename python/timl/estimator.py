@@ -14,8 +14,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from timl.bands import BANDS
+from timl.crop_classes import CLASSES, CROP
 from timl.data import BBox, task_information
-from timl.data.tasks.classes import CLASSES, CROP, INFO_SIZE
+from timl.data.tasks.information import INFO_SIZE
 from timl.evaluation import probabilities
 from timl.meta import defaults, fit_strong, unlearned_kernel
 from timl.meta.finetuning import Protocol, chosen_kernel, descend

@@ -12,7 +12,8 @@ SOURCES = Path(__file__).parents[2] / "python"
 
 ROOMS = (
     # what everything may use
-    "timl.version timl._core timl.files timl.random timl.bands timl.normalization timl.parameters",
+    "timl.version timl._core timl.files timl.random timl.bands timl.normalization timl.parameters "
+    "timl.crop_classes",
     "timl.reference",
     # data: files, regions, tasks, the data set, places of one's own
     "timl.data.record timl.data.regions",
@@ -28,6 +29,7 @@ ROOMS = (
     "timl.baselines",
     # scores and experiments
     "timl.evaluation.prediction timl.evaluation.scores timl.evaluation.statistics "
+    "timl.evaluation.clusters "
     "timl.evaluation.plotting",
     "timl.evaluation.runner",
     "timl.evaluation.rows",
@@ -90,6 +92,11 @@ def test_no_module_imports_a_higher_room():
         if floor_of(imported) > floor_of(module)
     ]
     assert not upward, "\n".join(sorted(upward))
+
+
+def test_models_know_nothing_of_data():
+    found = {m: {i for i in GRAPH[m] if i.startswith("timl.data")} for m in GRAPH}
+    assert not [m for m in found if m.startswith("timl.nn") and found[m]]
 
 
 def test_no_two_modules_import_each_other():

@@ -1,6 +1,7 @@
 """Data: files, the packed store, regions, tasks and episodes; no model."""
 
 from timl.bands import BANDS
+from timl.crop_classes import CLASSES
 from timl.data.cropharvest import CropHarvest
 from timl.data.cropharvest_interface import TaskSamples
 from timl.data.own.exports import Export, read_export
@@ -9,8 +10,8 @@ from timl.data.regions.boxes import BBox
 from timl.data.regions.countries import country_boxes
 from timl.data.regions.reading import read_regions
 from timl.data.simulator import simulate
-from timl.data.tasks.classes import CLASSES, task_information
 from timl.data.tasks.episodes import Episodes
+from timl.data.tasks.information import task_information
 from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
 from timl.data.tasks.overlap import overlap_report
 from timl.data.tasks.sampler import EpisodeSampler

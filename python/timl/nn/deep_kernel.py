@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from timl.data.tasks.classes import CLASSES, CROP
+from timl.crop_classes import CLASSES, CROP, class_numbers
 from timl.nn import checkpoint
 from timl.nn.description import description_size
 from timl.normalization import Normalization
@@ -239,10 +239,8 @@ def describe_task(
 ) -> Tensor:
     """Return the numbers that describe a task, see `DeepKernel.describe_task`."""
     numbers = torch.zeros(len(CLASSES) + len(names))
-    if classification_label == CROP:
-        numbers[1 : len(CLASSES)] = 1 / (len(CLASSES) - 1)
-    elif classification_label in CLASSES:
-        numbers[CLASSES.index(classification_label)] = 1
+    if classification_label == CROP or classification_label in CLASSES:
+        numbers[: len(CLASSES)] = torch.from_numpy(class_numbers(classification_label))
     if target_label in names:
         numbers[len(CLASSES) + names.index(target_label)] = 1
     return numbers

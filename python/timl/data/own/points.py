@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.bands import BANDS, SERIES_SHAPE
+from timl.crop_classes import CROP
 from timl.data.cropharvest import CropHarvest
 from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel
 from timl.data.own.points_table import read_points
 from timl.data.record.ndvi import NDVI_BANDS
 from timl.data.regions.boxes import BBox
 from timl.data.regions.sphere import EARTH_RADIUS_KM
-from timl.data.tasks.classes import CROP
 from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
 from timl.data.tasks.task import Task, class_of_samples, has_label
 from timl.data.tasks.test_instance import TestInstance

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from timl.data.tasks.classes import CLASSES, NON_CROP
+from timl.crop_classes import CLASSES, NON_CROP
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from timl.crop_classes import NON_CROP
 from timl.data.simulator.draws import Floats, Integers
-from timl.data.tasks.classes import NON_CROP
 
 
 class Kind(enum.IntEnum):

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from timl.crop_classes import NON_CROP
 from timl.data.simulator.climate import FIRST_MONTH
 from timl.data.simulator.covers import COVERS
 from timl.data.simulator.draws import Integers
 from timl.data.simulator.places import Places
 from timl.data.simulator.samples import Samples
-from timl.data.tasks.classes import NON_CROP
 
 _UNNAMED = "simulated-landcover"
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from timl.bands import BANDS
+from timl.crop_classes import CROP
 from timl.data.record.names import (
     ARCHIVE_SUFFIX,
     ARRAYS,
@@ -31,7 +32,6 @@ from timl.data.simulator.labels import geojson, sample_keys
 from timl.data.simulator.places import Places
 from timl.data.simulator.samples import Evaluation, Samples
 from timl.data.simulator.series import make_series
-from timl.data.tasks.classes import CROP
 
 _CHUNK = 1024
 """Number of series made and compressed at once: their arrays stay in the processor's cache."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data.tasks.classes import INFO_SIZE
+from timl.data.tasks.information import INFO_SIZE
 
 if TYPE_CHECKING:
     import torch

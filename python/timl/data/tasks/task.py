@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.crop_classes import CROP, NON_CROP
 from timl.data.regions.boxes import BBox
-from timl.data.tasks.classes import CROP, NON_CROP, task_information
+from timl.data.tasks.information import task_information
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
+from timl.crop_classes import CROP, NON_CROP
 from timl.data.regions.boxes import BBox
 from timl.data.regions.countries import country_boxes
 from timl.data.regions.reading import read_regions
-from timl.data.tasks.classes import CROP, INFO_SIZE, NON_CROP
+from timl.data.tasks.information import INFO_SIZE
 from timl.data.tasks.labelled_data import LabelledData
 from timl.data.tasks.task import (
     Balance,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from timl import random
 from timl.bands import BANDS
-from timl.data.tasks.classes import CLASSES
+from timl.crop_classes import CLASSES
 from timl.meta.strong.constants import (
     BLANKED,
     DROPOUT,

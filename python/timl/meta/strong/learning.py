@@ -16,8 +16,8 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from timl import random
+from timl.crop_classes import CROP
 from timl.data import TaskSet
-from timl.data.tasks.classes import CROP
 from timl.files import atomic_write
 from timl.meta.checks import require_count
 from timl.meta.configuration import checksum

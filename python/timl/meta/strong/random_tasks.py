@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from timl import random
-from timl.data.tasks.classes import CROP, NON_CROP
+from timl.crop_classes import CROP, NON_CROP
 from timl.meta.strong.constants import (
     BLOCKS_KM,
     CANDIDATES,
