@@ -86,11 +86,7 @@ def contenders(
     unrolled.load_flat(numbers.weights)
     for norm, mean, variance in zip(unrolled.norms, means, variances, strict=True):
         norm.load_state_dict(
-            {
-                "running_mean": mean,
-                "running_variance": variance,
-                "num_batches_tracked": torch.tensor(1),
-            }
+            {"running_mean": mean, "running_var": variance, "num_batches_tracked": torch.tensor(1)}
         )
     yield "unrolled, a layer per gate", partial(unrolled, film=film)
 
