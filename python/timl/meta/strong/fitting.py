@@ -101,7 +101,7 @@ def fit_strong(
     classifier.deep_kernel, classifier.trees = copy.deepcopy(deep_kernel), trees
     classifier.normalization = normalization
     counts = [len(side) for side in sides]
-    for name, values in (
+    for buffer, values in (
         ("task", task),
         ("points", torch.stack([points for points, _, _ in fitted])),
         ("coefficients", torch.stack([coefficients for _, coefficients, _ in fitted])),
@@ -110,7 +110,7 @@ def fit_strong(
         ("slope", slope(min(counts))),
         ("shift", SHIFT * math.log(counts[0] / counts[1])),
     ):
-        getattr(classifier, name).copy_(torch.as_tensor(values))
+        getattr(classifier, buffer).copy_(torch.as_tensor(values))
     return classifier.to(deep_kernel.mean).eval()
 
 
