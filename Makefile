@@ -60,13 +60,13 @@ wheel: $(VENV)/tools
 
 test-wheel: wheel
 	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall wheelhouse/*.whl
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 # The operators' tests under every instruction set this machine has, each asserting that it ran.
 instruction-sets: test-wheel
 	for isa in $$($(BIN)/python -c 'import timl._core as c; print(*c.usable_instruction_sets())'); do \
 	  echo "instruction set $$isa"; \
-	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q tests/python/nn/test_operators.py || exit 1; \
+	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q -n auto tests/python/nn/test_operators.py || exit 1; \
 	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
 
 # --- the documentation's site, in build/site: a warning is an error -------------------------------
