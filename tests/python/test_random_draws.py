@@ -14,6 +14,7 @@ import pytest
 import timl
 from timl import random
 from timl.data import CropHarvest
+from timl.evaluation.clusters import clustered_difference
 from timl.meta.strong import fitting, forest
 from timl.random import Purpose
 
@@ -90,11 +91,13 @@ def use_everything(folder: Path) -> None:
         budgets=[5],
         draws=1,
         folds=2,
+        random_splits=True,
         workers=1,
         progress=False,
     )
+    clustered_difference([1.0] * 21, range(21))
     task = benchmark.task
-    samples = CropHarvest(world, task)
+    samples = timl.data.TaskSamples(data, task)
     samples.shuffle(0)
     samples.sample(2)
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORES = ("auc_roc", "average_precision", "f1", "brier")
+COMPARED = (
+    "labels", "other", "tasks", "difference", "low", "high", "regions", "p_regions", "p_corrected",
+    "surveys", "p_surveys", "worst_task",
+)  # fmt: skip
+"""Columns of a comparison."""
 ALL = "all"
 """Stands in tables for the budget None."""
 
@@ -166,7 +171,7 @@ class FewShotResult:
                 }
                 for (other, by_region, by_survey, worst), p in zip(found, corrected, strict=True)
             ]
-        return pd.DataFrame(lines)
+        return pd.DataFrame(lines, columns=COMPARED)
 
     def to_markdown(self) -> str:
         """Return means, ranks, tests, optimism and cost as tables, with the number of tasks."""
