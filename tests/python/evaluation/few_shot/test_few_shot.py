@@ -137,7 +137,8 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     data: CropHarvest, tmp_path: Path, dask_client: Any
 ) -> None:
     options: dict[str, Any] = {
-        "draws": 1, "epochs": 1, "budgets": (5, None), "regions": BOXES, "progress": False
+        "draws": 1, "epochs": 1, "budgets": (5, None), "regions": BOXES,
+        "random_splits": True, "progress": False,
     }  # fmt: skip
     rows = ["gradient-boosting", "nearest-class-mean-pooled"]
     one = few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
