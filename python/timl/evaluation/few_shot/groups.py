@@ -36,7 +36,8 @@ class Origins:
     Attributes
     ----------
     surveys, countries : object arrays of shape [series]
-        Names; None where unknown: a series without a label, a place on the sea.
+        Names; None where unknown: a series without a label, a data set whose labels have no column
+        ``dataset``, a place on the sea.
     named : bool array of shape [series]
         Whether the sample's label has a name.
     """
@@ -53,9 +54,10 @@ def origins(data: LabelledData) -> Origins:
     size = int(positions.max(initial=-1)) + 1
     surveys, countries = np.full(size, None, object), np.full(size, None, object)
     named = np.zeros(size, bool)
-    surveys[positions] = rows["dataset"].to_numpy(object)
+    if "dataset" in rows:
+        surveys[positions] = rows["dataset"].to_numpy(object)
     countries[positions] = countries_at(rows["lat"].to_numpy(float), rows["lon"].to_numpy(float))
-    for survey in dict.fromkeys(surveys[positions]):
+    for survey in {name for name in surveys if name is not None}:
         members = np.flatnonzero(surveys == survey)
         country = _most_frequent(countries[members])
         if (countries[members] == country).mean() >= _OF_ONE_COUNTRY:
