@@ -38,7 +38,9 @@ def test_it_runs_from_top_to_bottom(
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, kernel_name="python3", timeout=300, resources=resources).execute()
+    NotebookClient(
+        notebook, kernel_name="python3", startup_timeout=300, timeout=300, resources=resources
+    ).execute()
     assert [out.text for out in outputs(notebook) if out.get("name") == "stderr"] == []
 
 
