@@ -19,12 +19,13 @@ from timl.data.regions.boxes import BBox
 from timl.data.regions.countries import country_of
 from timl.data.tasks.task import Task, positives_and_negatives, training_rows
 from timl.data.tasks.test_instance import TestInstance
+from timl.normalization import HasStatistics
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class LabelledData(Protocol):
+class LabelledData(HasStatistics, Protocol):
     """A labelled data set: series of T steps and F bands, their labels, and evaluation tasks.
 
     Series are numbered from 0 to ``len(data) - 1``; a series' number is its position.
@@ -38,21 +39,6 @@ class LabelledData(Protocol):
         ``classification_label`` (texts, or None where not known), ``is_test`` (1: never a training
         sample) and ``position`` (of the sample's series; -1 if it has none).
         """
-        ...
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """Means of the bands, float64 [F], which normalising subtracts."""
-        ...
-
-    @property
-    def std(self) -> NDArray[np.float64]:
-        """Standard deviations of the bands, float64 [F], by which normalising divides."""
-        ...
-
-    @property
-    def ndvi(self) -> str:
-        """NDVI that the series carry: "record", "true" or "unknown"; kept with trained models."""
         ...
 
     @property

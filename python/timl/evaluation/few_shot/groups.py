@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,12 +140,10 @@ def surveys_of(tasks: TaskSet, known: Origins) -> list[str]:
 
 def keep(tasks: TaskSet, kept: NDArray[np.bool_]) -> TaskSet:
     """Return tasks with those samples alone that are kept, bool [series]."""
-    return TaskSet(
-        tasks.data,
-        tasks.tasks,
-        tuple(positions[kept[positions]] for positions in tasks.positives),
-        tuple(positions[kept[positions]] for positions in tasks.negatives),
-        tasks.numbers,
+    return replace(
+        tasks,
+        positives=tuple(positions[kept[positions]] for positions in tasks.positives),
+        negatives=tuple(positions[kept[positions]] for positions in tasks.negatives),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,7 @@ from timl import random
 from timl.baselines import GradientBoosting, NearestClassMean
 from timl.data import BenchmarkTask, TaskSet
 from timl.evaluation.rows.features import SERIES, Features, class_weights, require_features
-from timl.evaluation.rows.row import Prepared, Row, Settings
-from timl.meta.configuration import checksum
+from timl.evaluation.rows.row import Prepared, Settings, TaskLearningRow
 from timl.random import Purpose
 
 
@@ -48,7 +46,7 @@ _CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PooledBaselineRow(Row):
+class PooledBaselineRow(TaskLearningRow):
     """A simple classifier on the labels of the target and of the meta-training tasks together.
 
     The features are those of the series and the task's 13 numbers. Every meta-training task gives
@@ -84,21 +82,6 @@ class PooledBaselineRow(Row):
     def deterministic(self) -> bool:
         """Whether all runs would give the same predictions."""
         return self.classifier in ("logistic-regression", "nearest-class-mean")
-
-    @property
-    def meta_trained(self) -> bool:
-        """Whether the row uses the meta-training tasks."""
-        return True
-
-    def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
-        """Return the row, the seed and the tasks."""
-        assert tasks is not None
-        return {
-            **super().configuration(settings, tasks),
-            "seed": settings.seed,
-            "tasks": [dataclasses.asdict(task) for task in tasks],
-            "samples": checksum(tasks),
-        }
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool

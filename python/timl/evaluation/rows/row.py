@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import BenchmarkTask, TaskSet
+from timl.meta.configuration import checksum
 from timl.nn import Classifier, StrongClassifier
 
 Adapt = Callable[[BenchmarkTask, int], Classifier | StrongClassifier | NDArray[np.float64]]
@@ -94,3 +95,23 @@ class Row(ABC):
         progress
             Whether to show bars.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLearningRow(Row):
+    """A row that learns from the meta-training tasks' samples, with no option but the seed."""
+
+    @property
+    def meta_trained(self) -> bool:
+        """Whether the row uses the meta-training tasks."""
+        return True
+
+    def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
+        """Return the row, the seed and the tasks."""
+        assert tasks is not None
+        return {
+            **super().configuration(settings, tasks),
+            "seed": settings.seed,
+            "tasks": [dataclasses.asdict(task) for task in tasks],
+            "samples": checksum(tasks),
+        }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from timl.data import BenchmarkTask, TaskSet
-from timl.evaluation.rows.row import Prepared, Row, Settings
+from timl.evaluation.rows.row import Prepared, Settings, TaskLearningRow
 from timl.meta import finetune, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
-from timl.meta.configuration import checksum
 from timl.meta.strong.constants import constants
 from timl.meta.strong.learning import RECORD
 from timl.nn import Classifier, DeepKernel, StrongClassifier
@@ -22,7 +20,7 @@ from timl.normalization import normalization_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class StrongRow(Row):
+class StrongRow(TaskLearningRow):
     """The strong protocol with a deep kernel of the meta-training tasks, and no other network."""
 
     learned: str = "networks"
@@ -35,25 +33,13 @@ class StrongRow(Row):
             )
 
     @property
-    def meta_trained(self) -> bool:
-        """Whether the row uses the meta-training tasks."""
-        return True
-
-    @property
     def zero_shot(self) -> bool:
         """Whether the row can be scored without labels."""
         return False
 
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return the row, the seed, the tasks and all constants of the protocol."""
-        assert tasks is not None
-        return {
-            **super().configuration(settings, tasks),
-            "seed": settings.seed,
-            "tasks": [dataclasses.asdict(task) for task in tasks],
-            "samples": checksum(tasks),
-            "constants": constants(),
-        }
+        return {**super().configuration(settings, tasks), "constants": constants()}
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool

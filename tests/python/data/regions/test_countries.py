@@ -1,11 +1,6 @@
-"""The boxes of countries: facts of the cropharvest package, and the script that makes the table."""
+"""The boxes of countries: facts of the cropharvest package."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
-from importlib import resources
-from pathlib import Path
 
 import pytest
 from timl.data import BBox, country_boxes
@@ -59,16 +54,3 @@ def test_an_unknown_country_is_answered_with_similar_names() -> None:
 def test_the_country_of_a_region_is_told_by_its_name() -> None:
     assert country_of("Brazil_12") == country_of("Brazil") == "Brazil"
     assert country_of("Canada-Atlantic") is country_of("zone_1") is country_of(None) is None
-
-
-def test_the_script_makes_the_shipped_table(shared_data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("geopandas")
-    shapes = shared_data / "natural_earth" / "ne_50m_admin_0_countries.shp"
-    script = Path(__file__).parents[3] / "tools" / "country_boxes.py"
-    if not (shapes.is_file() and script.is_file()):
-        pytest.skip(f"no {shapes} or {script}")
-    table = tmp_path / "countries.json"
-    subprocess.run([sys.executable, script, shapes, table], check=True)
-    shipped = resources.files("timl.data") / "countries.json"
-    assert table.read_bytes() == shipped.read_bytes()
-    assert len(table.read_bytes()) < 200_000

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from importlib import resources
-from pathlib import Path
-
 import numpy as np
 import pytest
 from timl.data import country_boxes
@@ -49,16 +44,3 @@ def test_the_names_are_those_of_the_boxes() -> None:
 def test_impossible_places_are_refused(place: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="place 0 of 1"):
         countries_at(*(np.array([value]) for value in place))
-
-
-def test_the_script_makes_the_shipped_grid(shared_data: Path, tmp_path: Path) -> None:
-    pytest.importorskip("geopandas")
-    pytest.importorskip("rasterio")
-    shapes = shared_data / "natural_earth" / "ne_50m_admin_0_countries.shp"
-    script = Path(__file__).parents[4] / "tools" / "country_grid.py"
-    if not (shapes.is_file() and script.is_file()):
-        pytest.skip(f"no {shapes} or {script}")
-    grid = tmp_path / "grid.json"
-    subprocess.run([sys.executable, script, shapes, grid], check=True)
-    shipped = resources.files("timl.data.regions") / "country_grid.json"
-    assert grid.read_bytes() == shipped.read_bytes()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from few_shot_boxes import BOXES
 from timl.data import CropHarvest
 from timl.evaluation.few_shot import FewShotFold, few_shot_folds
-from worlds_apart import BOXES
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import timl
+from few_shot_boxes import BOXES
 from timl.data import BBox, CropHarvest
 from timl.evaluation.few_shot import (
     FewShotFold,
@@ -20,7 +21,6 @@ from timl.evaluation.few_shot import (
 )
 from timl.evaluation.few_shot.groups import fold_groups, neighbour_groups, origins
 from timl.evaluation.rows import find_rows
-from worlds_apart import BOXES
 
 SIMPLE = ["logistic-regression-cv", "gradient-boosting", "nearest-class-mean"]
 POOLED = [
