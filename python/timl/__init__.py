@@ -10,6 +10,7 @@ import torch  # noqa: F401
 from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
 from timl.evaluation import evaluate, table1
 from timl.evaluation.few_shot import few_shot_benchmark
+from timl.maps import predict_map
 from timl.meta import finetune, meta_gradient, meta_train
 from timl.nn import TIML
 from timl.version import __version__
@@ -31,6 +32,7 @@ __all__ = [
     "meta_gradient",
     "meta_tasks",
     "meta_train",
+    "predict_map",
     "table1",
 ]
 

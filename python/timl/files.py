@@ -145,6 +145,55 @@ def locked(path: str | Path) -> Iterator[bool]:
         yield _lock(file.fileno())
 
 
+@contextmanager
+def held_alone(path: str | Path, what: object) -> Iterator[None]:
+    """Hold a lock file while the block runs, or raise at once if another process holds it.
+
+    Parameters
+    ----------
+    path
+        Lock file; its folder must exist. It is removed in the end.
+    what
+        File or folder that it protects, for the message.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+    """
+    path = Path(path)
+    while True:
+        with path.open("ab") as file:
+            if _is_locked_elsewhere(file.fileno()):
+                raise BlockingIOError(
+                    errno.EAGAIN, f"{what} is being written by another process: wait for it"
+                )
+            try:
+                same = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                same = False
+            if not same:  # its last holder removed it between our opening and locking it
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_locked_elsewhere(descriptor: int) -> bool:
+    """Take the lock of an open file; return whether another process holds it."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # no locks here: nothing to respect
+        return False
+    return False
+
+
 def _lock(descriptor: int) -> bool:
     """Wait for the lock of an open file; return whether there are locks."""
     try:

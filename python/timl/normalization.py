@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import NotRequired, TypedDict
 
 
 class Normalization(TypedDict):
@@ -17,6 +18,8 @@ class Normalization(TypedDict):
     """Standard deviation of each band, above 0, [bands]."""
     ndvi: str
     """Name of the index that the NDVI column holds."""
+    start_months: NotRequired[list[int]]
+    """Calendar months, 1 to 12, in which the series start, in order; absent where unknown."""
 
 
 class HasStatistics(Protocol):
@@ -36,11 +39,18 @@ class HasStatistics(Protocol):
 
 
 def normalization_of(data: HasStatistics, normalized: bool = True) -> Normalization:
-    """Return a data set's statistics, or mean 0 and std 1 where its series stay as measured."""
+    """Return a data set's statistics, or mean 0 and std 1 where its series stay as measured.
+
+    The months in which its series start are told by a data set with an attribute `start_months`.
+    """
     mean, std = data.mean.copy(), data.std.copy()
     if not normalized:
         mean, std = np.zeros_like(mean), np.ones_like(std)
-    return Normalization(mean=mean, std=std, ndvi=data.ndvi)
+    made = Normalization(mean=mean, std=std, ndvi=data.ndvi)
+    months: list[int] | None = getattr(data, "start_months", None)
+    if months is not None:
+        made["start_months"] = list(months)
+    return made
 
 
 def checked_normalization(given: Any) -> Normalization:
@@ -49,11 +59,15 @@ def checked_normalization(given: Any) -> Normalization:
     Raises
     ------
     ValueError
-        If they are no dictionary of 'mean', 'std' and 'ndvi', mean and std are not finite numbers
-        of one shape [bands], std is not above 0, or ndvi is no name.
+        If they are no dictionary of 'mean', 'std', 'ndvi' and, where known, 'start_months', mean
+        and std are not finite numbers of one shape [bands], std is not above 0, ndvi is no name, or
+        start_months is no list of months.
     """
-    if not isinstance(given, dict) or set(given) != {"mean", "std", "ndvi"}:
-        raise ValueError(f"normalization is {given!r}: give a dict of 'mean', 'std' and 'ndvi'")
+    if not isinstance(given, dict) or set(given) - {"start_months"} != {"mean", "std", "ndvi"}:
+        raise ValueError(
+            f"normalization is {given!r}: give a dict of 'mean', 'std', 'ndvi' and, where known, "
+            f"'start_months'"
+        )
     mean, std = (np.asarray(given[name], dtype=np.float64) for name in ("mean", "std"))
     if mean.ndim != 1 or mean.shape != std.shape:
         raise ValueError(
@@ -67,4 +81,14 @@ def checked_normalization(given: Any) -> Normalization:
         )
     if not isinstance(given["ndvi"], str):
         raise ValueError(f"normalization is of ndvi {given['ndvi']!r}: give a name")
-    return Normalization(mean=mean, std=std, ndvi=given["ndvi"])
+    made = Normalization(mean=mean, std=std, ndvi=given["ndvi"])
+    if "start_months" in given:
+        months = given["start_months"]
+        if not isinstance(months, list) or not all(
+            type(month) is int and 1 <= month <= 12 for month in months
+        ):
+            raise ValueError(
+                f"normalization is of start_months {months!r}: give a list of months, 1 to 12"
+            )
+        made["start_months"] = months
+    return made

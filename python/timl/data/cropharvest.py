@@ -16,6 +16,7 @@ from timl import _core
 from timl.bands import SERIES_SHAPE
 from timl.data.download.record import PAPER_RECORD
 from timl.data.download.record import download as download_record
+from timl.data.record.calendar import start_months
 from timl.data.record.names import BENCHMARKS, LABELS, REGIONS
 from timl.data.record.store import Store, open_store
 from timl.data.regions.boxes import BBox
@@ -65,6 +66,8 @@ class CropHarvest:
         Normalising statistics of the bands.
     ndvi
         NDVI that the series carry: "record", "true" or "unknown", see `NdviMeter`.
+    start_months
+        Calendar months, 1 to 12, in which the series start; None where no label has a date.
     benchmarks
         Evaluation tasks.
 
@@ -235,6 +238,11 @@ class CropHarvest:
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @cached_property
+    def start_months(self) -> list[int] | None:
+        """Calendar months in which the series start, see `start_months`; None where unknown."""
+        return start_months(self.labels)
 
     @property
     def regions(self) -> list[BBox] | None:

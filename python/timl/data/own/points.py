@@ -17,6 +17,7 @@ from timl.crop_classes import CROP
 from timl.data.cropharvest import CropHarvest
 from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel
 from timl.data.own.points_table import read_points
+from timl.data.record.calendar import dates_of_name, end_of_series
 from timl.data.record.ndvi import NDVI_BANDS
 from timl.data.regions.boxes import BBox
 from timl.data.regions.sphere import EARTH_RADIUS_KM
@@ -141,7 +142,11 @@ def own_points(
         )
     kept = points.loc[list(series)]
     table = kept.assign(
-        row=kept.index, index=kept.index, dataset=name, filename=list(sources.values())
+        row=kept.index,
+        index=kept.index,
+        dataset=name,
+        filename=list(sources.values()),
+        export_end_date=[_end_date(file) for file in sources.values()],
     ).reset_index(drop=True)
     x = np.stack(list(series.values())).astype(np.float32).reshape(-1, *SERIES_SHAPE)
     is_test = table["is_test"].to_numpy(bool)
@@ -321,6 +326,12 @@ def _series_at(
         missing = ", ".join(BANDS[band] for band in gaps)
         raise LookupError(f"{Path(file.name).name} has no value of {missing} there")
     return series
+
+
+def _end_date(filename: str) -> str | None:
+    """Return the day on which the series of an export end, None where its name does not tell."""
+    days = dates_of_name(filename)
+    return None if days is None else end_of_series(days[0]).isoformat()
 
 
 def _region(region: BBox | None, table: pd.DataFrame, name: str) -> BBox:

@@ -1,0 +1,202 @@
+"""From the bands of a window to the bands of the map."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from timl.bands import BANDS, STEPS
+from timl.data.own.exports import Fill, fill_missing, series_of_bands
+from timl.maps.source import take_steps
+from timl.nn import Classifier, StrongClassifier, one_thread
+from timl.normalization import Normalization
+
+_PIXELS = 4096
+"""Pixels that are turned into series at once: 7 MB of them in float64."""
+
+Means = Callable[[], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Prediction of one window after the other; it can be sent to other processes.
+
+    Attributes
+    ----------
+    classifier
+        Classifier in evaluation mode.
+    ensemble
+        Classifiers of the same task whose spread is the uncertainty.
+    threshold
+        Least probability of class 1.
+    shift
+        Number that is added to every logit.
+    fill
+        Filling of missing values, see `fill_missing`.
+    first
+        First time step.
+    """
+
+    classifier: Classifier | StrongClassifier
+    ensemble: tuple[Classifier | StrongClassifier, ...]
+    threshold: float
+    shift: float
+    fill: Fill
+    first: int
+
+    @property
+    def normalization(self) -> Normalization:
+        """Preparation of the classifier's series."""
+        assert self.classifier.normalization is not None  # checked where it was made
+        return self.classifier.normalization
+
+    @property
+    def bands(self) -> list[str]:
+        """Names of the map's bands."""
+        names = ["probability", "class"]
+        names += ["uncertainty"] if self.ensemble else []
+        return names + (["unlike"] if isinstance(self.classifier, StrongClassifier) else [])
+
+    def predict(self, raw: NDArray[np.float64], means: Means) -> NDArray[np.float32]:
+        """Predict a window.
+
+        Parameters
+        ----------
+        raw : float64 array of shape [17 steps + 2, height, width]
+            Bands of the window in the order of the export format; NaN is missing.
+        means
+            Function that returns the means to fill missing values by, float64 [18]; called only
+            where a value is missing.
+
+        Returns
+        -------
+        float32 array of shape [bands, height, width]
+            NaN where a band has no value at all.
+        """
+        _, height, width = raw.shape
+        pixels = take_steps(raw.reshape(len(raw), -1), self.first)
+        out = np.full((len(self.bands), height * width), np.nan, np.float32)
+        with torch.no_grad(), one_thread():
+            for start in range(0, height * width, _PIXELS):
+                part = slice(start, start + _PIXELS)
+                series, complete = self.series(pixels[:, part], means)
+                if complete.any():
+                    made = self._of_series(series[complete])
+                    out[:, start + np.flatnonzero(complete)] = made
+        return out.reshape(-1, height, width)
+
+    def series(
+        self, raw: NDArray[np.float64], means: Means
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return normalised series float32 [n, 12, 18] of bands [206, n], and which are complete.
+
+        They are those of `own_points`: filled, rounded to float32 as measured, then normalised.
+        """
+        series = series_of_bands(raw, self.normalization["ndvi"])
+        missing = np.asarray(np.isnan(series).any(axis=(1, 2)))
+        if missing.any():
+            series[missing] = fill_missing(series[missing], means(), self.fill)
+            missing = np.asarray(np.isnan(series).any(axis=(1, 2)))
+        measured = series.transpose(1, 2, 0).astype(np.float32).astype(np.float64)  # [12, 18, n]
+        for values, name in ((measured, "mean"), (measured, "std")):
+            column = self.normalization[name][:, None]  # type: ignore[literal-required]
+            (np.subtract if name == "mean" else np.divide)(values, column, out=values)
+        normalised = np.ascontiguousarray(measured.astype(np.float32).transpose(2, 0, 1))
+        complete: NDArray[np.bool_] = np.logical_not(missing)
+        return normalised, complete
+
+    def _of_series(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the map's bands of series [n, 12, 18], [bands, n]."""
+        x = torch.from_numpy(series)
+        rows = []
+        if isinstance(self.classifier, StrongClassifier):
+            logits, distances = self.classifier.logits_and_distances(x)
+        else:
+            logits, distances = self.classifier(x), None
+        probability = self._probability(logits)
+        rows += [probability, (probability >= self.threshold).float()]
+        if self.ensemble:
+            members = torch.stack([self._probability(member(x)) for member in self.ensemble])
+            rows.append(members.double().std(dim=0, correction=0).float())
+        if distances is not None:
+            rows.append(distances)
+        return torch.stack(rows).numpy()
+
+    def _probability(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return probabilities of logits, float32."""
+        return torch.sigmoid(logits.double() + self.shift).float()
+
+    def digest(self) -> str:
+        """Return a checksum of everything that a map depends on but its source."""
+        found = hashlib.sha256(repr((self.threshold, self.shift, self.fill, self.first)).encode())
+        for member in (self.classifier, *self.ensemble):
+            found.update(repr(sorted(member.normalization or {})).encode())
+            for name, tensor in member.state_dict().items():
+                found.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        for name in ("mean", "std"):
+            found.update(self.normalization[name].tobytes())  # type: ignore[literal-required]
+        found.update(self.normalization["ndvi"].encode())
+        return found.hexdigest()
+
+
+def make_predictor(
+    classifier: Classifier | StrongClassifier,
+    ensemble: Sequence[Classifier | StrongClassifier],
+    *,
+    threshold: float,
+    shift: float,
+    fill: Fill,
+    first: int,
+) -> Predictor:
+    """Check a classifier and what belongs to it, and return its `Predictor`.
+
+    Raises
+    ------
+    TypeError
+        If it is no adapted classifier.
+    ValueError
+        If it takes other series than exports give, does not know their normalisation, or a number
+        is out of range.
+    """
+    for member in (classifier, *ensemble):
+        require_classifier(member)
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold is {threshold}: give a probability above 0 and below 1")
+    if not math.isfinite(shift):
+        raise ValueError(f"shift is {shift}: give a finite number")
+    if fill not in ("pixel", "file"):
+        raise ValueError(f"fill is {fill!r}: give 'pixel' or 'file'")
+    return Predictor(
+        classifier.eval(),
+        tuple(member.eval() for member in ensemble),
+        threshold,
+        shift,
+        fill,
+        first,
+    )
+
+
+def require_classifier(classifier: Any) -> None:
+    """Raise unless a classifier can map exports."""
+    if not isinstance(classifier, Classifier | StrongClassifier):
+        raise TypeError(
+            f"classifier is a {type(classifier).__name__}: give an adapted classifier, for "
+            f"instance timl.finetune(model, points)"
+        )
+    if (classifier.steps, classifier.bands) != (STEPS, len(BANDS)):
+        raise ValueError(
+            f"classifier takes series of {classifier.steps} steps and {classifier.bands} bands: "
+            f"give one of {STEPS} steps and {len(BANDS)} bands, which exports have"
+        )
+    if classifier.normalization is None:
+        raise ValueError(
+            "classifier has no normalization, so that it is not known how its series were "
+            "prepared: set classifier.normalization, or adapt it with timl.finetune"
+        )

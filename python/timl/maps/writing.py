@@ -1,0 +1,169 @@
+"""Writing of a map: finished windows are kept until all are there, then make one GeoTIFF."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data.own.exports import import_rasterio
+from timl.files import atomic_write, sync_folder
+from timl.maps.grid import Grid, Window
+
+_PLAN = "plan.json"
+_BLOCK = 512
+"""Rows and columns of the map's tiles."""
+
+
+class Parts:
+    """Finished windows of a map in a folder beside it, from which a stopped call goes on.
+
+    Parameters
+    ----------
+    out
+        Path of the map.
+    plan
+        What the map depends on: parts of another plan are removed.
+    windows
+        Windows of the map.
+    """
+
+    def __init__(self, out: Path, plan: Mapping[str, Any], windows: list[Window]) -> None:
+        self.folder = out.with_name(f".{out.name}.parts")
+        self.windows = windows
+        text = json.dumps({**plan, "windows": len(windows)}, sort_keys=True)
+        kept = self.folder / _PLAN
+        if self.folder.is_dir() and not (kept.is_file() and kept.read_text("utf-8") == text):
+            shutil.rmtree(self.folder)
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            with atomic_write(kept, "w") as file:
+                file.write(text)
+
+    def path(self, number: int) -> Path:
+        """Return the file of a window."""
+        return self.folder / f"{number:07}.npy"
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the windows that are not finished."""
+        return [i for i in range(len(self.windows)) if not self.path(i).is_file()]
+
+    def write(self, number: int, values: NDArray[np.float32]) -> None:
+        """Keep a finished window [bands, height, width]."""
+        with atomic_write(self.path(number)) as file:
+            np.save(file, values)
+
+    def read(self, number: int) -> NDArray[np.float32]:
+        """Return a finished window."""
+        values: NDArray[np.float32] = np.load(self.path(number), allow_pickle=False)
+        return values
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def write_map(
+    out: Path, parts: Parts, grid: Grid, bands: list[str], tags: Mapping[str, str], threads: int
+) -> None:
+    """Write finished windows as a cloud-optimised GeoTIFF, whole or not at all.
+
+    Overviews take the nearest pixel, so that in them too class and probability belong together.
+
+    Parameters
+    ----------
+    out
+        Path of the map.
+    parts
+        Its windows, all finished.
+    grid
+        Grid of the map.
+    bands, tags
+        Names of the bands; tags of the file.
+    threads
+        Threads that compress.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or what was written reads otherwise; the finished windows stay.
+    """
+    rasterio = import_rasterio()
+    from rasterio.shutil import copy
+
+    plain = parts.folder / "plain.tif"
+    finished = parts.folder / "map.tif"
+    try:
+        with rasterio.open(
+            plain,
+            "w",
+            driver="GTiff",
+            count=len(bands),
+            height=grid.height,
+            width=grid.width,
+            dtype="float32",
+            crs=grid.crs,
+            transform=grid.affine,
+            nodata=np.nan,
+            tiled=True,
+            blockxsize=_BLOCK,
+            blockysize=_BLOCK,
+            BIGTIFF="IF_SAFER",
+            SPARSE_OK=True,
+        ) as file:
+            file.descriptions = tuple(bands)
+            file.update_tags(**tags)
+            for number, window in enumerate(parts.windows):
+                file.write(parts.read(number), window=_rasterio_window(window))
+        copy(
+            plain,
+            finished,
+            driver="COG",
+            COMPRESS="DEFLATE",
+            PREDICTOR="FLOATING_POINT",
+            BLOCKSIZE=_BLOCK,
+            OVERVIEW_RESAMPLING="NEAREST",
+            BIGTIFF="IF_SAFER",
+            NUM_THREADS=threads,
+        )
+        plain.unlink()
+        _verify(finished, parts)
+    except rasterio.errors.RasterioError as error:
+        raise OSError(
+            f"{out} cannot be written ({' '.join(str(error.__cause__ or error).split())}): give it "
+            f"room; the finished windows are kept in {parts.folder}"
+        ) from error
+    descriptor = os.open(finished, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(finished, out)
+    sync_folder(out.parent)
+    parts.remove()
+
+
+def _verify(path: Path, parts: Parts) -> None:
+    """Raise an OSError unless a file holds the finished windows: GDAL reports not every failure."""
+    rasterio = import_rasterio()
+    with rasterio.open(path, driver="GTiff") as file:
+        for number, window in enumerate(parts.windows):
+            written = file.read(window=_rasterio_window(window))
+            if not np.array_equal(written, parts.read(number), equal_nan=True):
+                raise OSError(
+                    f"{path} was not written whole: give it room and call again; the finished "
+                    f"windows are kept in {parts.folder}"
+                )
+
+
+def _rasterio_window(window: Window) -> Any:
+    """Return a window as rasterio takes it."""
+    from rasterio.windows import Window as RasterioWindow
+
+    return RasterioWindow(window.column, window.row, window.width, window.height)
