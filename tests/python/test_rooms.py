@@ -36,6 +36,8 @@ ROOMS = (
     "timl.evaluation.paper timl.evaluation.few_shot",
     "timl.evaluation.report",
     "timl.evaluation",
+    # maps, and what lies beside them
+    "timl.maps",
     # what users hold
     "timl.estimator timl.demo",
     "timl",

@@ -1,0 +1,1 @@
+"""Maps of a class, and the files beside them."""
