@@ -36,6 +36,10 @@ ROOMS = (
     "timl.evaluation.paper timl.evaluation.few_shot",
     "timl.evaluation.report",
     "timl.evaluation",
+    # maps, and what lies beside them
+    "timl.maps.grid",
+    "timl.maps.drawing",
+    "timl.maps",
     # what users hold
     "timl.estimator timl.demo",
     "timl",

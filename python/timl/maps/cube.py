@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from timl.bands import STEPS
 from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS
-from timl.maps.grid import Grid, Window, windows
+from timl.maps.grid import Grid
+from timl.maps.windows import Window, windows
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -89,13 +90,12 @@ def open_cube(cube: xr.DataArray | xr.Dataset | str | Path) -> CubeSource:
         [_channels(dynamic.stack(channel=("time", "band"))), _channels(static, "band")],
         dim="channel",
     )
-    t = array.rio.transform(recalc=True)
     block = (256, 256)
     if array.chunks is not None:
         block = (max(array.chunks[2]), max(array.chunks[3]))
     return CubeSource(
         name=name,
-        grid=Grid(array.rio.crs.to_wkt(), (t.a, 0.0, t.c, 0.0, t.e, t.f), height, width),
+        grid=Grid(array.rio.crs, array.rio.transform(recalc=True), height, width),
         steps=steps,
         start=start,
         identity=_identity(array),

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS, import_rasterio
 from timl.data.record.calendar import dates_of_name
 from timl.maps.bands import export_order
-from timl.maps.grid import Grid, Window, windows
+from timl.maps.grid import Grid
+from timl.maps.windows import Window, windows
 
 _SUFFIXES = (".tif", ".tiff")
 _MOST_OPEN = 64
@@ -154,7 +155,7 @@ def open_files(source: str | Path | Sequence[str | Path]) -> FileSource:
                 order = tuple(export_order(file.descriptions, path))
                 found.append((path, order, _grid(file, path), order, file.block_shapes[0]))
     first = found[0][2]
-    a, _, west, _, e, north = first.transform
+    a, west, e, north = (first.transform[i] for i in (0, 2, 4, 5))
     offsets = []
     for path, order, grid, _, _ in found:
         _require_same_grid(grid, first, path, paths[0])
@@ -179,7 +180,7 @@ def open_files(source: str | Path | Sequence[str | Path]) -> FileSource:
     width = max(tile.column + tile.width for tile in tiles)
     # a single file keeps its numbers: no rounding by the sum
     corner = (west, north) if (top, left) == (0, 0) else (west + left * a, north + top * e)
-    whole = Grid(first.crs, (a, 0.0, corner[0], 0.0, e, corner[1]), height, width)
+    whole = Grid(first.crs, type(first.transform)(a, 0, corner[0], 0, e, corner[1]), height, width)
     block = found[0][4] if len(found) == 1 else (256, 256)
     return FileSource(
         name=paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more",
@@ -248,7 +249,7 @@ def _grid(file: Any, path: str) -> Grid:
             f"{path} is stored south first or east first, with pixels of {t.a} by {t.e}: write it "
             f"north first, for instance with gdalwarp"
         )
-    return Grid(file.crs.to_wkt(), (t.a, 0.0, t.c, 0.0, t.e, t.f), file.height, file.width)
+    return Grid(file.crs, t, file.height, file.width)
 
 
 def _require_same_grid(grid: Grid, first: Grid, path: str, first_path: str) -> None:

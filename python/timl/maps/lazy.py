@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.maps.cube import CubeSource, import_xarray
-from timl.maps.grid import Window
+from timl.maps.windows import Window
 from timl.maps.predictor import Predictor
 from timl.maps.source import Source, means_bands, means_of_sums, source_means, window_sums
 
@@ -72,7 +72,7 @@ def lazy_map(source: Source, predictor: Predictor) -> xr.Dataset:
         {name: (("y", "x"), values[i]) for i, name in enumerate(predictor.bands)},
         coords={"y": y, "x": x},
     )
-    lazy: xr.Dataset = made.rio.write_crs(grid.crs).rio.write_transform(grid.affine)
+    lazy: xr.Dataset = made.rio.write_crs(grid.crs).rio.write_transform(grid.transform)
     return lazy
 
 
@@ -115,10 +115,10 @@ def _predict(
 
 
 def _centres(
-    transform: tuple[float, ...], height: int, width: int
+    transform: Any, height: int, width: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return x [width] and y [height] of the pixels' centres."""
-    a, _, west, _, e, north = transform
+    a, west, e, north = (transform[i] for i in (0, 2, 4, 5))
     x: NDArray[np.float64] = west + (np.arange(width, dtype=np.float64) + 0.5) * a
     y: NDArray[np.float64] = north + (np.arange(height, dtype=np.float64) + 0.5) * e
     return x, y

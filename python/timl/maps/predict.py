@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from timl.data.own.exports import Fill, import_rasterio
 from timl.data.record.calendar import end_of_series
 from timl.files import held_alone
-from timl.maps.grid import Window
+from timl.maps.windows import Window
 from timl.maps.lazy import lazy_map
 from timl.maps.predictor import Predictor, make_predictor, require_classifier
 from timl.maps.source import Source, SourceLike, first_step, open_source, source_means
@@ -177,7 +177,7 @@ def predict_map(
     threads = workers or os.cpu_count() or 1
     tags = _tags(opened, predictor, target, prevalence)
     with held_alone(path.with_name(f".{path.name}.lock"), path):
-        plan = {"predictor": predictor.digest(), "source": opened.identity, "grid": opened.grid}
+        plan = {"predictor": predictor.digest(), "source": opened.identity}
         parts = Parts(path, plan, opened.windows)
         _compute(opened, predictor, parts, threads, progress)
         write_map(path, parts, opened.grid, predictor.bands, tags, threads)
@@ -284,9 +284,9 @@ def _tags(
 
 def _beside(path: Path, points: pd.DataFrame | None) -> MapFiles:
     """Write what lies beside a map."""
-    from timl.maps.page import write_page
-    from timl.maps.quicklook import write_quicklook
-    from timl.maps.stac import write_stac_item
+    from timl.maps.drawing.page import write_page
+    from timl.maps.drawing.quicklook import write_quicklook
+    from timl.maps.drawing.stac import write_stac_item
 
     files = MapFiles(
         path, path.with_suffix(".png"), path.with_suffix(".html"), path.with_suffix(".json")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
 from timl.files import atomic_write, sync_folder
-from timl.maps.grid import Grid, Window
+from timl.maps.grid import Grid
+from timl.maps.windows import Window
 
 _PLAN = "plan.json"
 _BLOCK = 512
@@ -109,7 +110,7 @@ def write_map(
             width=grid.width,
             dtype="float32",
             crs=grid.crs,
-            transform=grid.affine,
+            transform=grid.transform,
             nodata=np.nan,
             tiled=True,
             blockxsize=_BLOCK,

@@ -20,7 +20,7 @@ import timl
 import torch
 from conftest import NAMES
 from timl.data.record.ndvi import NDVI_BANDS
-from timl.maps import grid, predict_map
+from timl.maps import predict_map, windows
 
 
 def read(path: Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -102,7 +102,7 @@ def test_a_labelled_pixel_has_the_very_series_that_it_was_trained_with(classifie
 
     predictor = make_predictor(classifier, (), threshold=0.5, shift=0.0, fill="pixel", first=0)
     source = open_source(export)
-    raw = source.read(grid.Window(0, 0, 30, 40)).reshape(206, -1)
+    raw = source.read(windows.Window(0, 0, 30, 40)).reshape(206, -1)
     series, _ = predictor.series(raw, lambda: source_means(source, 0, "true", "pixel"))
     for position, pixel in enumerate((0, 3 * 40 + 4, 29 * 40 + 39)):
         np.testing.assert_array_equal(series[pixel], points.data.series([position])[0])
@@ -111,7 +111,7 @@ def test_a_labelled_pixel_has_the_very_series_that_it_was_trained_with(classifie
 @pytest.mark.parametrize("fill", ["pixel", "file"])
 def test_neither_windows_nor_threads_change_a_bit(classifier, export, tmp_path, monkeypatch, fill):
     whole = predict_map(classifier, export, tmp_path / "a.tif", fill=fill, progress=False)
-    monkeypatch.setattr(grid, "_PIXELS", 170)
+    monkeypatch.setattr(windows, "_PIXELS", 170)
     small = predict_map(
         classifier, export, tmp_path / "b.tif", fill=fill, workers=3, progress=False
     )
@@ -228,7 +228,7 @@ class Stopping(timl.nn.Classifier):
 
 def test_a_stopped_map_goes_on_and_leaves_nothing(classifier, export, tmp_path, monkeypatch):
     expected = read(predict_map(classifier, export, tmp_path / "a.tif", progress=False).map)[0]
-    monkeypatch.setattr(grid, "_PIXELS", 200)
+    monkeypatch.setattr(windows, "_PIXELS", 200)
     stopping = Stopping(hidden=8).eval()
     stopping.load_state_dict(classifier.state_dict())
     stopping.normalization = classifier.normalization
@@ -251,7 +251,7 @@ def test_a_stopped_map_goes_on_and_leaves_nothing(classifier, export, tmp_path, 
 
 def test_windows_of_another_classifier_are_not_used(classifier, export, tmp_path, monkeypatch):
     expected = read(predict_map(classifier, export, tmp_path / "a.tif", progress=False).map)[0]
-    monkeypatch.setattr(grid, "_PIXELS", 200)
+    monkeypatch.setattr(windows, "_PIXELS", 200)
     monkeypatch.setattr(Stopping, "calls", 0)
     with timl.nn.seeded(3):
         other = Stopping(hidden=8).eval()
@@ -378,7 +378,7 @@ def test_memory_limits_are_those_of_windows():
         (600, 600, (128, 128)),
     ):
         seen = np.zeros((height, width), np.int8)
-        for window in grid.windows(height, width, block):
+        for window in windows.windows(height, width, block):
             assert window.height * window.width <= 65_536
             seen[window.slices] += 1
         assert (seen == 1).all()

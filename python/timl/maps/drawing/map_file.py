@@ -1,0 +1,190 @@
+"""A finished map's file: what its tags say, and its bands at the size of a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data.own.exports import import_rasterio
+from timl.maps.grid import Grid
+from timl.maps.drawing.legend import LAYERS
+
+
+@dataclass(frozen=True, eq=False)
+class MapFile:
+    """What a map's file says of itself.
+
+    Parameters
+    ----------
+    path
+        GeoTIFF of the map.
+    grid
+        Its pixels.
+    descriptions
+        Names of all bands of the file, "band 1" and so on where it has none.
+    bands
+        Numbers in the file, from 1, of those bands that have a layer in `LAYERS`, by name.
+    target
+        Name of the positive class.
+    threshold
+        Least probability of the positive class in the band "class"; None where it is not known.
+    tags
+        All tags of the file, by name, those of timl among them.
+    """
+
+    path: Path
+    grid: Grid
+    descriptions: tuple[str, ...]
+    bands: dict[str, int]
+    target: str
+    threshold: float | None
+    tags: dict[str, str]
+
+    @property
+    def words(self) -> dict[str, str]:
+        """What to put into the texts of `LAYERS`."""
+        threshold = "the threshold" if self.threshold is None else f"{self.threshold:g}"
+        return {"target": self.target, "threshold": threshold}
+
+    @property
+    def period(self) -> str:
+        """First and last month of the series, "" where they are not known."""
+        return " to ".join(
+            self.tags[tag] for tag in ("TIML_START", "TIML_END") if self.tags.get(tag)
+        )
+
+    @property
+    def origin(self) -> list[str]:
+        """What the map was made from and by, a text for each thing known."""
+        known = [
+            ("source", self.tags.get("TIML_SOURCE")),
+            ("months", self.period),
+            ("model", self.tags.get("TIML_MODEL")),
+            ("made", self.tags.get("TIML_CREATED")),
+            ("timl", self.tags.get("TIML_VERSION")),
+        ]
+        return [f"{name} {text}" for name, text in known if text]
+
+
+def read_map_file(path: str | Path) -> MapFile:
+    """Read what a map's file says of itself, without its pixels.
+
+    Parameters
+    ----------
+    path
+        GeoTIFF with at least one band whose description is a layer's name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read, has no reference system or none of the bands.
+    ImportError
+        If rasterio is not installed: the extra ``timl[maps]``.
+    """
+    with _opened(path) as file:
+        return _described(Path(path), file)
+
+
+def read_shrunk(
+    path: str | Path, most: int
+) -> tuple[MapFile, Grid, dict[str, NDArray[np.float32]]]:
+    """Read a map at no more than so many cells a side, from its overviews where it has them.
+
+    A cell holds the mean of its pixels, and for "class" what most of them are; pixels without data
+    count only where a cell has no others.
+
+    Parameters
+    ----------
+    path
+        GeoTIFF as for `read_map_file`.
+    most
+        Greatest number of cells a side; a smaller map keeps its pixels.
+
+    Returns
+    -------
+    map : MapFile
+    grid : Grid
+        The cells.
+    bands : dict of float32 arrays of shape [grid.height, grid.width]
+        Bands in the order of `LAYERS`; NaN is no data.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, ImportError
+        As for `read_map_file`.
+    """
+    rasterio = import_rasterio()
+    with _opened(path) as file:
+        described = _described(Path(path), file)
+        full = described.grid
+        factor = max(1.0, max(full.height, full.width) / most)
+        shape = (max(1, round(full.height / factor)), max(1, round(full.width / factor)))
+        resampling = rasterio.enums.Resampling
+        bands = {}
+        for name, number in described.bands.items():
+            how = resampling.mode if LAYERS[name].classes else resampling.average
+            try:
+                band = file.read(
+                    number, out_shape=shape, resampling=how, masked=True, out_dtype="float32"
+                )
+            except rasterio.errors.RasterioError as error:
+                raise ValueError(
+                    f"map is {path}, which is damaged: make it again ({error})"
+                ) from error
+            bands[name] = band.filled(np.nan)
+        return described, full.resized(*shape), bands
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """Open a map with rasterio while the block runs."""
+    rasterio = import_rasterio()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"map is {path}, which does not exist: give a map's GeoTIFF")
+    try:
+        file = rasterio.open(path)
+    except rasterio.errors.RasterioError as error:
+        raise ValueError(
+            f"map is {path}, which is no readable GeoTIFF: give a finished map ({error})"
+        ) from error
+    with file:
+        yield file
+
+
+def _described(path: Path, file: Any) -> MapFile:
+    if file.crs is None:
+        raise ValueError(f"map is {path}, which has no reference system: give one that has")
+    descriptions = tuple(name or f"band {i + 1}" for i, name in enumerate(file.descriptions))
+    numbers = {name: i + 1 for i, name in enumerate(descriptions)}
+    bands = {name: numbers[name] for name in LAYERS if name in numbers}
+    if not bands:
+        raise ValueError(
+            f"map is {path} with bands {', '.join(descriptions)}: give one with "
+            f"at least one of {', '.join(LAYERS)}"
+        )
+    tags = {name: str(text) for name, text in file.tags().items()}
+    threshold = None
+    if "TIML_THRESHOLD" in tags:
+        try:
+            threshold = float(tags["TIML_THRESHOLD"])
+        except ValueError as error:
+            raise ValueError(
+                f"map is {path} with TIML_THRESHOLD {tags['TIML_THRESHOLD']!r}: give a number"
+            ) from error
+    return MapFile(
+        path,
+        Grid(file.crs, file.transform, file.height, file.width),
+        descriptions,
+        bands,
+        tags.get("TIML_TARGET") or "positive",
+        threshold,
+        tags,
+    )
