@@ -74,21 +74,6 @@ struct Arguments {
   OptionalTensor mask, mean, variance;
 };
 
-template <class T>
-T* thread_workspace(int64_t count) {
-  static thread_local Workspace<T> workspace;
-  return workspace.of_size(count);
-}
-
-// Calls body with a float or a double, by the tensor's dtype.
-template <class Body>
-auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
-  const ScalarType dtype = tensor.scalar_type();
-  require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
-          dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
-  return dtype == ScalarType::Float ? body(float{}) : body(double{});
-}
-
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 // -> logits [B], batch mean [L,H], batch variance [L,H] (both [0,H] with running statistics), tape

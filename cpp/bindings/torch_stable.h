@@ -67,7 +67,7 @@ inline Tensor checked(const char* operation, const char* name, const Tensor& ten
   if (tensor.scalar_type() != dtype)
     require(false, operation, ": ", name, " is ", dtype_text(tensor.scalar_type()), " of shape ",
             shape_text(tensor), ": give ", dtype_text(dtype),
-            ", all tensors of one dtype, float32 or float64");
+            dtype == ScalarType::Long ? "" : ", all tensors of one dtype, float32 or float64");
   bool fits = tensor.dim() == static_cast<int64_t>(sizes.size());
   std::ostringstream expected;
   int64_t d = 0;
@@ -144,6 +144,22 @@ class Workspace {
   std::unique_ptr<T, Free> memory_;
   int64_t capacity_ = 0;
 };
+
+// Working memory of the calling thread.
+template <class T>
+inline T* thread_workspace(int64_t count) {
+  static thread_local Workspace<T> workspace;
+  return workspace.of_size(count);
+}
+
+// Calls body with a float or a double, by the tensor's dtype.
+template <class Body>
+inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
+  const ScalarType dtype = tensor.scalar_type();
+  require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
+          dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
+  return dtype == ScalarType::Float ? body(float{}) : body(double{});
+}
 
 // The engine in use, or an error that says which instruction sets can run.
 template <class T>

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "timl/shape.h"
+#include "timl/strong.h"
 
 namespace timl {
 
@@ -141,6 +142,18 @@ struct Engine {
   // order of the tasks. `scratch` is aligned, packed_size elements.
   void (*reduce_gradients)(const Shape&, int64_t tasks, const T* packed_gradients, T scale,
                            T* weights_gradient, T* scratch, const Parallel&);
+
+  // Descriptions [rows,D] of series x [rows,T,18], normalised by bands [2,18] (mean, deviation).
+  int64_t (*describe_workspace)(int64_t steps);
+  void (*describe)(int64_t steps, const T* bands, const T* x, int64_t rows, T* out, T* workspace);
+
+  // The strong protocol's classifier, prepared once, then any number of calls on rows of x, each
+  // with its own workspace. distances [rows] may be null; they are in units of the usual distance.
+  int64_t (*strong_prepared_size)(const StrongShape&);
+  int64_t (*strong_workspace)(const StrongShape&);
+  void (*strong_prepare)(const StrongInput<T>&, T* prepared);
+  void (*strong_evaluate)(const StrongShape&, const T* prepared, const Forest&, const T* x,
+                          int64_t rows, T* logits, T* distances, T* workspace);
 };
 
 // The table in use: the best this processor and operating system support, or the one that

@@ -1,6 +1,7 @@
 // One instruction set's table of functions. CMake compiles this file once per instruction set, with
 // TIML_ISA (the table's suffix), TIML_ISA_NAME and TIML_VECTOR_BYTES; dispatch.cpp picks a table.
 #include "meta_step.h"
+#include "strong_kernel.h"
 
 namespace timl {
 namespace {
@@ -301,7 +302,13 @@ constexpr Engine<T> table() {
           .meta_workspace = meta_workspace<T>,
           .pack_base = pack_base<T>,
           .meta_task = meta_task<T>,
-          .reduce_gradients = reduce_gradients<T>};
+          .reduce_gradients = reduce_gradients<T>,
+          .describe_workspace = describe_workspace<T>,
+          .describe = describe<T>,
+          .strong_prepared_size = strong_prepared_size<T>,
+          .strong_workspace = strong_workspace<T>,
+          .strong_prepare = strong_prepare<T>,
+          .strong_evaluate = strong_evaluate<T>};
 }
 
 }  // namespace

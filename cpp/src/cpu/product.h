@@ -11,9 +11,12 @@ namespace {
 template <class T>
 inline constexpr int kTileColumns = 4 * kLanes<T>;
 
-// Rows of a tile: 6 x 4 sums, 4 columns and a broadcast fit 32 registers; 16 registers take 2 rows.
+// Rows of a tile: 6 x 4 sums, 4 columns and a broadcast fit 32 registers; with fused multiply-adds
+// 16 registers take 3 x 4 sums, 3 broadcasts and one column at a time, without them 2 rows.
 #if defined(__AVX512F__) || defined(__aarch64__)
 inline constexpr int kTileRows = 6;
+#elif defined(__FMA__)
+inline constexpr int kTileRows = 3;
 #else
 inline constexpr int kTileRows = 2;
 #endif
@@ -57,15 +60,14 @@ TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row
     const T* a = terms[q].a + first_row * row_stride;
     const T* b = terms[q].b;
     for (int64_t k = terms[q].depth; k > 0; --k) {
-      const Vector<T> b0 = load(b), b1 = load(b + lanes), b2 = load(b + 2 * lanes),
-                      b3 = load(b + 3 * lanes);
+      Vector<T> s[Rows];
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
-        const Vector<T> s = splat(a[r * row_stride]);
-        sum[r][0] += s * b0;
-        sum[r][1] += s * b1;
-        sum[r][2] += s * b2;
-        sum[r][3] += s * b3;
+      for (int r = 0; r < Rows; ++r) s[r] = splat(a[r * row_stride]);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        const Vector<T> column = load(b + v * lanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) sum[r][v] += s[r] * column;
       }
       a += depth_stride;
       b += b_stride;
@@ -92,8 +94,10 @@ inline void product(int64_t rows, const Term<T>* terms, int count, const Start<T
     switch (height) {
       case 1: tile_product<T, 1>(terms, count, row, start, out, c_stride); break;
       case 2: tile_product<T, 2>(terms, count, row, start, out, c_stride); break;
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__AVX512F__) || defined(__aarch64__) || defined(__FMA__)
       case 3: tile_product<T, 3>(terms, count, row, start, out, c_stride); break;
+#endif
+#if defined(__AVX512F__) || defined(__aarch64__)
       case 4: tile_product<T, 4>(terms, count, row, start, out, c_stride); break;
       case 5: tile_product<T, 5>(terms, count, row, start, out, c_stride); break;
       case 6: tile_product<T, 6>(terms, count, row, start, out, c_stride); break;

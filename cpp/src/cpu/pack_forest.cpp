@@ -1,0 +1,48 @@
+// Packs the strong protocol's trees for prediction. Compiled with baseline flags only.
+#include <cstddef>
+#include <limits>
+#include <vector>
+
+#include "timl/engine.h"
+
+namespace timl {
+
+template <class T>
+int64_t pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* roots,
+                    ForestNode* nodes, float* values) {
+  const auto inside = [](int64_t number, int64_t count) { return number >= 0 && number < count; };
+  std::vector<int64_t> queue;  // the plain number of each packed node
+  std::vector<bool> reached(static_cast<std::size_t>(trees.nodes));
+  // A node joins the queue once, so the queue is never longer than the nodes are many.
+  const auto join = [&](int64_t node) {
+    if (!inside(node, trees.nodes) || reached[static_cast<std::size_t>(node)]) return false;
+    reached[static_cast<std::size_t>(node)] = true;
+    queue.push_back(node);
+    return true;
+  };
+  std::size_t packed = 0;
+  for (int64_t tree = 0; tree < trees.trees; ++tree) {
+    roots[tree] = static_cast<uint32_t>(queue.size());
+    if (!join(trees.roots[tree])) return trees.roots[tree];
+    for (; packed < queue.size(); ++packed) {
+      const int64_t node = queue[packed], left = trees.left[node], right = trees.right[node];
+      values[packed] = static_cast<float>(trees.value[node]);
+      if (left == node && right == node) {
+        nodes[packed] = {.threshold = std::numeric_limits<float>::infinity(),
+                         .offset = 0,
+                         .left = static_cast<uint32_t>(packed)};
+        continue;
+      }
+      nodes[packed] = {.threshold = static_cast<float>(trees.threshold[node]),
+                       .offset = static_cast<uint32_t>(trees.feature[node] * kChunkRows),
+                       .left = static_cast<uint32_t>(queue.size())};
+      if (!inside(trees.feature[node], features) || !join(left) || !join(right)) return node;
+    }
+  }
+  return -1;
+}
+
+template int64_t pack_forest(const PlainTrees<float>&, int64_t, uint32_t*, ForestNode*, float*);
+template int64_t pack_forest(const PlainTrees<double>&, int64_t, uint32_t*, ForestNode*, float*);
+
+}  // namespace timl
