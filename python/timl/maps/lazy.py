@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.maps.cube import CubeSource, import_xarray
-from timl.maps.windows import Window
 from timl.maps.predictor import Predictor
 from timl.maps.source import Source, means_bands, means_of_sums, source_means, window_sums
+from timl.maps.windows import Window
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,10 +39,12 @@ def lazy_map(source: Source, predictor: Predictor) -> xr.Dataset:
     """
     xarray = import_xarray()
     try:
-        import dask.array as da
+        import dask.array
         from dask.delayed import delayed
     except ImportError as error:
         raise ImportError("this needs Dask: install it with pip install 'timl[maps]'") from error
+    from_delayed: Any = dask.array.from_delayed  # without types of its own
+    concatenate: Any = dask.array.concatenate
     grid, settings = (
         source.grid,
         (predictor.first, predictor.normalization["ndvi"], predictor.fill),
@@ -64,9 +66,9 @@ def lazy_map(source: Source, predictor: Predictor) -> xr.Dataset:
     rows: dict[int, list[Any]] = {}
     for window, block in zip(source.windows, blocks, strict=True):
         shape = (len(predictor.bands), window.height, window.width)
-        predicted = da.from_delayed(predict(shared, block, means), shape, np.float32)
+        predicted = from_delayed(predict(shared, block, means), shape, np.float32)
         rows.setdefault(window.row, []).append(predicted)
-    values = da.concatenate([da.concatenate(row, axis=2) for row in rows.values()], axis=1)
+    values = concatenate([concatenate(row, axis=2) for row in rows.values()], axis=1)
     x, y = _centres(grid.transform, grid.height, grid.width)
     made = xarray.Dataset(
         {name: (("y", "x"), values[i]) for i, name in enumerate(predictor.bands)},

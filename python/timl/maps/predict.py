@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from timl.data.own.exports import Fill, import_rasterio
 from timl.data.record.calendar import end_of_series
 from timl.files import held_alone
-from timl.maps.windows import Window
 from timl.maps.lazy import lazy_map
 from timl.maps.predictor import Predictor, make_predictor, require_classifier
 from timl.maps.source import Source, SourceLike, first_step, open_source, source_means
+from timl.maps.windows import Window
 from timl.maps.writing import Parts, write_map
 from timl.nn import Classifier, StrongClassifier
 from timl.version import __version__

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import rioxarray  # noqa: F401  (it adds .rio)
 import xarray as xr
 from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS
 from timl.maps import predict_map

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
-from timl.maps.grid import Grid
 from timl.maps.drawing.legend import LAYERS
+from timl.maps.grid import Grid
 
 
 @dataclass(frozen=True, eq=False)

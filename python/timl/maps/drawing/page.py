@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from timl.evaluation.plotting import require_matplotlib
 from timl.files import atomic_write
-from timl.maps.grid import Grid, length_text
 from timl.maps.drawing.legend import (
     LAYERS,
     NO_DATA_COLOUR,
@@ -29,6 +28,7 @@ from timl.maps.drawing.legend import (
 )
 from timl.maps.drawing.map_file import MapFile, read_shrunk
 from timl.maps.drawing.places import Places, place_points
+from timl.maps.grid import Grid, length_text
 
 if TYPE_CHECKING:
     import pandas as pd
