@@ -146,9 +146,7 @@ def _class(text: Any, number_of: Mapping[str, int], classes: list[int]) -> int |
     )
 
 
-def _design_folder(
-    reference: str | Path | pd.DataFrame, design: str | Path | None
-) -> Path | None:
+def _design_folder(reference: str | Path | pd.DataFrame, design: str | Path | None) -> Path | None:
     if design is None:
         if not isinstance(reference, str | Path):
             return None
@@ -163,9 +161,7 @@ def _design_folder(
     return folder
 
 
-def _strata_of(
-    ids: pd.Series, folder: Path
-) -> tuple[pd.Series, dict[int, float], dict[int, int]]:
+def _strata_of(ids: pd.Series, folder: Path) -> tuple[pd.Series, dict[int, float], dict[int, int]]:
     """Return the stratum of each point, and the hectares and pixels of each stratum."""
     import pandas as pd
 

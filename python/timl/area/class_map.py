@@ -110,13 +110,15 @@ class ClassMap:
         x, y = rasterio.warp.transform(
             "EPSG:4326", self.file.crs, np.asarray(lon).tolist(), np.asarray(lat).tolist()
         )
+        across, down, inverse = np.asarray(x), np.asarray(y), ~self.file.transform
+        columns = np.floor(inverse.a * across + inverse.b * down + inverse.c)
+        rows = np.floor(inverse.d * across + inverse.e * down + inverse.f)
         found: list[int | None] = []
-        for place in zip(x, y, strict=True):
-            column, row = (math.floor(value) for value in ~self.file.transform * place)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if not (0 <= row < self.file.height and 0 <= column < self.file.width):
-                found.append(None)
+                found.append(None)  # infinite for places that the projection does not know
                 continue
-            classes, valid = self._read(row, 1, column, 1)
+            classes, valid = self._read(int(row), 1, int(column), 1)
             found.append(int(classes[0, 0]) if valid[0, 0] else None)
         return found
 
@@ -236,7 +238,9 @@ def _band_number(file: Any, band: str | int, path: Path) -> int:
     elif file.count == 1:
         return 1
     names = ", ".join(f"{i} {name or ''}".strip() for i, name in enumerate(file.descriptions, 1))
-    raise ValueError(f"band is {band!r}, and {path} has {names}: give one of them by name or number")
+    raise ValueError(
+        f"band is {band!r}, and {path} has {names}: give one of them by name or number"
+    )
 
 
 def _equal_area(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -77,33 +78,28 @@ def estimate_area(
         If all units of a stratum agree in both classes: it adds nothing to the standard errors,
         which are too small.
     """
-    import pandas as pd
-
     missing = [column for column in COLUMNS if column not in sample]
     if missing:
         raise ValueError(
             f"sample has the columns {', '.join(map(str, sample.columns)) or 'none'}: give "
             f"{' and '.join(missing)} too"
         )
-    own_strata = "stratum" in sample
-    table = pd.DataFrame({column: sample[column].to_numpy() for column in COLUMNS})
-    table["stratum"] = sample["stratum"].to_numpy() if own_strata else table["map_class"]
-    empty = table.isna().any(axis=1)
+    by = "stratum" if "stratum" in sample else "map_class"
+    columns = [sample[column] for column in (by, *COLUMNS)]
+    empty = np.logical_or.reduce([column.isna().to_numpy() for column in columns])
     if empty.any():
         raise ValueError(
-            f"sample has {int(empty.sum())} of {len(table)} rows with an empty class or stratum, "
-            f"the first is row {int(empty.to_numpy().argmax())}: fill them or leave them out"
+            f"sample has {int(empty.sum())} of {len(empty)} rows with an empty class or stratum, "
+            f"the first is row {int(empty.argmax())}: fill them or leave them out"
         )
-    same = bool((table["stratum"] == table["map_class"]).all())
-    strata = _strata(sizes, table["stratum"])
-    known = [*(strata if same else ()), *(mapped or ())]
-    classes = _ordered([*known, *table["map_class"], *table["reference"]])
+    of_strata, of_map, of_reference = (column.tolist() for column in columns)
+    strata = _strata(sizes, Counter(of_strata))
+    same = of_strata == of_map
+    classes = _ordered([*(strata if same else ()), *(mapped or ()), *of_map, *of_reference])
     counts = np.zeros((len(strata), len(classes), len(classes)))
-    indices = [
-        table[column].map({value: i for i, value in enumerate(values)}).to_numpy(np.int64)
-        for column, values in (("stratum", strata), ("map_class", classes), ("reference", classes))
-    ]
-    np.add.at(counts, tuple(indices), 1.0)
+    number, place = ({value: i for i, value in enumerate(names)} for names in (strata, classes))
+    for stratum, found, true in zip(of_strata, of_map, of_reference, strict=True):
+        counts[number[stratum], place[found], place[true]] += 1
     if mapped is None and same:
         mapped = {name: sizes.get(name, 0.0) for name in classes}
     return _estimate(counts, strata, classes, sizes, mapped, units, level, unit)
@@ -148,23 +144,22 @@ def estimate_area_from_matrix(
     return estimate_area(sample, sizes, mapped=mapped, units=units, level=level, unit=unit)
 
 
-def _strata(sizes: Mapping[Any, float], found: pd.Series) -> list[Hashable]:
+def _strata(sizes: Mapping[Any, float], numbers: Counter[Any]) -> list[Hashable]:
     """Return the strata after checking sizes and numbers of sampled units."""
     wrong = {name: size for name, size in sizes.items() if not 0 <= size < math.inf}
     if wrong or not sum(sizes.values()) > 0:
         raise ValueError(f"sizes is {dict(sizes)}: give finite sizes of at least 0, not all 0")
     strata = [name for name, size in sizes.items() if size > 0]
-    numbers = found.value_counts()
-    without = [name for name in numbers.index if name not in strata]
+    without = [name for name in numbers if name not in strata]
     if without:
         raise ValueError(
             f"sizes is {dict(sizes)}, without a size above 0 of the sampled stratum "
             f"{without[0]!r}: give one for each"
         )
     for name in strata:
-        if numbers.get(name, 0) < 2:
+        if numbers[name] < 2:
             raise ValueError(
-                f"sample has {int(numbers.get(name, 0))} units in stratum {name!r}: give at least "
+                f"sample has {numbers[name]} units in stratum {name!r}: give at least "
                 f"2 in each, or merge strata, for the variance is not known"
             )
     return strata
@@ -191,7 +186,7 @@ def _estimate(
 ) -> AreaEstimate:
     """Estimate all quantities from counts [strata, map classes, reference classes]."""
     import pandas as pd
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: give a probability between 0 and 1, such as 0.95")
@@ -208,7 +203,7 @@ def _estimate(
                 f"{int(number[first])} are sampled: give the number of all units of each stratum"
             )
         weight *= 1 - number / known
-    z, total, k = float(norm.ppf((1 + level) / 2)), float(size.sum()), len(classes)
+    z, total, k = float(ndtri((1 + level) / 2)), float(size.sum()), len(classes)
     share = counts / number[:, None, None]  # [H, K, K]
 
     def ratio(y: NDArray[np.float64], x: NDArray[np.float64]) -> Quantity:

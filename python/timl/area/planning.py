@@ -169,9 +169,7 @@ def _fractions(
     if allocation == "equal":
         return dict.fromkeys(weights, 1 / len(weights))
     if allocation != "optimal":
-        raise ValueError(
-            f"allocation is {allocation!r}: give 'proportional', 'equal' or 'optimal'"
-        )
+        raise ValueError(f"allocation is {allocation!r}: give 'proportional', 'equal' or 'optimal'")
     if deviations is None:
         raise ValueError("proportions is None: the optimal allocation needs them")
     products = {h: weights[h] * deviations[h] for h in weights}

@@ -100,8 +100,8 @@ def draw_sample(
     """Draw a stratified random sample of a map's pixels; its classes are the strata.
 
     Within a stratum a pixel's chance is proportional to its true area, which differs between the
-    pixels of a map in degrees: points are uniform on the ground, and shares of the sample are shares
-    of area. The map is read in strips, twice. The draw depends on the seed, the classes and the
+    pixels of a map in degrees: points are uniform on the ground, and shares of points are shares of
+    area. The map is read in strips, twice. The draw depends on the seed, the classes and the
     allocation alone: each pixel has a key, an exponential random number over its area, and a
     stratum's smallest keys are drawn (Efraimidis and Spirakis, Weighted random sampling with a
     reservoir, Information Processing Letters 97, 2006).
@@ -162,9 +162,7 @@ def draw_sample(
             )
         assert size is not None
         floor = max(2, min(50, size // (2 * len(hectares)))) if least is None else least
-        counts = allocate(
-            size, hectares, allocation=allocation, proportions=expected, least=floor
-        )
+        counts = allocate(size, hectares, allocation=allocation, proportions=expected, least=floor)
         for name, count in counts.items():
             if count > pixels[name]:
                 raise ValueError(
@@ -214,9 +212,7 @@ def _draw(
             keys = _keys(strip, part, seed)
             for name, count in counts.items():
                 rows, columns = np.nonzero(strip.valid[part] & (strip.classes[part] == name))
-                found = np.stack(
-                    [keys[rows, columns], rows + (strip.row + start), columns], axis=1
-                )
+                found = np.stack([keys[rows, columns], rows + (strip.row + start), columns], axis=1)
                 if len(found) > count:
                     found = found[np.argpartition(found[:, 0], count - 1)[:count]]
                 both = np.concatenate([kept[name], found])

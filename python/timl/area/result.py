@@ -175,9 +175,9 @@ class AreaEstimate:
 
     def _text(self, quantity: Quantity, places: int) -> str:
         """Return an estimate and half of its interval."""
-        from scipy.stats import norm
+        from scipy.special import ndtri
 
         if math.isnan(quantity.value):
             return "not in the sample"
-        half = float(norm.ppf((1 + self.level) / 2)) * quantity.standard_error
+        half = float(ndtri((1 + self.level) / 2)) * quantity.standard_error
         return f"{quantity.value:,.{places}f} ± {half:,.{places}f}"
