@@ -9,6 +9,7 @@ import torch  # noqa: F401
 
 from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
 from timl.evaluation import evaluate, table1
+from timl.evaluation.cross_validation import cross_validate, learning_curve
 from timl.evaluation.few_shot import few_shot_benchmark
 from timl.maps import predict_map
 from timl.meta import finetune, meta_gradient, meta_train
@@ -26,9 +27,11 @@ __all__ = [
     "Episodes",
     "Task",
     "__version__",
+    "cross_validate",
     "evaluate",
     "few_shot_benchmark",
     "finetune",
+    "learning_curve",
     "meta_gradient",
     "meta_tasks",
     "meta_train",

@@ -67,6 +67,10 @@ class Purpose(enum.IntEnum):
     KERNEL_HIDDEN_DROPOUT = 36
     FOREST_SEEDS = 37
     FOREST_SUBSET = 38
+    REFERENCE_SAMPLE = 39
+    BLOCK_FOLDS = 40
+    BLOCK_RESAMPLES = 41
+    CURVE_SUBSET = 42
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

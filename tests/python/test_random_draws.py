@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import timl
 from timl import random
+from timl.area import draw_sample
 from timl.data import CropHarvest
 from timl.evaluation.clusters import clustered_difference
 from timl.meta.strong import fitting, forest
@@ -100,6 +101,19 @@ def use_everything(folder: Path) -> None:
     samples = timl.data.TaskSamples(data, task)
     samples.shuffle(0)
     samples.sample(2)
+    timl.learning_curve(model, benchmark, [20], draws=1, folds=2)
+    draw_sample(write_map(folder / "map.tif"), 20)
+
+
+def write_map(path: Path) -> Path:
+    """Write a map of two classes."""
+    rasterio = pytest.importorskip("rasterio")
+    classes = np.arange(100, dtype=np.uint8).reshape(10, 10) % 2
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=10, width=10, dtype="uint8", crs="EPSG:32636"
+    ) as file:
+        file.write(classes, 1)
+    return path
 
 
 def test_no_two_places_share_a_word(places: dict[Key, set[str]]) -> None:

@@ -29,17 +29,19 @@ ROOMS = (
     "timl.baselines",
     # scores and experiments
     "timl.evaluation.prediction timl.evaluation.scores timl.evaluation.statistics "
-    "timl.evaluation.clusters "
+    "timl.evaluation.clusters timl.evaluation.prevalence "
     "timl.evaluation.plotting",
     "timl.evaluation.runner",
     "timl.evaluation.rows",
     "timl.evaluation.paper timl.evaluation.few_shot",
+    "timl.evaluation.cross_validation",
     "timl.evaluation.report",
     "timl.evaluation",
     # maps, and what lies beside them
     "timl.maps.grid",
     "timl.maps.drawing",
     "timl.maps",
+    "timl.area",
     # what users hold
     "timl.estimator timl.demo",
     "timl",

@@ -1,6 +1,7 @@
 """The command line, `timl`."""
 
 from timl.cli.application import app
+from timl.cli.area import area, sample
 from timl.cli.demonstration import demo, simulate
 from timl.cli.experiments import benchmark, report, table1
 from timl.cli.models import evaluate, finetune, train
@@ -8,6 +9,7 @@ from timl.cli.record import download, pack, tasks
 
 __all__ = [
     "app",
+    "area",
     "benchmark",
     "demo",
     "download",
@@ -15,6 +17,7 @@ __all__ = [
     "finetune",
     "pack",
     "report",
+    "sample",
     "simulate",
     "table1",
     "tasks",

@@ -1,10 +1,11 @@
-"""A classifier's probabilities for many series."""
+"""A classifier's probabilities and logits for many series."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from timl.nn import Classifier, StrongClassifier
 
@@ -30,6 +31,16 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
     ValueError
         If `x` has another shape, is empty, or holds NaN or infinite values.
     """
+    return torch.sigmoid(_logits(classifier, x)).numpy()
+
+
+def logits(classifier: Classifier | StrongClassifier, x: ArrayLike) -> NDArray[np.float64]:
+    """Return the logit of the positive class; otherwise as `probabilities`."""
+    return _logits(classifier, x).numpy()
+
+
+def _logits(classifier: Classifier | StrongClassifier, x: ArrayLike) -> Tensor:
+    """Return the logits, float64 [n], on the CPU."""
     like = next(classifier.parameters())
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype)
     if series.ndim != 3 or len(series) == 0:
@@ -41,7 +52,7 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
     classifier.eval()
     try:
         with torch.no_grad():
-            logits = classifier(series.to(like.device))
+            found = classifier(series.to(like.device))
     finally:
         classifier.train(training)
-    return torch.sigmoid(logits.double()).cpu().numpy()
+    return torch.as_tensor(found).double().cpu()

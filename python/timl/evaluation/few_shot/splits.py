@@ -82,9 +82,9 @@ def split_in_space(
 
     points = on_unit_sphere(lat, lon)
     chord = 2 * np.sin(distance_km / (2 * EARTH_RADIUS_KM))  # on the unit sphere
-    blocks = _blocks(lat, lon, block_km, seed)
+    blocks = spatial_blocks(lat, lon, block_km, seed)
     candidates = [(_chains(points, blocks, chord), False)]
-    candidates += [(_blocks(lat, lon, block_km * c, seed), True) for c in _COARSENINGS]
+    candidates += [(spatial_blocks(lat, lon, block_km * c, seed), True) for c in _COARSENINGS]
     best: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
     most = 0
     for groups, drop in candidates:
@@ -142,10 +142,24 @@ def _split(points: NDArray[np.float64], train: NDArray[Any], test: NDArray[Any])
     return Split(train, test, float(chord_to_km(chord)))
 
 
-def _blocks(
+def spatial_blocks(
     lat: NDArray[np.float64], lon: NDArray[np.float64], block_km: float, seed: int
 ) -> NDArray[np.int64]:
-    """Return the number of each sample's block, [n], from 0; the grid's place is drawn."""
+    """Return the number of the block of a grid that each sample is in, from 0.
+
+    Parameters
+    ----------
+    lat, lon : float64 arrays of shape [n]
+        Degrees.
+    block_km
+        Edge of a block, as of `split_in_space`.
+    seed
+        Seed of the grid's place.
+
+    Returns
+    -------
+    int64 array of shape [n]
+    """
     degree = EARTH_RADIUS_KM * np.pi / 180
     shift = random.uniform((2,), seed=seed, purpose=Purpose.SPATIAL_BLOCKS).astype(np.float64)
     row = np.floor(lat * degree / block_km + shift[0])

@@ -1,0 +1,240 @@
+"""From logits to probabilities at the share that a class has in a place.
+
+A classifier that weighs both classes alike, as the strong protocol does, gives the odds of a pixel
+where half of the pixels are positive. Elsewhere the logit moves by the difference of the log odds
+of the shares, if each class looks the same in both places (Bayes' rule):
+
+    logit at prevalence p = logit + log(p / (1 - p)) - log(g / (1 - g)),
+
+with g the prevalence that the logit was given at. docs/explanation/area.md says when that holds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from timl.nn import Classifier, StrongClassifier
+
+
+def given_prevalence(classifier: Classifier | StrongClassifier) -> float:
+    """Return the share of positives that a classifier's logits are meant for.
+
+    It is 0.5 in the paper's protocol, which draws as many positives as negatives. The strong
+    protocol adds 0.2 times the log odds of the labels' counts, so that its share lies between 0.5
+    and that of the labels.
+    """
+    if isinstance(classifier, StrongClassifier):
+        return float(_share(np.float64(classifier.shift.double().item())))
+    return 0.5
+
+
+def at_prevalence(logits: ArrayLike, prevalence: float, given: float = 0.5) -> NDArray[np.float64]:
+    """Shift logits to a share of positives.
+
+    Parameters
+    ----------
+    logits : array of any shape
+        Logits of a classifier, or calibrated ones.
+    prevalence
+        Share of positives in the place, in (0, 1): stated from statistics, or estimated by
+        `estimate_prevalence`.
+    given
+        Share that the logits are meant for: see `given_prevalence`; 0.5 after `Calibration`.
+
+    Returns
+    -------
+    float64 array of the same shape
+        Logits; their probabilities are 1 / (1 + exp(-logit)).
+
+    Raises
+    ------
+    ValueError
+        If a share is out of (0, 1) or a logit is not finite.
+    """
+    values = _finite(logits)
+    return np.asarray(values + _log_odds("prevalence", prevalence) - _log_odds("given", given))
+
+
+def estimate_prevalence(logits: ArrayLike, given: float = 0.5) -> float:
+    """Estimate the share of positives among unlabelled pixels.
+
+    It is the share of greatest likelihood, under which the mean probability equals it: where the
+    expectation maximisation of M. Saerens, P. Latinne and C. Decaestecker (Adjusting the outputs of
+    a classifier to new a priori probabilities, Neural Computation 14, 2002, equation 2.10) ends.
+    The likelihood is concave, so that it is found as the root of its slope.
+
+    It assumes that each class looks here as it did among the labels, and that the logits are
+    calibrated: where they are too sure or too timid the share is wrong, without a sign of it. Use
+    calibrated logits (`fit_calibration`), and for an area that is to be published a reference
+    sample (`timl.area`), which needs neither assumption.
+
+    Parameters
+    ----------
+    logits : array of any shape
+        Logits of a random or complete selection of the place's pixels.
+    given
+        Share that the logits are meant for, as of `at_prevalence`.
+
+    Returns
+    -------
+    float
+        Share in [0, 1]. It is 0 or 1 where the likelihood has its greatest value there.
+
+    Raises
+    ------
+    ValueError
+        If there are no logits, one is not finite, or ``given`` is out of (0, 1).
+    """
+    from scipy.optimize import brentq
+
+    values = _finite(logits).ravel()
+    if not len(values):
+        raise ValueError("logits has shape [0]: give at least one")
+    ratio = values - _log_odds("given", given)  # logarithm of the likelihood ratio
+    if not ratio.any():
+        return 0.5  # every share is as likely
+    size = np.exp(-np.abs(ratio))
+
+    def slope(share: float) -> float:
+        """Return the slope of the mean log likelihood, which falls."""
+        below = np.where(ratio > 0, share + (1 - share) * size, share * size + 1 - share)
+        return float((np.sign(ratio) * (1 - size) / np.maximum(below, 1e-300)).mean())
+
+    if slope(0.0) <= 0:
+        return 0.0
+    return 1.0 if slope(1.0) >= 0 else float(brentq(slope, 0.0, 1.0, xtol=1e-12))
+
+
+class Calibration(NamedTuple):
+    """Slope and intercept that turn logits into calibrated ones where both classes are alike."""
+
+    slope: float
+    intercept: float
+
+    def apply(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Return calibrated logits, meant for a share of positives of 0.5."""
+        return np.asarray(self.slope * _finite(logits) + self.intercept)
+
+
+def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
+    """Fit slope and intercept to logits of samples that the classifier was not fitted to.
+
+    Logistic regression on the one logit, with Platt's targets (N1 + 1) / (N1 + 2) and 1 / (N0 + 2)
+    instead of 1 and 0, which keep it finite where the classes are separate (J. Platt, Probabilistic
+    outputs for support vector machines, 1999, section 2.2), and each class weighing a half. Take
+    the out-of-fold logits of `timl.cross_validate`.
+
+    Parameters
+    ----------
+    logits : array of shape [n]
+        Logits.
+    labels : array of shape [n]
+        Labels, 1 and 0.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a logit is not finite or a class has no samples.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    x, positive = _labelled(logits, labels)
+    counts = np.array([(~positive).sum(), positive.sum()], np.float64)
+    targets = np.where(positive, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
+    weights = 0.5 / counts[positive.astype(int)]
+    scale = float(np.abs(x).max()) or 1.0
+    design = np.stack([x / scale, np.ones_like(x)], axis=1)
+
+    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = design @ theta
+        value = float(weights @ (np.logaddexp(0, z) - targets * z))
+        return value, design.T @ (weights * (expit(z) - targets))
+
+    found = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    return Calibration(float(found[0]) / scale, float(found[1]))
+
+
+def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Choose the probability above which a pixel counts as positive.
+
+    It maximises balanced accuracy, the mean of both classes' shares of right decisions. F1 would
+    depend on the share of positives among the labels, which is that of the map only if these were
+    drawn at random; balanced accuracy does not. Of equally good thresholds that nearest 0.5 is
+    taken. Give logits of samples that the classifier was not fitted to.
+
+    Parameters
+    ----------
+    logits : array of shape [n]
+        Logits.
+    labels : array of shape [n]
+        Labels, 1 and 0.
+
+    Returns
+    -------
+    float
+        Probability in (0, 1), halfway between two of the logits.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a logit is not finite or a class has no samples.
+    """
+    x, positive = _labelled(logits, labels)
+    values, places = np.unique(x, return_inverse=True)
+    above = [
+        1 - np.cumsum(np.bincount(places[side], minlength=len(values))) / side.sum()
+        for side in (positive, ~positive)
+    ]  # shares of positives and of negatives above each value
+    gain = np.round(above[0] - above[1], 12)
+    cuts = np.append((values[:-1] + values[1:]) / 2, values[-1] + 1)
+    best = np.flatnonzero(gain == gain.max())
+    if values[0] <= 0 < values[-1]:  # 0.5 itself, where nothing lies between it and a neighbour
+        at = int(np.searchsorted(values, 0.0, side="right")) - 1
+        cuts[at] = 0.0
+    chosen = cuts[best][np.abs(cuts[best]).argmin()]
+    return float(_share(chosen))
+
+
+def _share(log_odds: np.float64 | NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.special import expit
+
+    return np.asarray(expit(log_odds))
+
+
+def _log_odds(name: str, share: float) -> float:
+    if not 0 < share < 1:
+        raise ValueError(f"{name} is {share}: give a share between 0 and 1")
+    return math.log(share) - math.log1p(-share)
+
+
+def _finite(logits: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(logits, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"logits of shape {list(values.shape)} has {int((~np.isfinite(values)).sum())} values "
+            f"that are not finite: leave these out"
+        )
+    return values
+
+
+def _labelled(
+    logits: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    x, y = _finite(logits), np.asarray(labels)
+    if x.ndim != 1 or x.shape != y.shape or not np.isin(y, (0, 1)).all():
+        raise ValueError(
+            f"logits has shape {list(x.shape)}, labels has shape {list(y.shape)}: give both of "
+            f"shape [n], and labels 1 and 0"
+        )
+    positive = y == 1
+    if not 0 < positive.sum() < len(y):
+        raise ValueError(
+            f"labels has {int(positive.sum())} positives and {int((~positive).sum())} negatives: "
+            f"give some of both"
+        )
+    return x, positive
