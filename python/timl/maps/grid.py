@@ -41,8 +41,23 @@ class Grid:
 
     def resized(self, height: int, width: int) -> Grid:
         """Return the grid of as many rows and columns that covers the same area."""
-        scale = type(self.transform).scale(self.width / width, self.height / height)
-        return Grid(self.crs, self.transform * scale, height, width)
+        old, across, down = self.transform, self.width / width, self.height / height
+        parts = (old.a * across, old.b * down, old.c, old.d * across, old.e * down, old.f)
+        return Grid(self.crs, type(old)(*parts), height, width)
+
+    def coordinates(self, columns: ArrayLike, rows: ArrayLike) -> tuple[Floats, Floats]:
+        """Return x and y in the reference system.
+
+        Parameters
+        ----------
+        columns, rows : arrays of one shape
+            Places on the grid.
+
+        Returns
+        -------
+        x, y : float64 arrays of that shape
+        """
+        return _apply(self.transform, np.asarray(columns, float), np.asarray(rows, float))
 
     def degrees(self, columns: ArrayLike, rows: ArrayLike) -> tuple[Floats, Floats]:
         """Return latitudes and longitudes.
@@ -57,10 +72,9 @@ class Grid:
         lats, lons : float64 arrays of that shape
             Infinite where the reference system has no such place.
         """
-        columns, rows = np.asarray(columns, np.float64), np.asarray(rows, np.float64)
-        x, y = _apply(self.transform, columns.ravel(), rows.ravel())
-        lons, lats = import_rasterio().warp.transform(self.crs, "EPSG:4326", x, y)
-        return np.reshape(lats, columns.shape), np.reshape(lons, columns.shape)
+        x, y = self.coordinates(columns, rows)
+        lons, lats = import_rasterio().warp.transform(self.crs, "EPSG:4326", x.ravel(), y.ravel())
+        return np.reshape(lats, x.shape), np.reshape(lons, x.shape)
 
     def cells(self, lats: ArrayLike, lons: ArrayLike) -> tuple[Floats, Floats]:
         """Return columns and rows of places in degrees, also of those outside.

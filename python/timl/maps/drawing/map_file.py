@@ -98,8 +98,8 @@ def read_shrunk(
 ) -> tuple[MapFile, Grid, dict[str, NDArray[np.float32]]]:
     """Read a map at no more than so many cells a side, from its overviews where it has them.
 
-    A cell holds the mean of its pixels, and for "class" what most of them are; pixels without data
-    count only where a cell has no others.
+    A cell holds the mean of its pixels, and for "class" what at least half of them are; pixels
+    without data count only where a cell has no others.
 
     Parameters
     ----------
@@ -127,19 +127,21 @@ def read_shrunk(
         full = described.grid
         factor = max(1.0, max(full.height, full.width) / most)
         shape = (max(1, round(full.height / factor)), max(1, round(full.width / factor)))
-        resampling = rasterio.enums.Resampling
+        mean = rasterio.enums.Resampling.average
         bands = {}
         for name, number in described.bands.items():
-            how = resampling.mode if LAYERS[name].classes else resampling.average
             try:
                 band = file.read(
-                    number, out_shape=shape, resampling=how, masked=True, out_dtype="float32"
+                    number, out_shape=shape, resampling=mean, masked=True, out_dtype="float32"
                 )
             except rasterio.errors.RasterioError as error:
                 raise ValueError(
                     f"map is {path}, which is damaged: make it again ({error})"
                 ) from error
-            bands[name] = band.filled(np.nan)
+            values = band.filled(np.nan)
+            if LAYERS[name].classes:  # overviews may hold means of classes
+                values = np.where(np.isnan(values), values, values >= 0.5)
+            bands[name] = values.astype(np.float32)
         return described, full.resized(*shape), bands
 
 

@@ -188,8 +188,8 @@ def _footprint(described: MapFile) -> tuple[dict[str, Any], list[float]]:
 
 def _corners(grid: Grid) -> NDArray[np.float64]:
     """Return the corners of a grid, counter-clockwise where rows run south, float64 [4, 2]."""
-    places = [(0, 0), (0, grid.height), (grid.width, grid.height), (grid.width, 0)]
-    return np.array([grid.transform * place for place in places])
+    columns, rows = [0, 0, grid.width, grid.width], [0, grid.height, grid.height, 0]
+    return np.stack(grid.coordinates(columns, rows), axis=1)
 
 
 def _extent(grid: Grid) -> list[float]:
