@@ -11,8 +11,8 @@ from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
 from timl.evaluation import evaluate, table1
 from timl.evaluation.cross_validation import cross_validate, learning_curve
 from timl.evaluation.few_shot import few_shot_benchmark
-from timl.maps import predict_map
-from timl.meta import finetune, meta_gradient, meta_train
+from timl.maps import map_points, predict_map
+from timl.meta import finetune, finetune_ensemble, meta_gradient, meta_train
 from timl.nn import TIML
 from timl.version import __version__
 
@@ -31,7 +31,9 @@ __all__ = [
     "evaluate",
     "few_shot_benchmark",
     "finetune",
+    "finetune_ensemble",
     "learning_curve",
+    "map_points",
     "meta_gradient",
     "meta_tasks",
     "meta_train",

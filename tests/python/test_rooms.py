@@ -37,11 +37,11 @@ ROOMS = (
     "timl.evaluation.cross_validation",
     "timl.evaluation.report",
     "timl.evaluation",
-    # maps, and what lies beside them
+    # areas; maps, and what lies beside them
+    "timl.area",
     "timl.maps.grid",
     "timl.maps.drawing",
     "timl.maps",
-    "timl.area",
     # what users hold
     "timl.estimator timl.demo",
     "timl",

@@ -1,7 +1,18 @@
 """Maps: a classifier's predictions for every pixel of an export, and the files beside them."""
 
 from timl.maps.cube import CubeSource, open_cube
-from timl.maps.files import FileSource, open_files
+from timl.maps.files import FileSource, export_files, open_files
+from timl.maps.from_points import PointsMap, map_points
 from timl.maps.predict import MapFiles, predict_map
 
-__all__ = ["CubeSource", "FileSource", "MapFiles", "open_cube", "open_files", "predict_map"]
+__all__ = [
+    "CubeSource",
+    "FileSource",
+    "MapFiles",
+    "PointsMap",
+    "export_files",
+    "map_points",
+    "open_cube",
+    "open_files",
+    "predict_map",
+]

@@ -72,7 +72,10 @@ def open_cube(cube: xr.DataArray | xr.Dataset | str | Path) -> CubeSource:
     """
     xarray = import_xarray()
     name = str(cube) if isinstance(cube, str | Path) else "the cube"
-    array = _array(xarray.open_zarr(cube, decode_coords="all") if isinstance(cube, str | Path) else cube, xarray)
+    array = _array(
+        xarray.open_zarr(cube, decode_coords="all") if isinstance(cube, str | Path) else cube,
+        xarray,
+    )
     if set(array.dims) != set(_DIMENSIONS):
         raise ValueError(
             f"{name} is of dimensions {dict(array.sizes)}: give time, band, y and x, in any order"

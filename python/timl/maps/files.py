@@ -146,7 +146,7 @@ def open_files(source: str | Path | Sequence[str | Path]) -> FileSource:
         If one cannot be read, is not in CropHarvest's export format, has no reference system, or
         they do not lie on one grid or have different months.
     """
-    paths = _paths(source)
+    paths = export_files(source)
     rasterio = import_rasterio()
     found: list[tuple[str, Any, Grid, tuple[int, ...], tuple[int, int]]] = []
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
@@ -193,13 +193,21 @@ def open_files(source: str | Path | Sequence[str | Path]) -> FileSource:
     )
 
 
-def _paths(source: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the files of a source in the order of their names."""
+def export_files(source: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the files of a source in the order of their names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    ValueError
+        If the list is empty.
+    """
     if not isinstance(source, str | Path):
         given = sorted(map(str, source))
         if not given:
             raise ValueError("source is an empty list: give at least one file")
-        return [path for each in given for path in _paths(each)]
+        return [path for each in given for path in export_files(each)]
     text = str(source)
     if "://" in text:
         return [text]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from timl.data.own.exports import Fill, import_rasterio
 from timl.data.record.calendar import end_of_series
+from timl.evaluation.prevalence import Calibration
 from timl.files import held_alone
 from timl.maps.lazy import lazy_map
 from timl.maps.predictor import Predictor, make_predictor, require_classifier
@@ -55,6 +55,7 @@ def predict_map(
     *,
     ensemble: Sequence[Classifier | StrongClassifier] = (),
     threshold: float = 0.5,
+    calibration: Calibration | None = None,
     prevalence: float | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
@@ -71,6 +72,7 @@ def predict_map(
     *,
     ensemble: Sequence[Classifier | StrongClassifier] = (),
     threshold: float = 0.5,
+    calibration: Calibration | None = None,
     prevalence: float | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
@@ -86,6 +88,7 @@ def predict_map(
     *,
     ensemble: Sequence[Classifier | StrongClassifier] = (),
     threshold: float = 0.5,
+    calibration: Calibration | None = None,
     prevalence: float | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
@@ -114,14 +117,16 @@ def predict_map(
         Path of the map, a .tif; the other files lie beside it, with its name. None: return a lazy
         xarray object instead, which Dask computes.
     ensemble
-        Classifiers of the same task, see `timl.finetune_ensemble`: the standard deviation of their
-        probabilities is the band "uncertainty".
+        Classifiers of the same task, such as `timl.finetune_ensemble` gives: the standard deviation
+        of their probabilities is the band "uncertainty".
     threshold
         Probability from which on a pixel is of class 1.
+    calibration
+        Calibration of the logits, such as `CrossValidation.calibrate` fits.
     prevalence
         Share of the positive class that the probabilities are stated for, see
-        `timl.evaluation.at_prevalence`; None: as the classifier gives them, which weighs both
-        classes alike.
+        `timl.evaluation.prevalence.at_prevalence`; None: as the classifier gives them, which weighs
+        both classes alike.
     fill
         Filling of missing values by "pixel", as in the record's training series, or "file", as
         CropHarvest does it for maps; see `fill_missing`. Pixels whose series is not complete then
@@ -131,7 +136,7 @@ def predict_map(
     target
         Name of the positive class, for the legends.
     points
-        Labelled places to show, with columns lat, lon and positive (bool).
+        Labelled places to show, with columns lat, lon and label, 1 or 0.
     workers
         Threads, or processes of Dask; by default as many as there are processors.
     progress
@@ -165,7 +170,8 @@ def predict_map(
         classifier,
         ensemble,
         threshold=threshold,
-        shift=0.0 if prevalence is None else _prevalence_shift(prevalence),
+        calibration=calibration,
+        prevalence=prevalence,
         fill=fill,
         first=first_step(opened, months, any_month),
     )
@@ -182,16 +188,6 @@ def predict_map(
         _compute(opened, predictor, parts, threads, progress)
         write_map(path, parts, opened.grid, predictor.bands, tags, threads)
     return _beside(path, points)
-
-
-def _prevalence_shift(prevalence: float) -> float:
-    """Return what is added to logits that weigh both classes alike, so that they hold for a share.
-
-    It is the logarithm of the odds of the share (Bayes' theorem).
-    """
-    if not 0 < prevalence < 1:
-        raise ValueError(f"prevalence is {prevalence}: give a share above 0 and below 1")
-    return math.log(prevalence / (1 - prevalence))
 
 
 def _checked_out(out: str | Path) -> Path:

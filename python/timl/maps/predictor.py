@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, STEPS
 from timl.data.own.exports import Fill, fill_missing, series_of_bands
+from timl.evaluation.prevalence import Calibration
 from timl.maps.source import take_steps
 from timl.nn import Classifier, StrongClassifier, one_thread
 from timl.normalization import Normalization
@@ -36,8 +36,8 @@ class Predictor:
         Classifiers of the same task whose spread is the uncertainty.
     threshold
         Least probability of class 1.
-    shift
-        Number that is added to every logit.
+    slope, shift
+        A logit is multiplied by the first, then the second is added.
     fill
         Filling of missing values, see `fill_missing`.
     first
@@ -47,6 +47,7 @@ class Predictor:
     classifier: Classifier | StrongClassifier
     ensemble: tuple[Classifier | StrongClassifier, ...]
     threshold: float
+    slope: float
     shift: float
     fill: Fill
     first: int
@@ -131,11 +132,13 @@ class Predictor:
 
     def _probability(self, logits: torch.Tensor) -> torch.Tensor:
         """Return probabilities of logits, float32."""
-        return torch.sigmoid(logits.double() + self.shift).float()
+        return torch.sigmoid(self.slope * logits.double() + self.shift).float()
 
     def digest(self) -> str:
         """Return a checksum of everything that a map depends on but its source."""
-        found = hashlib.sha256(repr((self.threshold, self.shift, self.fill, self.first)).encode())
+        found = hashlib.sha256(
+            repr((self.threshold, self.slope, self.shift, self.fill, self.first)).encode()
+        )
         for member in (self.classifier, *self.ensemble):
             found.update(repr(sorted(member.normalization or {})).encode())
             for name, tensor in member.state_dict().items():
@@ -151,7 +154,8 @@ def make_predictor(
     ensemble: Sequence[Classifier | StrongClassifier],
     *,
     threshold: float,
-    shift: float,
+    calibration: Calibration | None,
+    prevalence: float | None,
     fill: Fill,
     first: int,
 ) -> Predictor:
@@ -169,8 +173,6 @@ def make_predictor(
         require_classifier(member)
     if not 0 < threshold < 1:
         raise ValueError(f"threshold is {threshold}: give a probability above 0 and below 1")
-    if not math.isfinite(shift):
-        raise ValueError(f"shift is {shift}: give a finite number")
     if fill not in ("pixel", "file"):
         raise ValueError(f"fill is {fill!r}: give 'pixel' or 'file'")
     return Predictor(

@@ -1,5 +1,6 @@
 """Meta-learning: the meta-gradient, meta-training with all that it keeps, and fine-tuning."""
 
+from timl.meta.ensemble import finetune_ensemble
 from timl.meta.finetuning import finetune
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
@@ -15,6 +16,7 @@ __all__ = [
     "Losses",
     "TrainingHistory",
     "finetune",
+    "finetune_ensemble",
     "fit_strong",
     "learn_deep_kernel",
     "learn_metric_kernel",

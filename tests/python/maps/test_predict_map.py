@@ -121,7 +121,9 @@ def test_a_labelled_pixel_has_the_very_series_that_it_was_trained_with(classifie
     from timl.maps.predictor import make_predictor
     from timl.maps.source import open_source, source_means
 
-    predictor = make_predictor(classifier, (), threshold=0.5, shift=0.0, fill="pixel", first=0)
+    predictor = make_predictor(
+        classifier, (), threshold=0.5, calibration=None, prevalence=None, fill="pixel", first=0
+    )
     source = open_source(export)
     raw = source.read(windows.Window(0, 0, 30, 40)).reshape(206, -1)
     series, _ = predictor.series(raw, lambda: source_means(source, 0, "true", "pixel"))

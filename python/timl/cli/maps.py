@@ -1,0 +1,128 @@
+"""Command that maps exports: from points, or with a classifier that was adapted before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import timl
+from timl.cli.application import Quiet, Seed, app
+from timl.maps import export_files
+
+
+@app.command(name="map")
+def map_exports(
+    model: Annotated[
+        Path,
+        typer.Option(help="Meta-trained model; without --points the folder of a classifier."),
+    ],
+    exports: Annotated[
+        str,
+        typer.Option(
+            help="What is mapped: GeoTIFF, VRT, folder, pattern in quotes, address or Zarr store."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the map and everything beside it.")],
+    points: Annotated[
+        Path | None,
+        typer.Option(help="Labelled places to fine-tune on: CSV, GeoJSON or what GeoPandas reads."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Label of the positives; by default crop versus non-crop."),
+    ] = None,
+    fao_class: Annotated[
+        str | None, typer.Option("--class", help="FAO class of the target, such as cereals.")
+    ] = None,
+    members: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Members of the ensemble that gives the uncertainty; 5 if not given."
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="Share of the target in the area, which probabilities are stated for."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Least probability of the class; by default that of cross-validation."),
+    ] = None,
+    block_km: Annotated[
+        float, typer.Option(help="Edge of the blocks of cross-validation, km.")
+    ] = 3.0,
+    any_month: Annotated[
+        bool,
+        typer.Option("--any-month", help="Map exports that start in other months all the same."),
+    ] = False,
+    seed: Seed = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads, which change no result; by default one a processor."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Map exports, with accuracy and area; go on where it was stopped."""
+    loaded = timl.nn.load_pretrained(model)
+    if points is None:
+        given = {"--target": target, "--class": fao_class, "--members": members}
+        idle = [name for name, value in given.items() if value is not None]
+        if idle:
+            raise ValueError(f"{' and '.join(idle)} belong to --points: give --points too")
+        if isinstance(loaded, timl.TIML | timl.nn.DeepKernel):
+            raise ValueError(
+                f"--model is {model}, which is not adapted to a task: give --points to adapt it "
+                f"to, or the folder of a classifier"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        files = timl.predict_map(
+            loaded,
+            exports,
+            out / "map.tif",
+            threshold=0.5 if threshold is None else threshold,
+            prevalence=prevalence,
+            any_month=any_month,
+            workers=workers,
+            progress=not quiet,
+        )
+        typer.echo(f"map             {files.map}\npage            {files.page}")
+        return
+    if isinstance(loaded, timl.nn.StrongClassifier):
+        raise ValueError(f"--model is {model}, an adapted classifier: leave out --points")
+    if loaded.normalization is None:
+        raise ValueError(
+            f"--model is {model}, which does not tell how its series were prepared: give a model "
+            f"that timl train made"
+        )
+    places = timl.data.own_points(
+        points,
+        export_files(exports),
+        like=loaded.normalization,
+        target_label=target,
+        classification_label=fao_class,
+    )
+    made = timl.map_points(
+        loaded,
+        places,
+        exports,
+        out,
+        members=5 if members is None else members,
+        block_km=block_km,
+        prevalence=prevalence,
+        threshold=threshold,
+        any_month=any_month,
+        seed=seed,
+        workers=workers,
+        progress=not quiet,
+    )
+    if made.validation is not None:
+        typer.echo(f"{made.validation!r}")
+    typer.echo(
+        f"""report          {made.report}
+map             {made.files.map}
+page            {made.files.page}
+next:
+  timl sample {made.files.map} --out {out / "sample"} --standard-error 0.03"""
+    )

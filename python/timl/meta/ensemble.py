@@ -1,0 +1,71 @@
+"""Ensembles of fine-tunings on resampled labels, whose spread tells how certain a map is."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl import random
+from timl.data import BenchmarkTask
+from timl.meta.checks import require_count
+from timl.meta.finetuning import Protocol, finetune
+from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier
+from timl.random import Purpose
+
+
+def finetune_ensemble(
+    model: TIML | Classifier | DeepKernel,
+    benchmark: BenchmarkTask,
+    members: int = 5,
+    *,
+    protocol: Protocol | None = None,
+    seed: int = 0,
+) -> list[Classifier | StrongClassifier]:
+    """Adapt a model to resampled labels of a task, several times.
+
+    Each member sees as many positives and negatives as there are, drawn with replacement (the
+    bootstrap within classes; B. Efron, Annals of Statistics 7, 1979): the spread of its predictions
+    is what other labels of the same kind and number would have changed. It does not tell the error
+    where all members are wrong in the same way, for instance of a crop that no label is of.
+
+    Parameters
+    ----------
+    model, benchmark, protocol
+        As of `timl.finetune`.
+    members
+        Number of members, at least 2.
+    seed
+        Seed of the draws and of each fine-tuning.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 members; otherwise as `timl.finetune`.
+    """
+    require_count("members", members, 2)
+    return [
+        finetune(model, _resampled(benchmark, seed, member), protocol=protocol, seed=seed)
+        for member in range(members)
+    ]
+
+
+def _resampled(benchmark: BenchmarkTask, seed: int, member: int) -> BenchmarkTask:
+    """Return the task with as many labels of each class, drawn with replacement."""
+    made = copy.copy(benchmark)
+    made.positives, made.negatives = (
+        _with_replacement(pool, seed, member, number)
+        for number, pool in enumerate((benchmark.positives, benchmark.negatives))
+    )
+    return made
+
+
+def _with_replacement(
+    pool: NDArray[np.int64], seed: int, member: int, number: int
+) -> NDArray[np.int64]:
+    """Return as many of a pool as it has; number 0 is that of the positives."""
+    drawn = random.uniform(
+        (len(pool),), seed=seed, task=number, step=member, purpose=Purpose.ENSEMBLE_LABELS
+    )
+    return pool[np.minimum((drawn * len(pool)).astype(np.int64), len(pool) - 1)]
