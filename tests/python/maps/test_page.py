@@ -102,7 +102,7 @@ def test_the_pictures_hold_the_bands(page: Page):
 def test_the_points_are_counted_and_placed(page: Page):
     assert [point["positive"] for point in page.data["points"]] == [True, False, True]
     assert page.data["points"][1]["column"] == pytest.approx(15.5)
-    text = " ".join(" ".join(sum(page.texts.values(), [])).split())
+    text = " ".join(" ".join(text for texts in page.texts.values() for text in texts).split())
     assert "3 points: 2" in text and "1 outside the map" in text
 
 
