@@ -10,6 +10,7 @@ import torch  # noqa: F401
 from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
 from timl.evaluation import evaluate, table1
 from timl.evaluation.few_shot import few_shot_benchmark
+from timl.evaluation.in_season import in_season
 from timl.meta import finetune, meta_gradient, meta_train
 from timl.nn import TIML
 from timl.version import __version__
@@ -28,6 +29,7 @@ __all__ = [
     "evaluate",
     "few_shot_benchmark",
     "finetune",
+    "in_season",
     "meta_gradient",
     "meta_tasks",
     "meta_train",

@@ -34,6 +34,7 @@ ROOMS = (
     "timl.evaluation.runner",
     "timl.evaluation.rows",
     "timl.evaluation.paper timl.evaluation.few_shot",
+    "timl.evaluation.in_season",
     "timl.evaluation.report",
     "timl.evaluation",
     # what users hold

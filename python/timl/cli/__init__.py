@@ -3,7 +3,7 @@
 from timl.cli.application import app
 from timl.cli.demonstration import demo, simulate
 from timl.cli.experiments import benchmark, report, table1
-from timl.cli.models import evaluate, finetune, train
+from timl.cli.models import evaluate, finetune, in_season, train
 from timl.cli.record import download, pack, tasks
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "download",
     "evaluate",
     "finetune",
+    "in_season",
     "pack",
     "report",
     "simulate",

@@ -162,7 +162,7 @@ def test_labels_of_one_class_and_other_series_are_refused(kernel: DeepKernel) ->
     x, y = easy(10)
     with pytest.raises(ValueError, match="0 negatives: give some of both"):
         fit_strong(kernel, x[y == 1], y[y == 1], normalization=PLAIN)
-    with pytest.raises(ValueError, match=r"\[10, 11, 18\]: give series of 12 steps"):
+    with pytest.raises(ValueError, match=r"\[10, 11, 18\]: give \[n, 12, 18\]"):
         fit_strong(kernel, x[:, :11], y, normalization=PLAIN)
 
 
