@@ -205,7 +205,7 @@ def in_season(
 def _month(text: str) -> int:
     """Return a number of months as it was given between commas."""
     if not text.strip().isdigit():
-        raise ValueError(f"--months holds {text!r}: give numbers with commas between, such as 4,6")
+        raise ValueError(f"--months is of {text!r}: give numbers with commas between, such as 4,6")
     return int(text)
 
 

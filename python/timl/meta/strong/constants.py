@@ -15,7 +15,7 @@ MEASURED_SAMPLES = 400
 """Samples whose median squared distance is the unit of the metric."""
 
 # the completion of missing values
-UNCORRELATED = 0.01
+UNCORRELATED = 0.1
 """Share by which correlations of the numbers of a series are shrunken towards none."""
 
 # the networks
