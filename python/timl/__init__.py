@@ -11,6 +11,7 @@ from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
 from timl.evaluation import evaluate, table1
 from timl.evaluation.cross_validation import cross_validate, learning_curve
 from timl.evaluation.few_shot import few_shot_benchmark
+from timl.evaluation.in_season import in_season
 from timl.maps import map_points, predict_map
 from timl.meta import finetune, finetune_ensemble, meta_gradient, meta_train
 from timl.nn import TIML
@@ -32,6 +33,7 @@ __all__ = [
     "few_shot_benchmark",
     "finetune",
     "finetune_ensemble",
+    "in_season",
     "learning_curve",
     "map_points",
     "meta_gradient",

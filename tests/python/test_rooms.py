@@ -35,6 +35,7 @@ ROOMS = (
     "timl.evaluation.rows",
     "timl.evaluation.paper timl.evaluation.few_shot",
     "timl.evaluation.cross_validation",
+    "timl.evaluation.in_season",
     "timl.evaluation.report",
     "timl.evaluation",
     # areas; maps, and what lies beside them

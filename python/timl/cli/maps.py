@@ -38,9 +38,7 @@ def map_exports(
     ] = None,
     members: Annotated[
         int | None,
-        typer.Option(
-            min=2, help="Members of the ensemble that gives the uncertainty; 5 if not given."
-        ),
+        typer.Option(min=2, help="Members of the ensemble of the uncertainty; by default 5."),
     ] = None,
     prevalence: Annotated[
         float | None,

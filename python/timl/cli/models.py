@@ -1,4 +1,4 @@
-"""Commands on one model: train, finetune, evaluate."""
+"""Commands on one model: train, finetune, evaluate, in-season."""
 
 from __future__ import annotations
 
@@ -160,6 +160,53 @@ def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = 
     if isinstance(predictor, timl.nn.DeepKernel):
         raise ValueError(f"--model is {model}, a deep kernel: give an adapted classifier")
     typer.echo(_line(timl.evaluate(predictor, task)))
+
+
+@app.command()
+def in_season(
+    data: Data,
+    model: Model,
+    benchmark: Benchmark,
+    out: Annotated[Path, typer.Option(help="Folder for table and plot.")],
+    months: Annotated[
+        str | None,
+        typer.Option(help="Numbers of months seen, with commas between; by default from 1 to all."),
+    ] = None,
+    first_month: Annotated[
+        int | None,
+        typer.Option(min=1, max=12, help="Calendar month that the series start in, for names."),
+    ] = None,
+    protocol: Annotated[_Protocol | None, typer.Option(help="By default strong.")] = None,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Divisions in space, where the task has no test set.")
+    ] = 3,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Score a task by the last month seen: each time adapted to the months up to it."""
+    use_threads(threads)
+    start = timl.nn.load_pretrained(model)
+    if isinstance(start, timl.nn.StrongClassifier):
+        raise ValueError(f"--model is {model}, an adapted classifier: give a meta-trained model")
+    result = timl.in_season(
+        start,
+        timl.CropHarvest(data).benchmark(benchmark),
+        None if months is None else [_month(text) for text in months.split(",")],
+        protocol=None if protocol is None else protocol.value,
+        first_month=first_month,
+        draws=draws,
+        seed=seed,
+    )
+    result.save(out)
+    typer.echo(result.to_markdown())
+    typer.echo(f"written to {out}")
+
+
+def _month(text: str) -> int:
+    """Return a number of months as it was given between commas."""
+    if not text.strip().isdigit():
+        raise ValueError(f"--months is of {text!r}: give numbers with commas between, such as 4,6")
+    return int(text)
 
 
 def _line(scores: timl.evaluation.Scores) -> str:

@@ -175,14 +175,15 @@ def make_predictor(
         raise ValueError(f"threshold is {threshold}: give a probability above 0 and below 1")
     if fill not in ("pixel", "file"):
         raise ValueError(f"fill is {fill!r}: give 'pixel' or 'file'")
-    return Predictor(
-        classifier.eval(),
-        tuple(member.eval() for member in ensemble),
-        threshold,
-        shift,
-        fill,
-        first,
-    )
+    slope, shift, given = 1.0, 0.0, given_prevalence(classifier)
+    if calibration is not None:  # it takes and gives logits for even classes
+        slope = calibration.slope
+        shift = calibration.intercept + slope * float(at_prevalence(0.0, 0.5, given))
+        given = 0.5
+    if prevalence is not None:
+        shift += float(at_prevalence(0.0, prevalence, given))
+    members = tuple(member.eval() for member in ensemble)
+    return Predictor(classifier.eval(), members, threshold, slope, shift, fill, first)
 
 
 def require_classifier(classifier: Any) -> None:

@@ -61,7 +61,8 @@ def finetune(
 ) -> Classifier | StrongClassifier:
     """Adapt a model to an evaluation task.
 
-    The strong protocol fits a `StrongClassifier` to the labels, see `timl.meta.fit_strong`.
+    The strong protocol fits a `StrongClassifier` to the labels, see `timl.meta.fit_strong`. Series
+    may hold NaN there: the deep kernel completes them.
 
     The paper's (TIML, section 4) is plain gradient descent on the classifier's parameters, with a
     new draw of k positives and k negatives in every step, in training mode: batch statistics,

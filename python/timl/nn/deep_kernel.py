@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from timl.bands import BANDS
 from timl.crop_classes import CLASSES, CROP, class_numbers
 from timl.nn import checkpoint
+from timl.nn.completion import conditional_means
 from timl.nn.description import description_size
 from timl.normalization import Normalization
 
@@ -134,6 +136,8 @@ class DeepKernel(nn.Module):
     ----------
     mean, scale : buffers of shape [D]
         Mean that is subtracted from the descriptions, and scale that divides them.
+    correlation : buffer of shape [T * 18, T * 18]
+        Correlation of the numbers of a series, shrunken, by which missing ones are completed.
     networks : ModuleList of KernelNetwork
         The networks; their parameters are frozen.
     names : tuple of str
@@ -144,6 +148,7 @@ class DeepKernel(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    correlation: Tensor
 
     def __init__(
         self, steps: int, networks: int, dimensions: int, width: int, names: Sequence[str]
@@ -154,6 +159,7 @@ class DeepKernel(nn.Module):
         self.normalization: Normalization | None = None
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
+        self.register_buffer("correlation", torch.eye(steps * len(BANDS)))
         outputs = len(CLASSES) + len(self.names)
         self.networks = nn.ModuleList(
             KernelNetwork(features, dimensions, width, outputs) for _ in range(networks)
@@ -179,6 +185,55 @@ class DeepKernel(nn.Module):
             Name of the positives' label, or None.
         """
         return describe_task(classification_label, target_label, self.names)
+
+    def complete(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Replace the missing values of series by what is expected of them given the others.
+
+        The expectation is linear in the values that are there, by the mean, scale and correlation
+        of the series of the learning: see docs/explanation/strong.md. Values that are there stay as
+        they are; those beyond 8 standard deviations count as 8 in the expectation.
+
+        Parameters
+        ----------
+        x : float32 array of shape [n, T, 18]
+            Normalised series, with NaN where a value is missing.
+
+        Returns
+        -------
+        float32 array of shape [n, T, 18]
+            `x` itself where nothing is missing, else a copy without NaN.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, a value is infinite, or nothing is there of a series.
+        """
+        wanted = (self.steps, len(BANDS))
+        if x.ndim != 3 or x.shape[1:] != wanted:
+            raise ValueError(
+                f"x is of shape {list(x.shape)}: give [n, {wanted[0]}, {wanted[1]}], like the "
+                f"series that the deep kernel was learned on"
+            )
+        flat = x.reshape(len(x), -1)
+        if np.isfinite(flat).all():
+            return x
+        missing = np.isnan(flat)
+        if infinite := int(np.isinf(flat).sum()):
+            raise ValueError(
+                f"x is of shape {list(x.shape)} with {infinite} infinite values: give NaN where a "
+                f"value is missing"
+            )
+        if empty := int(missing.all(axis=1).sum()):
+            raise ValueError(
+                f"x is of shape {list(x.shape)} with {empty} series of NaN alone: leave them out"
+            )
+        mean, scale = (b[: flat.shape[1]].double().cpu().numpy() for b in (self.mean, self.scale))
+        rows = np.flatnonzero(missing.any(axis=1))
+        standardised = ((flat[rows] - mean) / scale).clip(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+        expected = conditional_means(standardised, self.correlation.double().cpu().numpy())
+        completed: NDArray[np.float32] = flat.copy()
+        completed[rows] = np.where(missing[rows], expected * scale + mean, flat[rows])
+        return completed.reshape(x.shape)
 
     def standardize(self, described: NDArray[np.float64]) -> Tensor:
         """Return descriptions [n, D] with the scale of the learning's, float64 [n, D]."""

@@ -44,6 +44,12 @@ def description_size(steps: int) -> int:
     return steps * (len(BANDS) + _INDICES) + _STATISTICS * (_INDICES + _MEASURED)
 
 
+def series_part(described: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the numbers of the series themselves, with which descriptions [n, D] begin."""
+    monthly = described.shape[1] - _STATISTICS * (_INDICES + _MEASURED)
+    return described[:, : monthly // (len(BANDS) + _INDICES) * len(BANDS)]
+
+
 def description_columns(steps: int) -> Columns:
     """Return where each number of a description comes from, in the order of `describe_series`."""
     bands, indices = np.arange(len(BANDS)), len(BANDS) + np.arange(_INDICES)

@@ -101,7 +101,8 @@ class StrongClassifier(nn.Module):
         Parameters
         ----------
         x : tensor of shape [B, T, bands]
-            Normalised series, of the classifier's dtype and device.
+            Normalised series, of the classifier's dtype and device. NaN where a value is missing:
+            it is completed by `DeepKernel.complete`.
 
         Returns
         -------
@@ -112,11 +113,14 @@ class StrongClassifier(nn.Module):
         TypeError
             If `x` is no tensor or of another dtype than the classifier.
         ValueError
-            If its shape or device is wrong, it is empty or has NaN or infinite values.
+            If its shape or device is wrong, it is empty or has infinite values, or nothing is there
+            of a series.
         """
         require_tensor("x", x, ("B", self.steps, self.bands), like=self.coefficients)
         if len(x) == 0:
             raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
+        if x.isnan().any():
+            x = torch.from_numpy(self.deep_kernel.complete(x.cpu().numpy())).to(x)
         require_finite("x", x)
         parts = [self._logits(part) for part in torch.split(x, _CHUNK)]
         return torch.cat(parts).to(x)

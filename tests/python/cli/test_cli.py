@@ -59,6 +59,17 @@ def test_from_training_to_scores(benchmarked_world: Path, trained: Path, tmp_pat
     assert re.fullmatch(f"{line}\n", zero_shot.stdout)
 
 
+def test_in_season(benchmarked_world: Path, trained: Path, tmp_path: Path) -> None:
+    arguments = ["in-season", "--data", benchmarked_world, "--model", trained]
+    arguments += ["--benchmark", "World 1", "--out", tmp_path / "season"]
+    result = run(*arguments, "--months", "12,3", "--first-month", 1)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"\| 3 \(Mar\) \| \d\.\d{3} \| \d\.\d{3} \|\n\| 12 \(Dec\)", result.stdout)
+    assert (tmp_path / "season" / "in-season.csv").is_file()
+    wrong = run(*arguments, "--months", "3;4")
+    assert wrong.exit_code == 2 and "give numbers with commas between" in wrong.stderr
+
+
 def test_training_options_reach_the_model(benchmarked_world: Path, tmp_path: Path) -> None:
     arguments = [
         "train", "--data", benchmarked_world, "--out", tmp_path, "--epochs", 1,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from map_files import TAGS, made_bands, write_map
-from timl.maps.legend import LAYERS
-from timl.maps.stac import write_stac_item
+from timl.maps.drawing.legend import LAYERS
+from timl.maps.drawing.stac import write_stac_item
 
 pytest.importorskip("rasterio", reason="rasterio is not installed: timl[maps]")
 pystac = pytest.importorskip("pystac", reason="pystac is not installed: timl[maps]")

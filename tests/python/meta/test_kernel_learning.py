@@ -50,6 +50,19 @@ def grid(labels: str) -> Region:
     )
 
 
+def test_the_learned_correlation_completes_better_than_the_mean(
+    tasks: TaskSet, kernel: DeepKernel
+) -> None:
+    correlation = kernel.correlation.double().numpy()
+    assert (np.diag(correlation) == 1).all() and np.linalg.eigvalsh(correlation)[0] > 0
+    x = tasks.data.series(tasks.positives[0])
+    gaps = x.copy()
+    gaps[:, 6:] = np.nan
+    mean = kernel.mean[: 12 * 18].numpy().reshape(12, 18)
+    completed, filled = ((x - y)[:, 6:].std() for y in (kernel.complete(gaps), mean[None]))
+    assert completed < 0.9 * filled
+
+
 def test_random_tasks_are_of_one_region_with_support_and_query_apart() -> None:
     letters = "aaab-?" * 20, "bbaac-" * 30, "aa"  # the last region is too small for tasks
     names = ["crop", "a", "b"]

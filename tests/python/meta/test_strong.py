@@ -149,6 +149,26 @@ def test_saved_and_loaded_it_gives_the_same_and_shares_nothing(
         load_pretrained(tmp_path)
 
 
+def test_missing_values_are_completed_before_all_else(kernel: DeepKernel) -> None:
+    x, y = easy(40)
+    x[::2, 8:], x[::3, :, 4] = np.nan, np.nan
+    completed = kernel.complete(x)
+    found, expected = (
+        fit_strong(kernel, series[:20], y[:20], normalization=PLAIN) for series in (x, completed)
+    )
+    assert same_bits(state_of(found), state_of(expected))
+    logits = found(torch.from_numpy(x))
+    assert torch.equal(logits, found(torch.from_numpy(completed)))
+    assert torch.equal(logits[7:8], found(torch.from_numpy(x[7:8]))) and logits.isfinite().all()
+    x[0, 0, 0] = np.inf
+    for call in (
+        lambda: fit_strong(kernel, x, y, normalization=PLAIN),
+        lambda: found(torch.from_numpy(x)),
+    ):
+        with pytest.raises(ValueError, match="1 infinite values"):
+            call()
+
+
 def test_the_same_bits_with_any_threads(kernel: DeepKernel, threads: int) -> None:
     x, y = easy(1100)  # more labels of a class than the kernel takes
     found = fit_strong(kernel, x, y, normalization=PLAIN, seed=2)
@@ -162,7 +182,7 @@ def test_labels_of_one_class_and_other_series_are_refused(kernel: DeepKernel) ->
     x, y = easy(10)
     with pytest.raises(ValueError, match="0 negatives: give some of both"):
         fit_strong(kernel, x[y == 1], y[y == 1], normalization=PLAIN)
-    with pytest.raises(ValueError, match=r"\[10, 11, 18\]: give series of 12 steps"):
+    with pytest.raises(ValueError, match=r"\[10, 11, 18\]: give \[n, 12, 18\]"):
         fit_strong(kernel, x[:, :11], y, normalization=PLAIN)
 
 

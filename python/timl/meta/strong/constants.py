@@ -14,6 +14,10 @@ LEAST_OF_GROUP, MOST_OF_GROUP = 5, 200
 MEASURED_SAMPLES = 400
 """Samples whose median squared distance is the unit of the metric."""
 
+# the completion of missing values
+UNCORRELATED = 0.1
+"""Share by which correlations of the numbers of a series are shrunken towards none."""
+
 # the networks
 WIDTH = 128
 """Hidden units of a network."""

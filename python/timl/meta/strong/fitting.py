@@ -44,7 +44,7 @@ def fit_strong(
     deep_kernel
         Deep kernel that was learned on other regions. It stays as it is.
     x : array of shape [n, T, 18]
-        Normalised series.
+        Normalised series. NaN where a value is missing: it is completed by `DeepKernel.complete`.
     y : array of shape [n]
         Labels, 0 and 1.
     normalization
@@ -66,8 +66,8 @@ def fit_strong(
     Raises
     ------
     ValueError
-        If there are no positives or no negatives, or the series have another number of steps or
-        bands than those of the deep kernel.
+        If there are no positives or no negatives, the series have another number of steps or bands
+        than those of the deep kernel, or nothing is there of a series.
     """
     from threadpoolctl import threadpool_limits
 
@@ -78,12 +78,7 @@ def fit_strong(
             f"{name} is of {len(sides[0])} positives and {len(sides[1])} negatives: give some "
             f"of both"
         )
-    described = describe_series(series, normalization)
-    if series.shape[1] != deep_kernel.steps:
-        raise ValueError(
-            f"x is of shape {list(series.shape)}: give series of {deep_kernel.steps} steps, like "
-            f"those that the deep kernel was learned on"
-        )
+    described = describe_series(deep_kernel.complete(series), normalization)
     kept = np.concatenate([_kernel_rows(rows, seed, c) for c, rows in enumerate(sides)])
     task = deep_kernel.describe_task(classification_label, target_label)
     targets = torch.from_numpy(np.where(labels[kept] == 1, 1.0, -1.0))

@@ -20,10 +20,11 @@ from timl.meta.strong.constants import (
     RIDGE,
     SCALE,
     SHRINKAGE,
+    UNCORRELATED,
 )
 from timl.meta.strong.regions import Region, regions_of
 from timl.nn import DeepKernel, one_thread
-from timl.nn.description import describe_series
+from timl.nn.description import describe_series, series_part
 from timl.normalization import Normalization, normalization_of
 
 
@@ -37,6 +38,8 @@ class Metric:
     """Scale that divides them, [D]."""
     axes: NDArray[np.float64]
     """Axes of the space, [D, d]; the median squared distance of series is 1."""
+    correlation: NDArray[np.float64]
+    """Shrunken correlation of the numbers of a series, [T * 18, T * 18]."""
 
 
 def learn_metric_kernel(tasks: TaskSet) -> DeepKernel | None:
@@ -77,7 +80,8 @@ def unlearned_kernel(x: ArrayLike, normalization: Normalization) -> DeepKernel:
     mean, scale = standardisation(described)
     plain = np.eye(len(mean))
     unit = typical_distance((described - mean) / scale)
-    return _kernel(Metric(mean, scale, plain / unit), series.shape[1], normalization)
+    metric = Metric(mean, scale, plain / unit, series_correlation(described, mean, scale))
+    return _kernel(metric, series.shape[1], normalization)
 
 
 def learn_metric(regions: Sequence[Region]) -> Metric | None:
@@ -114,13 +118,32 @@ def learn_metric(regions: Sequence[Region]) -> Metric | None:
     ratios, axes = np.linalg.eigh(between)
     ratios, axes = ratios[::-1][:DIMENSIONS], axes[:, ::-1][:, :DIMENSIONS]
     axes = whitened @ axes * np.sqrt(np.maximum(ratios, 1e-6))
-    return Metric(mean, scale, axes / typical_distance((used - mean) / scale @ axes))
+    axes /= typical_distance((used - mean) / scale @ axes)
+    return Metric(mean, scale, axes, series_correlation(used, mean, scale))
 
 
 def standardisation(described: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Return mean and scale of descriptions [n, D], each [D]; a constant number has scale 1."""
     mean, scale = described.mean(axis=0), described.std(axis=0)
     return mean, np.where(scale < 1e-6, 1.0, scale)
+
+
+def series_correlation(
+    described: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the correlation of the numbers of series, shrunken towards none, [T * 18, T * 18].
+
+    Parameters
+    ----------
+    described : float64 array of shape [n, D]
+        Descriptions of the series.
+    mean, scale : float64 arrays of shape [D]
+        Their `standardisation`.
+    """
+    standardised = series_part((described - mean) / scale)
+    correlation = (1 - UNCORRELATED) * _covariance(standardised)
+    np.fill_diagonal(correlation, 1.0)  # also where a number is constant
+    return correlation
 
 
 def typical_distance(points: NDArray[np.float64]) -> float:
@@ -163,6 +186,7 @@ def _kernel(metric: Metric, steps: int, normalization: Normalization) -> DeepKer
     made = DeepKernel(steps, 1, metric.axes.shape[1], 0, ())
     made.mean.copy_(torch.from_numpy(metric.mean))
     made.scale.copy_(torch.from_numpy(metric.scale))
+    made.correlation.copy_(torch.from_numpy(metric.correlation))
     network = made.members[0]
     network.axes.copy_(torch.from_numpy(metric.axes))
     network.log_head.copy_(torch.tensor([LENGTH, RIDGE, SCALE]).log())
