@@ -95,8 +95,8 @@ def world_arguments(world: str | Path) -> dict[str, int]:
     mark = Path(world) / _MARK
     if not mark.is_file():
         raise FileNotFoundError(
-            f"world is {world}, which is no simulated world (it has no {_MARK}): give a folder that "
-            "timl.data.simulate made"
+            f"world is {world}, which is no simulated world (it has no {_MARK}): give a folder "
+            "that timl.data.simulate made"
         )
     found = json.loads(mark.read_text(encoding="utf-8"))
     if found.get("version") != _VERSION:

@@ -83,9 +83,7 @@ class Landscape:
         places = ((corners - self._start) @ self._turn) / CELL
         low = np.floor(places.min(axis=0) - _MOVED).astype(int) - 1
         high = np.ceil(places.max(axis=0) + _MOVED).astype(int)
-        return [
-            (i, j) for j in range(low[1], high[1] + 1) for i in range(low[0], high[0] + 1)
-        ]
+        return [(i, j) for j in range(low[1], high[1] + 1) for i in range(low[0], high[0] + 1)]
 
     def parcels(self, west: float, north: float, east: float, south: float) -> list[Parcel]:
         """Return the parcels that have a part in a box, pixels."""

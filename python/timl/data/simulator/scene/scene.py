@@ -16,7 +16,7 @@ from timl.data.simulator.places import BLOCKS, draw_places
 from timl.data.simulator.samples import choose_evaluations, draw_mixes
 from timl.data.simulator.scene.landscape import Landscape
 from timl.data.simulator.scene.pixels import Ground
-from timl.data.simulator.scene.writing import PIXEL, Grid, LEGEND, write_scene
+from timl.data.simulator.scene.writing import LEGEND, PIXEL, Grid, write_scene
 from timl.data.simulator.world import world_arguments
 from timl.data.simulator.writing import Progress, write_json
 from timl.files import atomic_folder
@@ -48,6 +48,8 @@ class Scene:
     """Name of the country that it lies in, a region of the world."""
     first_month: str
     """First month of its series: year and month, as "2019-02"."""
+    pixel_hectares: float
+    """Area of a pixel."""
     legend: dict[int, str]
     """Labels by their numbers in `truth`; 0 is nodata."""
 
@@ -139,6 +141,7 @@ def simulate_scene(
         points=out / "points.csv",
         country=name,
         first_month=month,
+        pixel_hectares=PIXEL**2 / 1e4,
         legend=dict(LEGEND),
     )
     if (out / _MARK).is_file() and json.loads((out / _MARK).read_text(encoding="utf-8")) == mark:
