@@ -76,10 +76,12 @@ def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False)
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb+") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(temporary)
+        for entry in [*temporary.rglob("*"), temporary]:
+            if entry.is_dir():
+                sync_folder(entry)
+            else:
+                with entry.open("rb+") as handle:
+                    os.fsync(handle.fileno())
         _put_in_place(temporary, path, replace)
         sync_folder(path.parent)
     finally:

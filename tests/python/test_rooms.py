@@ -22,6 +22,7 @@ ROOMS = (
     "timl.data.simulator",
     "timl.data.cropharvest",
     "timl.data.cropharvest_interface timl.data.own",
+    "timl.data.simulator.scene",
     "timl.data",
     # models, and learning
     "timl.nn",

@@ -11,6 +11,8 @@ from timl.cli.application import Quiet, Seed, Threads, app, use_threads
 
 Countries = Annotated[int, typer.Option(min=1, help="Number of countries.")]
 Samples = Annotated[int, typer.Option(min=1, help="Number of series, test samples included.")]
+Size = Annotated[int, typer.Option(help="Edge of the scene, pixels of 10 m.")]
+Points = Annotated[int, typer.Option(min=1, help="Number of the scene's labelled points.")]
 
 
 @app.command()
@@ -18,71 +20,110 @@ def simulate(
     out: Annotated[Path, typer.Option(help="Folder for the world.")],
     countries: Countries = 20,
     samples: Samples = 8000,
+    scene: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a scene of the world too: export, truth, fields, points."),
+    ] = None,
+    country: Annotated[
+        str | None, typer.Option(help="Country of the scene; by default the first.")
+    ] = None,
+    size: Size = 256,
+    points: Points = 50,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate a world of labelled series in the layout of CropHarvest's record."""
+    """Simulate a world of labelled series in the layout of CropHarvest's record, and a scene."""
     from rich.console import Console
     from rich.progress import Progress
 
     import timl
-    from timl.data.simulator import simulate as simulate_world
 
     with Progress(console=Console(stderr=True), disable=quiet) as bars:
         bar = bars.add_task("series", total=samples)
-        simulate_world(
+        timl.data.simulate(
             out,
             countries,
             samples,
             seed,
             progress=lambda made, total: bars.update(bar, completed=made, total=total),
         )
+        made_scene = None
+        if scene is not None:
+            pixels = bars.add_task("pixels", total=size**2)
+            made_scene = timl.data.simulate_scene(
+                scene,
+                out,
+                country,
+                size,
+                points,
+                seed,
+                progress=lambda made, total: bars.update(pixels, completed=made, total=total),
+            )
     tasks = timl.meta_tasks(timl.CropHarvest(out))
     typer.echo(f"{samples} series in {out}; {tasks!r} to meta-train on")
+    if made_scene is not None:
+        typer.echo(
+            f"{size} x {size} pixels of {made_scene.country} from {made_scene.first_month} in "
+            f"{made_scene.export}; {points} points in {made_scene.points}"
+        )
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for world, table and figure.")] = Path(
-        "results/demo"
-    ),
-    countries: Countries = 20,
-    samples: Samples = 8000,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
-    runs: Annotated[int, typer.Option(min=1, help="Runs of every cell.")] = 10,
+    out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("results/demo"),
+    countries: Countries = 12,
+    samples: Samples = 4000,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 60,
+    kernel_steps: Annotated[
+        int, typer.Option(min=1, help="Steps of learning each network of the deep kernel.")
+    ] = 200,
+    size: Size = 256,
+    points: Points = 50,
     seed: Seed = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of one thread; by default as many as there are CPUs."),
+    ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate a world, meta-train on it, score every method, and draw a figure."""
+    """Simulate a world and a scene, score methods by number of labels, and map the scene."""
     from rich.console import Console
+    from rich.markdown import Markdown
 
     from timl.demo import demo as demonstrate
 
     use_threads(threads)
     if not quiet:
-        typer.echo("simulating a world, then training on it: about two minutes", err=True)
+        typer.echo("a simulated world, training on it, and a map: a minute or two", err=True)
     shown = demonstrate(
         out,
         countries=countries,
         samples=samples,
         epochs=epochs,
-        runs=runs,
+        kernel_steps=kernel_steps,
+        size=size,
+        points=points,
         seed=seed,
+        workers=workers,
         progress=not quiet,
     )
-    Console().print(shown.result)
-    benchmark = shown.result.benchmarks[0]
+    Console().print(Markdown(shown.to_markdown()))
+    target, scene = shown.target, shown.scene
     typer.echo(
         f"""
-figure          {shown.figure}
-table           {shown.table}: table1.md, table1.csv, table1.json
-trained models  {shown.table / "timl"}, {shown.table / "maml"}
-world           {shown.world}
+open {shown.figure}: imagery, truth, map, errors, scores, area
+
+map     {shown.map}: class and probability of {target}; open it in QGIS
+text    {shown.text}
+scores  {out / "few-shot"}: few-shot.md, few-shot.csv
+model   {shown.model}: trained on the countries that are not scored
+scene   {scene.folder}: export, truth.tif, fields.geojson, points.csv
+world   {shown.world}
 
 next:
-  timl finetune --data {shown.world} --model {shown.table / "timl"} \\
-      --benchmark {benchmark} --out {out / "classifier"}
-  timl evaluate --data {shown.world} --model {out / "classifier"} --benchmark {benchmark}
-  timl table1 --data FOLDER --out FOLDER   (on real data in the record's layout)"""
+  timl simulate --out world --scene scene --seed 1   (another world and place)
+  timl benchmark {shown.world}   (more methods, every country)
+  timl table1 --data {shown.world} --out table1   (the paper's experiment)
+  docs/tutorial/first-classifier.md   (your own points)"""
     )

@@ -10,6 +10,7 @@ from timl.data.regions.boxes import BBox
 from timl.data.regions.countries import country_boxes
 from timl.data.regions.reading import read_regions
 from timl.data.simulator import simulate
+from timl.data.simulator.scene import Scene, simulate_scene
 from timl.data.tasks.episodes import Episodes
 from timl.data.tasks.information import task_information
 from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
@@ -30,6 +31,7 @@ __all__ = [
     "Export",
     "LabelledData",
     "OwnPoints",
+    "Scene",
     "Task",
     "TaskSamples",
     "TaskSet",
@@ -41,5 +43,6 @@ __all__ = [
     "read_export",
     "read_regions",
     "simulate",
+    "simulate_scene",
     "task_information",
 ]

@@ -35,28 +35,54 @@ class Stream(enum.IntEnum):
     REFLECTANCE = 16
     CLOUDS = 17
     RADAR = 18
+    LANDSCAPE = 19
+    VERTICES = 20
+    DIVISION = 21
+    LAND_USE = 22
+    SURVEY_POINTS = 23
+    REFERENCE_SAMPLE = 24
+
+
+class Level(enum.IntEnum):
+    """What a draw belongs to; each level has streams of its own."""
+
+    WORLD = 0
+    SCENE = 1
+    FIELD = 2
+    SURROUNDINGS = 3
+    PIXEL = 4
+
+
+_STREAMS = 64
+"""Numbers of streams that a level may have."""
 
 
 class Draws:
-    """Random draws that depend on (seed, chunk, stream) alone.
+    """Random draws that depend on (seed, chunk, level, stream) alone.
 
     Parameters
     ----------
     seed
-        Seed of the world, in [0, 2**64).
+        Seed of the world or scene, in [0, 2**64).
     chunk
-        Number of the chunk of samples that is drawn for; 0 for what concerns the whole world.
+        Number of the chunk of samples that is drawn for; 0 for what concerns the whole world. An
+        array of numbers makes a draw for each: its shape comes first in that of the draws.
+    level
+        What is drawn for.
     """
 
-    def __init__(self, seed: int, chunk: int = 0) -> None:
-        self._seed, self._chunk = seed, chunk
+    def __init__(self, seed: int, chunk: random.Index = 0, level: Level = Level.WORLD) -> None:
+        self._seed, self._chunk, self._level = seed, chunk, level
+
+    def _task(self, stream: Stream) -> int:
+        return int(stream) + _STREAMS * int(self._level)
 
     def uniform(self, stream: Stream, *shape: int) -> Floats:
         """Draw uniform numbers in [0, 1), float64 of this shape."""
         return random.uniform(
             shape,
             seed=self._seed,
-            task=int(stream),
+            task=self._task(stream),
             epoch=self._chunk,
             purpose=random.Purpose.SIMULATION,
         ).astype(np.float64)
@@ -66,7 +92,7 @@ class Draws:
         return random.normal(
             shape,
             seed=self._seed,
-            task=int(stream),
+            task=self._task(stream),
             epoch=self._chunk,
             purpose=random.Purpose.SIMULATION,
         ).astype(np.float64)
@@ -76,7 +102,7 @@ class Draws:
         return random.permutation(
             n,
             seed=self._seed,
-            task=int(stream),
+            task=self._task(stream),
             epoch=self._chunk,
             purpose=random.Purpose.SIMULATION,
         )

@@ -104,12 +104,8 @@ def draw_samples(
     over all countries, tell crop or non-crop only. Each evaluation task has its own test samples,
     in blocks of its country where no training sample lies; of a crop's task, some have no name.
     """
-    tests = min(max(count // 40, 40), _MOST_TESTS)
-    training = count - tests * len(evaluations)
-    named = round(training * _NAMED_SHARE)
-    mixes = _crop_mixes(
-        places, evaluations, _survey_sizes(places, evaluations, named, draws), draws
-    )
+    tests, training, named = _sizes(evaluations, count)
+    mixes = draw_mixes(places, evaluations, count, draws)
     parts = [
         _unnamed(places, mixes, training - named, draws),
         _named(mixes),
@@ -122,8 +118,23 @@ def draw_samples(
     return Samples(place, cover, block, latitude, longitude, is_named, evaluation)
 
 
-class _Mix(NamedTuple):
-    """Numbers of named samples of a country by cover."""
+def _sizes(evaluations: list[Evaluation], count: int) -> tuple[int, int, int]:
+    """Return the test samples of each task, the training samples, and those of them with names."""
+    tests = min(max(count // 40, 40), _MOST_TESTS)
+    training = count - tests * len(evaluations)
+    return tests, training, round(training * _NAMED_SHARE)
+
+
+class Mix(NamedTuple):
+    """Numbers of named samples of a country by cover, int64 arrays of one shape; the crops first.
+
+    Parameters
+    ----------
+    covers
+        Numbers of the covers in `COVERS`.
+    counts
+        Numbers of the samples.
+    """
 
     covers: Integers
     counts: Integers
@@ -155,10 +166,14 @@ def _survey_sizes(
     return sizes
 
 
-def _crop_mixes(
-    places: Places, evaluations: list[Evaluation], sizes: Integers, draws: Draws
-) -> list[_Mix]:
-    """Draw the covers of each country: neighbours have nearly the same crops and order."""
+def draw_mixes(
+    places: Places, evaluations: list[Evaluation], count: int, draws: Draws
+) -> list[Mix]:
+    """Draw the covers of each country of a world of so many samples.
+
+    Neighbours have nearly the same crops and order.
+    """
+    sizes = _survey_sizes(places, evaluations, _sizes(evaluations, count)[2], draws)
     rank = draws.uniform(Stream.CROP_ORDER, len(sizes), len(COVERS), 2)
     for task in evaluations:
         if task.target is not None:  # what an evaluation task asks for is common near it too
@@ -177,7 +192,7 @@ def _crop_mixes(
         wild = np.array(NON_CROPS)[np.argsort(rank[place, list(NON_CROPS), 1], kind="stable")]
         wild = wild[: int(np.clip(size // 50, 2, len(NON_CROPS)))]
         weights = np.concatenate([0.78 * _zipf(len(crops), 0.6), 0.22 * _zipf(len(wild), 0.5)])
-        mixes.append(_Mix(np.concatenate([crops, wild]), _apportion(int(size), weights)))
+        mixes.append(Mix(np.concatenate([crops, wild]), _apportion(int(size), weights)))
     return mixes
 
 
@@ -200,7 +215,7 @@ def _zipf(count: int, power: float) -> Floats:
     return np.asarray(weights / weights.sum())
 
 
-def _unnamed(places: Places, mixes: list[_Mix], count: int, draws: Draws) -> _Part:
+def _unnamed(places: Places, mixes: list[Mix], count: int, draws: Draws) -> _Part:
     """Make samples of every country, half of them crops, known only as crop or non-crop."""
     u = draws.uniform(Stream.COVERS, count + len(mixes))
     sizes = _apportion(count, 0.5 + u[count:])
@@ -218,13 +233,13 @@ def _unnamed(places: Places, mixes: list[_Mix], count: int, draws: Draws) -> _Pa
     return place, cover, np.zeros(count, np.bool_), np.full(count, -1)
 
 
-def _named(mixes: list[_Mix]) -> _Part:
+def _named(mixes: list[Mix]) -> _Part:
     cover = np.concatenate([np.repeat(mix.covers, mix.counts) for mix in mixes])
     place = np.repeat(np.arange(len(mixes)), [mix.counts.sum() for mix in mixes])
     return place, cover, np.ones(len(cover), np.bool_), np.full(len(cover), -1)
 
 
-def _test(number: int, task: Evaluation, mixes: list[_Mix], count: int) -> _Part:
+def _test(number: int, task: Evaluation, mixes: list[Mix], count: int) -> _Part:
     """Make the test samples of a task: in a crop's task a tenth are crops without a name."""
     mix = mixes[task.place]
     crop = mix.covers < len(CROPS)

@@ -82,6 +82,31 @@ def simulate(
     return out
 
 
+def world_arguments(world: str | Path) -> dict[str, int]:
+    """Return the arguments that made a simulated world: version, countries, samples and seed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is no simulated world.
+    ValueError
+        If it was made by another version of the simulator.
+    """
+    mark = Path(world) / _MARK
+    if not mark.is_file():
+        raise FileNotFoundError(
+            f"world is {world}, which is no simulated world (it has no {_MARK}): give a folder "
+            "that timl.data.simulate made"
+        )
+    found = json.loads(mark.read_text(encoding="utf-8"))
+    if found.get("version") != _VERSION:
+        raise ValueError(
+            f"world is {world}, of version {found.get('version')} of the simulator: simulate it "
+            f"anew, with version {_VERSION}"
+        )
+    return {key: int(found[key]) for key in ("version", "countries", "samples", "seed")}
+
+
 def _check(countries: int, samples: int, seed: int) -> None:
     for name, value in (("countries", countries), ("samples", samples), ("seed", seed)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):

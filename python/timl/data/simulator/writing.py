@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,8 @@ _CHUNK = 1024
 
 Progress = Callable[[int, int], None]
 """Function that is told how many series have been made, and of how many."""
+
+Made = TypeVar("Made")
 
 
 class World(NamedTuple):
@@ -85,7 +87,7 @@ def _write_features(
     statistics = []
     with path.open("wb") as file:
         file.write(compress(folders([FEATURES, ARRAYS])))
-        for count, mean, variance, data in _in_order(make, _chunks(training)):
+        for count, mean, variance, data in in_order(make, _chunks(training)):
             file.write(data)
             statistics.append((count, mean, variance))
             made += count
@@ -118,9 +120,7 @@ def _chunks(training: int) -> int:
     return -(-training // _CHUNK)
 
 
-def _in_order(
-    make: Callable[[int], tuple[int, Floats, Floats, bytes]], count: int
-) -> Iterator[tuple[int, Floats, Floats, bytes]]:
+def in_order(make: Callable[[int], Made], count: int) -> Iterator[Made]:
     """Make chunks on all processors and yield them in order, with few waiting in memory."""
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:

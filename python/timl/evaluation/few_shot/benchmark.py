@@ -61,6 +61,7 @@ def few_shot_benchmark(
     block_km: float = 3.0,
     random_splits: bool = False,
     regions: str | Path | Sequence[BBox] | None = None,
+    scored: Sequence[str] | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> FewShotResult:
@@ -87,6 +88,8 @@ def few_shot_benchmark(
         Divisions of each task.
     held_out, folds, seed, block_km, regions
         As of `few_shot_folds`.
+    scored
+        Names of regions: only the folds that hold one of them out are computed. None: all.
     random_splits
         Also score one random division of each task, draw 0, to show its optimism.
     workers
@@ -112,6 +115,8 @@ def few_shot_benchmark(
     made = few_shot_folds(
         data, regions, folds, seed, held_out=held_out, draws=draws, block_km=block_km
     )
+    if scored is not None:
+        made = _folds_of(made, scored)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     store = open_store(folder)
@@ -123,6 +128,7 @@ def few_shot_benchmark(
         "draws": draws,
         "random_splits": random_splits,
         "block_km": block_km,
+        **({} if scored is None else {"scored": list(scored)}),
     }
     described = provenance(data, settings)
     start = time.perf_counter()
@@ -160,11 +166,24 @@ def few_shot_benchmark(
     return result
 
 
+def _folds_of(folds: Sequence[FewShotFold], regions: Sequence[str]) -> list[FewShotFold]:
+    """Return the folds that hold out one of some regions."""
+    held = {name for fold in folds for name in fold.regions}
+    unknown = [name for name in regions if name not in held]
+    if unknown or not regions:
+        raise ValueError(
+            f"scored is {list(regions)}, of which no fold holds out {', '.join(unknown) or 'any'}: "
+            f"give some of {', '.join(sorted(held))}"
+        )
+    return [fold for fold in folds if set(fold.regions) & set(regions)]
+
+
 class _Job(NamedTuple):
     """A row on one task: all its divisions and budgets."""
 
     row: str
     fold: int
+    """Place of the fold among those computed."""
     task: int
 
 
@@ -190,12 +209,13 @@ class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
         return found
 
     def row_and_part(self, job: _Job) -> Training:
-        """Return the job's row and fold."""
+        """Return the job's row and the place of its fold."""
         return Training(job.row, job.fold)
 
     def shared(self, row: str, part: int) -> Shared:
         """Return the settings, the tasks to train on when a fold is held out, and a folder."""
-        return Shared(self.settings, self.folds[part].training, self.folder / f"{row}-{part}")
+        fold = self.folds[part]
+        return Shared(self.settings, fold.training, self.folder / f"{row}-{fold.number}")
 
     def compute(self, job: _Job) -> list[FewShotCell]:
         """Adapt and score a row on all divisions and budgets of one task."""
@@ -206,7 +226,7 @@ class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
         region = str(fold.tasks.tasks[job.task].bounding_box.name)
         survey = fold.surveys[fold.regions.index(region)]
         return [
-            _cell(job, prepared, task, (region, survey), budget, draw, spatial)
+            _cell(job.row, fold.number, prepared, task, (region, survey), budget, draw, spatial)
             for draw, spatial in divisions
             for task in [fold.draw(job.task, draw, spatial)]
             for budget in task.budgets(self.budgets)
@@ -234,7 +254,8 @@ class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
 
 
 def _cell(
-    job: _Job,
+    row: str,
+    fold: int,
     prepared: Prepared,
     task: FewShotTask,
     origin: tuple[str, str],
@@ -247,11 +268,11 @@ def _cell(
     start = time.perf_counter()
     scores = evaluate(prepared.adapt(labelled, task.seed), task)
     return FewShotCell(
-        row=job.row,
+        row=row,
         task=task.name,
         region=origin[0],
         survey=origin[1],
-        fold=job.fold,
+        fold=fold,
         draw=draw,
         spatial=spatial,
         labels=budget,

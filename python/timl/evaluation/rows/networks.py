@@ -17,6 +17,7 @@ from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.files import atomic_write
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
+from timl.meta.defaults import FINE_TUNING_K
 from timl.meta.pretraining import pooled_crops, pretrain
 from timl.nn import TIML, Classifier, seeded
 from timl.normalization import normalization_of
@@ -194,11 +195,13 @@ class MetaTrainedRow(_TrainedRow):
             rates = model.log_step_sizes[-1].exp().tolist()
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
+            rarer = min(len(benchmark.positives), len(benchmark.negatives))
             return finetune(
                 model,
                 benchmark,
                 protocol="paper",
                 steps=settings.steps,
+                k=min(FINE_TUNING_K, rarer),  # what `finetune` would do, with a warning
                 learning_rate=rates,
                 seed=seed,
             )

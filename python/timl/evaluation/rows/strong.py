@@ -13,6 +13,7 @@ import numpy as np
 from timl.data import BenchmarkTask, TaskSet
 from timl.evaluation.rows.row import Prepared, Settings, TaskLearningRow
 from timl.meta import finetune, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
+from timl.meta.defaults import KERNEL_STEPS
 from timl.meta.strong.constants import constants
 from timl.meta.strong.learning import RECORD
 from timl.nn import Classifier, DeepKernel, StrongClassifier
@@ -25,6 +26,8 @@ class StrongRow(TaskLearningRow):
 
     learned: str = "networks"
     """What is learned elsewhere: "networks", the "metric" alone, or "nothing"."""
+    kernel_steps: int = KERNEL_STEPS
+    """Steps of learning each of the networks."""
 
     def __post_init__(self) -> None:
         if self.learned not in _KERNELS:
@@ -46,7 +49,7 @@ class StrongRow(TaskLearningRow):
     ) -> Prepared:
         """Learn the deep kernel, or read it."""
         assert tasks is not None
-        kernel = _KERNELS[self.learned](tasks, settings.seed, folder, progress)
+        kernel = _KERNELS[self.learned](tasks, self.kernel_steps, settings.seed, folder, progress)
         if kernel is None:
             raise ValueError(
                 f"row {self.name!r}: no region of the meta-training has two labels of 5 samples: "
@@ -62,21 +65,27 @@ class StrongRow(TaskLearningRow):
         return Prepared(adapt, seconds)
 
 
-def _networks(tasks: TaskSet, seed: int, folder: Path, progress: bool) -> DeepKernel | None:
-    return learn_deep_kernel(tasks, seed=seed, out=folder, progress=progress)
+def _networks(
+    tasks: TaskSet, steps: int, seed: int, folder: Path, progress: bool
+) -> DeepKernel | None:
+    return learn_deep_kernel(tasks, steps=steps, seed=seed, out=folder, progress=progress)
 
 
-def _metric(tasks: TaskSet, seed: int, folder: Path, progress: bool) -> DeepKernel | None:
+def _metric(
+    tasks: TaskSet, steps: int, seed: int, folder: Path, progress: bool
+) -> DeepKernel | None:
     return learn_metric_kernel(tasks)
 
 
-def _nothing(tasks: TaskSet, seed: int, folder: Path, progress: bool) -> DeepKernel | None:
+def _nothing(
+    tasks: TaskSet, steps: int, seed: int, folder: Path, progress: bool
+) -> DeepKernel | None:
     """Return plain distances, each number standardised on the meta-training's series."""
     used = np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
     return unlearned_kernel(tasks.data.series(used), normalization_of(tasks.data))
 
 
-_KERNELS: dict[str, Callable[[TaskSet, int, Path, bool], DeepKernel | None]] = {
+_KERNELS: dict[str, Callable[[TaskSet, int, int, Path, bool], DeepKernel | None]] = {
     "networks": _networks,
     "metric": _metric,
     "nothing": _nothing,
