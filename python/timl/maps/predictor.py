@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, STEPS
 from timl.data.own.exports import Fill, fill_missing, series_of_bands
-from timl.evaluation.prevalence import Calibration
+from timl.evaluation.prevalence import Calibration, at_prevalence, given_prevalence
 from timl.maps.source import take_steps
 from timl.nn import Classifier, StrongClassifier, one_thread
 from timl.normalization import Normalization
