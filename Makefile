@@ -21,7 +21,7 @@ $(VENV)/torch: $(TESTED_TORCH)
 	touch $@
 
 $(VENV)/installed: $(VENV)/torch $(SOURCES)
-	$(BIN)/python -m pip install --quiet ".[plot]"
+	$(BIN)/python -m pip install --quiet ".[maps,plot]"
 	touch $@
 
 # --- tests: style, C++, sanitizers, the wheel that users get, the documentation ------------------

@@ -109,8 +109,9 @@ def _draw_imagery(axes: Axes, panels: Panels) -> None:
     # clouds and snow are bright in blue: the month whose brightest parts are the darkest
     step = int(np.argmin([np.percentile(image[2], 98) for image in steps]))
     image = np.moveaxis(steps[step], 0, -1)
-    low, high = np.percentile(image, 1), np.percentile(image, 96)
-    axes.imshow(np.clip((image - low) / (high - low), 0, 1) ** 0.8, interpolation="nearest")
+    low = np.percentile(image, 1, axis=(0, 1))  # of each band: haze is stronger in blue
+    spread = np.percentile(image - low, 97)
+    axes.imshow(np.clip((image - low) / spread, 0, 1) ** 0.85, interpolation="nearest")
     columns, rows = _apply(inverse, xs, ys)
     of_target = (points["label"] == panels.target).to_numpy()
     for chosen, colour, label in (
@@ -147,9 +148,13 @@ def _band(step: int, name: str) -> int:
 
 
 def _scale_bar(axes: Axes, shape: tuple[int, ...], metres: float) -> None:
+    from matplotlib.patheffects import withStroke
+
     height, width = shape
     length = _SCALE_BAR / metres if _SCALE_BAR / metres < 0.5 * width else width // 4
     x, y = 0.05 * width, 0.95 * height
+    edge = [withStroke(linewidth=3, foreground="black")]
+    axes.plot([x, x + length], [y, y], color="black", lw=5, solid_capstyle="butt")
     axes.plot([x, x + length], [y, y], color="white", lw=3, solid_capstyle="butt")
     axes.text(
         x + length / 2,
@@ -160,6 +165,7 @@ def _scale_bar(axes: Axes, shape: tuple[int, ...], metres: float) -> None:
         va="bottom",
         fontsize=9,
         fontweight="bold",
+        path_effects=edge,
     )
 
 

@@ -1,0 +1,71 @@
+"""The demonstration, tiny: scores, a map on the scene's pixels, an area, and going on again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from timl.cli import app
+from timl.demo import Demonstration, demo
+from timl.demo.mapping import estimate_area
+from timl.nn import TIML
+from typer.testing import CliRunner
+
+rasterio = pytest.importorskip("rasterio")
+pytest.importorskip("matplotlib")
+pytest.importorskip("shapely")
+
+TINY = {
+    "countries": 4,
+    "samples": 1000,
+    "epochs": 1,
+    "kernel_steps": 2,
+    "size": 64,
+    "points": 20,
+    "workers": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+    return demo(tmp_path_factory.mktemp("demo"), **TINY, progress=False)
+
+
+def test_it_scores_five_methods_in_countries_that_were_held_out(shown: Demonstration) -> None:
+    assert set(shown.result.titles) == {cell.row for cell in shown.result.cells}
+    assert len(shown.result.titles) == 5
+    assert shown.scene.country in {cell.region for cell in shown.result.cells}
+    text = shown.text.read_text("utf-8")
+    assert "| Strong protocol |" in text and "Best, by labels per class: " in text
+    assert f"Area of {shown.target}: {shown.area.estimate:.0f} ha" in text
+
+
+def test_the_map_lies_on_the_export_and_the_model_has_a_kernel(shown: Demonstration) -> None:
+    with rasterio.open(shown.map) as found, rasterio.open(shown.scene.export) as export:
+        assert (found.crs, found.transform) == (export.crs, export.transform)
+        assert found.descriptions == ("class", "probability")
+        kind, probability = found.read()
+    assert ((probability >= 0.5) == kind).all() and np.isfinite(probability).all()
+    assert shown.area.counted == pytest.approx(kind.sum() / 100)
+    assert TIML.from_pretrained(shown.model).deep_kernel is not None
+    assert shown.figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_goes_on_with_what_is_there(shown: Demonstration) -> None:
+    out = shown.figure.parent
+    finished = (out / "few-shot" / "cells.jsonl").read_bytes()
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
+    result = CliRunner().invoke(app, ["demo", "--out", str(out), *options, "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "next:" in result.output and str(shown.figure) in result.output.replace("\n", "")
+    assert (out / "few-shot" / "cells.jsonl").read_bytes() == finished
+
+
+def test_the_area_is_estimated_without_bias_where_the_map_is_wrong() -> None:
+    truth = np.zeros((100, 100), bool)
+    truth[:, :30] = True
+    mapped = truth.copy()
+    mapped[:, 30:40] = True  # pixels of a third that is not there
+    found = [estimate_area(mapped, truth, 0.01, seed) for seed in range(60)]
+    assert found[0].true == 30 and found[0].counted == 40
+    assert np.mean([area.estimate for area in found]) == pytest.approx(30, abs=0.4)
+    assert np.mean([area.low <= 30 <= area.high for area in found]) >= 0.85
