@@ -37,6 +37,8 @@ ROOMS = (
     "timl.evaluation.report",
     "timl.evaluation",
     # maps, and what lies beside them
+    "timl.maps.grid",
+    "timl.maps.drawing",
     "timl.maps",
     # what users hold
     "timl.estimator timl.demo",

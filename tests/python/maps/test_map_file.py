@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from map_files import made_bands, made_points, write_map
+from timl.maps.drawing.legend import LAYERS
+from timl.maps.drawing.map_file import read_map_file, read_shrunk
+from timl.maps.drawing.places import place_points
+from timl.maps.drawing.quicklook import scale_bar
 from timl.maps.grid import Grid, ground_way, length_text, round_length
-from timl.maps.legend import LAYERS
-from timl.maps.map_file import read_map_file, read_shrunk
-from timl.maps.places import place_points
-from timl.maps.quicklook import scale_bar
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed: timl[maps]")
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from map_files import TAGS, made_bands, made_points, write_map
-from timl.maps.legend import LAYERS
-from timl.maps.page import write_page
+from timl.maps.drawing.legend import LAYERS
+from timl.maps.drawing.page import write_page
 
 pytest.importorskip("rasterio", reason="rasterio is not installed: timl[maps]")
 Image = pytest.importorskip("PIL.Image", reason="matplotlib is not installed: timl[plot]")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from map_files import made_bands, made_points, write_map
-from timl.maps.page import write_page
+from timl.maps.drawing.page import write_page
 
 pytest.importorskip("rasterio", reason="rasterio is not installed: timl[maps]")
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from map_files import made_bands, made_points, write_map
-from timl.maps.legend import LAYERS, NO_DATA_COLOUR, POINT_COLOURS
-from timl.maps.quicklook import write_quicklook
+from timl.maps.drawing.legend import LAYERS, NO_DATA_COLOUR, POINT_COLOURS
+from timl.maps.drawing.quicklook import write_quicklook
 
 pytest.importorskip("rasterio", reason="rasterio is not installed: timl[maps]")
 Image = pytest.importorskip("PIL.Image", reason="matplotlib is not installed: timl[plot]")

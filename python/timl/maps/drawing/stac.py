@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
 from timl.files import atomic_write
+from timl.maps.drawing.legend import LAYERS
+from timl.maps.drawing.map_file import MapFile, read_map_file
 from timl.maps.grid import Grid
-from timl.maps.legend import LAYERS
-from timl.maps.map_file import MapFile, read_map_file
 
 _RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 """Version for the bands of STAC 1.1; pystac's own class writes version 1.1.0, for STAC 1.0."""
@@ -81,6 +81,7 @@ def write_stac_item(
         "title": f"Map of {described.target}",
         "timl:target": described.target,
         "timl:threshold": described.threshold,
+        "timl:prevalence": described.prevalence,
         **{f"timl:{name}": tags.get(f"TIML_{name.upper()}") for name in _KEPT},
     }
     start, end = months or (None, None)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from timl.evaluation.plotting import require_matplotlib
 from timl.files import atomic_write
-from timl.maps.grid import Grid, length_text, round_length
-from timl.maps.legend import (
+from timl.maps.drawing.legend import (
     LAYERS,
     NO_DATA_COLOUR,
     NO_DATA_NAME,
@@ -22,8 +21,9 @@ from timl.maps.legend import (
     UNLIKE_COLOUR,
     UNLIKE_NAME,
 )
-from timl.maps.map_file import MapFile, read_shrunk
-from timl.maps.places import Places, place_points
+from timl.maps.drawing.map_file import MapFile, read_shrunk
+from timl.maps.drawing.places import Places, place_points
+from timl.maps.grid import Grid, length_text, round_length
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from timl.evaluation.plotting import require_matplotlib
 from timl.files import atomic_write
-from timl.maps.grid import Grid, length_text
-from timl.maps.legend import (
+from timl.maps.drawing.legend import (
     LAYERS,
     NO_DATA_COLOUR,
     NO_DATA_NAME,
@@ -27,8 +26,9 @@ from timl.maps.legend import (
     UNLIKE_NAME,
     Bytes,
 )
-from timl.maps.map_file import MapFile, read_shrunk
-from timl.maps.places import Places, place_points
+from timl.maps.drawing.map_file import MapFile, read_shrunk
+from timl.maps.drawing.places import Places, place_points
+from timl.maps.grid import Grid, length_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def write_page(
             "reference system that holds for all of it"
         )
     places = place_points(points, grid)
-    folder = resources.files("timl.maps") / "templates"
+    folder = resources.files("timl.maps.drawing") / "templates"
     style, script, page = (
         (folder / f"page.{kind}").read_text("utf-8") for kind in ("css", "js", "html")
     )

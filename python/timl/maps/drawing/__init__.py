@@ -1,0 +1,1 @@
+"""What lies beside a map: a picture, a page and a STAC item."""
