@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from map_files import made_bands, made_points, write_map
-from timl.maps.drawing.legend import LAYERS
+from timl.maps.drawing.legend import LAYERS, NO_DATA_COLOUR, POINT_COLOURS
 from timl.maps.drawing.map_file import read_map_file, read_shrunk
 from timl.maps.drawing.places import place_points
 from timl.maps.drawing.quicklook import scale_bar
@@ -23,6 +23,39 @@ PLACES = [
     ("EPSG:32636", 780_000, 6_900_000, 10.0),
     ("EPSG:32760", 815_000, 8_040_000, 10.0),  # the 180th meridian crosses it
 ]
+
+
+# What is seen without the pigment for red or green, linear RGB to linear RGB (Machado, Oliveira and
+# Fernandes 2009, A physiologically-based model for simulation of color vision deficiency, table 1)
+SIGHTS = {
+    "all": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "no red": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "no green": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+def linear(colours: object) -> np.ndarray:
+    """Linear RGB of sRGB colours, 0 to 255 (IEC 61966-2-1)."""
+    values = np.array([list(colour) for colour in colours]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(colours: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear RGB, for white D65."""
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    xyz = colours @ to_xyz.T / to_xyz.sum(1)
+    x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def grid(crs: str, west: float, north: float, pixel: float, size: int = 600) -> Grid:
@@ -174,3 +207,17 @@ def test_points_are_where_they_should_be(labels: list[object]):
     np.testing.assert_allclose(places.rows[:2], [5, 9.5], atol=1e-6)
     assert places.positive.tolist() == [True, False, True]
     assert places.inside(cells).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_colours_can_be_told_apart_without_red_or_green(sight: str):
+    def lightness_and_hue(colours: object) -> np.ndarray:
+        return lab(np.clip(linear(colours) @ np.array(SIGHTS[sight]).T, 0, 1))
+
+    grey = lightness_and_hue([bytes.fromhex(NO_DATA_COLOUR[1:])])
+    for layer in LAYERS.values():
+        shades = lightness_and_hue(layer.palette())
+        assert (np.diff(shades[:, 0]) < 0).all()  # darker and darker
+        assert np.linalg.norm(shades - grey, axis=1).min() > 10  # 2.3 can just be noticed
+    points = lightness_and_hue([bytes.fromhex(c[1:]) for c in POINT_COLOURS.values()])
+    assert np.linalg.norm(points[0] - points[1]) > 50

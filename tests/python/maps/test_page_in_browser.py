@@ -163,4 +163,4 @@ def test_nothing_is_wider_than_the_window_and_layers_change(page: Any):
     colour = page.evaluate(
         "[...paint.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data]"
     )
-    assert colour == [0xBD, 0xBD, 0xBD, 255]
+    assert colour == [0x59, 0x59, 0x59, 255]

@@ -77,11 +77,12 @@ def test_a_footprint_over_the_180th_meridian_is_cut(tmp_path: Path):
 
 
 def test_without_months_the_time_is_when_the_map_was_made(tmp_path: Path):
-    tags = {"TIML_CREATED": "2026-02-03T10:11:12"}
+    tags = {"TIML_CREATED": "2026-02-03T10:11:12", "TIML_PREVALENCE": "0.2"}
     bands = {"probability": made_bands(2, 3)["probability"]}
     write_stac_item(write_map(tmp_path / "map.tif", bands, tags=tags), tmp_path / "item.json")
     item = item_of(tmp_path / "item.json")
     assert item.datetime.isoformat() == "2026-02-03T10:11:12+00:00"
+    assert item.properties["timl:prevalence"] == 0.2
     assert not [uri for uri in item.stac_extensions if "classification" in uri]
 
 

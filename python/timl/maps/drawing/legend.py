@@ -98,7 +98,7 @@ LAYERS = {
         "Standard deviation of the probability over models that learned from resampled labels.",
         0.3,
         0.005,
-        "Purples",
+        "YlOrBr",
         open_ended=True,
     ),
     "unlike": Layer(
@@ -106,7 +106,7 @@ LAYERS = {
         "Above 1 the pixel is unlike anything that the model was trained on.",
         2.0,
         0.02,
-        "OrRd",
+        "RdPu",
         open_ended=True,
     ),
 }
@@ -116,11 +116,12 @@ UNLIKE = 1.0
 """Distance from the training data above which a pixel is unlike all of it."""
 
 UNLIKE_NAME = "unlike the training data"
-UNLIKE_COLOUR = "#333333"
-"""Colour of the stripes over pixels unlike the training data."""
+UNLIKE_COLOURS = ("#000000", "#FFFFFF")
+"""Colours of the pairs of stripes over such pixels: one of the two shows on any other colour."""
 
 NO_DATA_NAME = "no data"
-NO_DATA_COLOUR = "#BDBDBD"
+NO_DATA_COLOUR = "#595959"
+"""A grey that no layer comes near, for colour-blind readers either."""
 
 POINT_COLOURS = {True: "#D55E00", False: "#FFFFFF"}
 """Colours of points, positive and negative: Okabe and Ito's vermilion, and white."""

@@ -34,6 +34,9 @@ class MapFile:
         Name of the positive class.
     threshold
         Least probability of the positive class in the band "class"; None where it is not known.
+    prevalence
+        Share of the positive class that the probabilities are stated for; None where they weigh
+        both classes alike.
     tags
         All tags of the file, by name, those of timl among them.
     """
@@ -44,6 +47,7 @@ class MapFile:
     bands: dict[str, int]
     target: str
     threshold: float | None
+    prevalence: float | None
     tags: dict[str, str]
 
     @property
@@ -65,6 +69,7 @@ class MapFile:
         known = [
             ("source", self.tags.get("TIML_SOURCE")),
             ("months", self.period),
+            ("probabilities for a share of", self.tags.get("TIML_PREVALENCE")),
             ("model", self.tags.get("TIML_MODEL")),
             ("made", self.tags.get("TIML_CREATED")),
             ("timl", self.tags.get("TIML_VERSION")),
@@ -173,20 +178,23 @@ def _described(path: Path, file: Any) -> MapFile:
             f"at least one of {', '.join(LAYERS)}"
         )
     tags = {name: str(text) for name, text in file.tags().items()}
-    threshold = None
-    if "TIML_THRESHOLD" in tags:
-        try:
-            threshold = float(tags["TIML_THRESHOLD"])
-        except ValueError as error:
-            raise ValueError(
-                f"map is {path} with TIML_THRESHOLD {tags['TIML_THRESHOLD']!r}: give a number"
-            ) from error
     return MapFile(
         path,
         Grid(file.crs, file.transform, file.height, file.width),
         descriptions,
         bands,
         tags.get("TIML_TARGET") or "positive",
-        threshold,
+        _number(path, tags, "TIML_THRESHOLD"),
+        _number(path, tags, "TIML_PREVALENCE"),
         tags,
     )
+
+
+def _number(path: Path, tags: dict[str, str], name: str) -> float | None:
+    """Return a tag's number, None where there is no such tag."""
+    if name not in tags:
+        return None
+    try:
+        return float(tags[name])
+    except ValueError as error:
+        raise ValueError(f"map is {path} with {name} {tags[name]!r}: give a number") from error

@@ -22,7 +22,7 @@ from timl.maps.drawing.legend import (
     POINT_COLOURS,
     POINT_EDGE,
     UNLIKE,
-    UNLIKE_COLOUR,
+    UNLIKE_COLOURS,
     UNLIKE_NAME,
     Bytes,
 )
@@ -172,7 +172,7 @@ def _page_data(
     unlike = None
     if "unlike" in bands:
         mask = (np.nan_to_num(bands["unlike"]) > UNLIKE).astype(np.uint8)
-        unlike = {"picture": _png(mask, np.zeros((1, 3), np.uint8)), "colour": UNLIKE_COLOUR}
+        unlike = {"picture": _png(mask, np.zeros((1, 3), np.uint8)), "colours": UNLIKE_COLOURS}
     lats, lons = grid.mesh()
     width, height = grid.cell_size()
     return {

@@ -18,7 +18,7 @@ from timl.maps.drawing.legend import (
     POINT_COLOURS,
     POINT_EDGE,
     UNLIKE,
-    UNLIKE_COLOUR,
+    UNLIKE_COLOURS,
     UNLIKE_NAME,
 )
 from timl.maps.drawing.map_file import MapFile, read_shrunk
@@ -36,7 +36,7 @@ _PANEL = 5.2
 """Width of a panel, inches."""
 _STRIPED = 900
 """Least number of points a side of the stripes over unlike pixels, and how many to a stripe."""
-_STRIPE = 6
+_STRIPE = 4
 
 
 def write_quicklook(
@@ -148,9 +148,10 @@ def _draw_unlike(axes: Axes, unlike: NDArray[np.float32]) -> None:
     mask = np.nan_to_num(unlike) > UNLIKE
     mask = mask.repeat(times, axis=0).repeat(times, axis=1)
     diagonals = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1]))
-    stripes = mask & (diagonals // _STRIPE % 3 == 0)
-    picture = np.empty((*mask.shape, 4))
-    picture[..., :3], picture[..., 3] = to_rgb(UNLIKE_COLOUR), stripes
+    stripe = diagonals // _STRIPE % 5
+    picture = np.zeros((*mask.shape, 4), np.uint8)
+    for number, colour in enumerate(UNLIKE_COLOURS):
+        picture[mask & (stripe == number)] = [round(255 * part) for part in (*to_rgb(colour), 1)]
     axes.imshow(picture, extent=(0, width, height, 0), aspect=axes.get_aspect())
 
 
@@ -268,7 +269,7 @@ def _legend_entries(
     if any(np.isnan(bands[name]).any() for name in names):
         entries.append(Patch(fc=NO_DATA_COLOUR, ec="0.5", label=NO_DATA_NAME))
     if "unlike" in bands and names[0] != "unlike":
-        entries.append(Patch(fc="white", ec=UNLIKE_COLOUR, hatch="/////", label=UNLIKE_NAME))
+        entries.append(Patch(fc="white", ec=UNLIKE_COLOURS[0], hatch="/////", label=UNLIKE_NAME))
     inside = places.inside(grid)
     for positive in (True, False):
         count = int((inside & (places.positive == positive)).sum())

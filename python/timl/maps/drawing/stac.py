@@ -81,6 +81,7 @@ def write_stac_item(
         "title": f"Map of {described.target}",
         "timl:target": described.target,
         "timl:threshold": described.threshold,
+        "timl:prevalence": described.prevalence,
         **{f"timl:{name}": tags.get(f"TIML_{name.upper()}") for name in _KEPT},
     }
     start, end = months or (None, None)

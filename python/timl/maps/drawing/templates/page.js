@@ -106,13 +106,16 @@ function drawStripes(dots) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;
   const line = tile.getContext("2d");
-  line.strokeStyle = data.unlike.colour;
-  line.lineWidth = 2;
-  for (const shift of [-8, 0, 8]) {
-    line.moveTo(shift - 1, 9);
-    line.lineTo(shift + 9, -1);
-  }
-  line.stroke();
+  line.lineWidth = 1.5;
+  data.unlike.colours.forEach((colour, number) => {
+    line.beginPath();
+    line.strokeStyle = colour;
+    for (let along = -8 + 2 * number; along <= 16; along += 8) {
+      line.moveTo(along - 9, 9);
+      line.lineTo(along + 1, -1);
+    }
+    line.stroke();
+  });
   stripes.fillStyle = stripes.createPattern(tile, "repeat");
   stripes.fillRect(0, 0, canvas.clientWidth, canvas.clientHeight);
   paint.drawImage(over, 0, 0, canvas.clientWidth, canvas.clientHeight);
@@ -374,7 +377,7 @@ async function begin() {
   }
   for (const swatch of document.querySelectorAll(".stripes")) {
     swatch.style.background =
-      `repeating-linear-gradient(135deg, ${data.unlike.colour} 0 2px, #fff 2px 6px)`;
+      `repeating-linear-gradient(135deg, ${data.unlike.colours.join(" 0 2px, ")} 2px 6px)`;
   }
   showLegend();
   new ResizeObserver(resize).observe(canvas);
