@@ -2,7 +2,8 @@
 
 from timl.maps.cube import CubeSource, open_cube
 from timl.maps.files import FileSource, export_files, open_files
-from timl.maps.from_points import PointsMap, map_points
+from timl.maps.from_points import map_points
+from timl.maps.points_map import PointsMap
 from timl.maps.predict import MapFiles, predict_map
 
 __all__ = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,9 @@ from timl.evaluation.cross_validation import (
     learning_curve,
 )
 from timl.evaluation.prevalence import at_prevalence, given_prevalence
-from timl.maps.predict import MapFiles, predict_map
+from timl.maps.points_map import PointsMap
+from timl.maps.predict import predict_map
+from timl.maps.report import write_report
 from timl.maps.source import SourceLike
 from timl.meta import finetune, finetune_ensemble
 from timl.meta.finetuning import Protocol
@@ -27,26 +28,6 @@ from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class PointsMap:
-    """Result of `map_points`."""
-
-    classifier: Classifier | StrongClassifier
-    """Classifier that was adapted to the points."""
-    files: MapFiles
-    """Files of the map."""
-    report: Path
-    """HTML report."""
-    threshold: float
-    """Probability from which on a pixel is of the class."""
-    validation: CrossValidation | None
-    """Scores over blocks of the points; None where they cannot be divided."""
-    curve: LearningCurve | None
-    """Scores against numbers of labels; None likewise."""
-    hectares: dict[int, float]
-    """Area of the map's pixels of each class, hectares: a biased estimate, see `timl.area`."""
 
 
 def map_points(
@@ -111,8 +92,6 @@ def map_points(
         If the points lie too close together to be divided: there is no accuracy then, and the
         threshold is 0.5.
     """
-    from timl.maps.report import write_report
-
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     validation, curve, reason = _validate(model, points, protocol, block_km, seed)

@@ -265,7 +265,7 @@ def _tags(
         "TIML_VERSION": __version__,
         "TIML_CREATED": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "TIML_MODEL": type(predictor.classifier).__name__,
-        "TIML_SOURCE": source.name,
+        "TIML_SOURCE": source.name.rsplit("/", 1)[-1],  # no folders of this machine
         "TIML_FIRST_STEP": str(predictor.first),
     }
     if prevalence is not None:
@@ -289,5 +289,5 @@ def _beside(path: Path, points: pd.DataFrame | None) -> MapFiles:
     )
     write_quicklook(path, files.quicklook, points=points)
     write_page(path, files.page, points=points)
-    write_stac_item(path, files.item)
+    write_stac_item(path, files.item, quicklook=files.quicklook, page=files.page)
     return files

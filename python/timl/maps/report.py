@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from importlib import resources
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from timl.evaluation.cross_validation import LearningCurve
 from timl.evaluation.prevalence import given_prevalence
 from timl.files import atomic_write
 from timl.maps.drawing.map_file import read_map_file, read_shrunk
+from timl.maps.points_map import PointsMap
 from timl.version import __version__
-
-if TYPE_CHECKING:
-    from timl.maps.from_points import PointsMap
 
 _SCORES = {
     "auc_roc": ("AUC ROC", "how well probabilities rank: 0.5 is chance, 1 is perfect"),
@@ -45,7 +42,7 @@ def write_report(made: PointsMap, points: OwnPoints, reason: str) -> None:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    folder = resources.files("timl.maps") / "templates"
+    folder = resources.files("timl.maps.drawing") / "templates"
     style = (folder / "report.css").read_text("utf-8")
     template = (folder / "report.html").read_text("utf-8")
     described = read_map_file(made.files.map)
