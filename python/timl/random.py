@@ -67,6 +67,7 @@ class Purpose(enum.IntEnum):
     KERNEL_HIDDEN_DROPOUT = 36
     FOREST_SEEDS = 37
     FOREST_SUBSET = 38
+    KERNEL_REFERENCE = 39
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

@@ -14,6 +14,12 @@ LEAST_OF_GROUP, MOST_OF_GROUP = 5, 200
 MEASURED_SAMPLES = 400
 """Samples whose median squared distance is the unit of the metric."""
 
+# distances to what training knew
+REFERENCES = 512
+"""Meta-training series that distances are measured to, at most."""
+USUAL_SHARE = 0.99
+"""Share of the meta-training series whose distance is below the usual distance."""
+
 # the networks
 WIDTH = 128
 """Hidden units of a network."""
