@@ -67,7 +67,8 @@ test-wheel: wheel
 instruction-sets: test-wheel
 	for isa in $$($(BIN)/python -c 'import timl._core as c; print(*c.usable_instruction_sets())'); do \
 	  echo "instruction set $$isa"; \
-	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q -n auto tests/python/nn/test_operators.py || exit 1; \
+	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q -n auto tests/python/nn/test_operators.py \
+	    tests/python/nn/test_strong_operators.py || exit 1; \
 	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
 
 # --- the documentation's site, in build/site: a warning is an error -------------------------------

@@ -1,5 +1,5 @@
 // The operators of the strong protocol: descriptions of series, and its fitted classifier. They
-// check their arguments and call the engine; timl/nn/strong_operators.py has the rest.
+// check their arguments and call the engine; timl/nn/operators.py has the rest.
 #include <vector>
 
 #include "torch_stable.h"
@@ -116,9 +116,10 @@ std::tuple<Tensor, Tensor> strong_evaluate(
                                  .feature = f.const_data_ptr<int64_t>(),
                                  .threshold = t.const_data_ptr<T>(),
                                  .value = v.const_data_ptr<T>()};
-    const int64_t bad =
-        pack_forest(plain, size, packed_roots.data(), packed_nodes.data(), packed_values.data());
-    require(bad < 0, operation, ": left is ", shape_text(left), " for ", trees,
+    int64_t bad = 0;
+    const bool packed = pack_forest(plain, size, packed_roots.data(), packed_nodes.data(),
+                                    packed_values.data(), &bad);
+    require(packed, operation, ": left is ", shape_text(left), " for ", trees,
             " trees, which are none at node ", bad,
             ": give children and features in range, each node the child of one other, and a leaf "
             "as both its children");

@@ -71,6 +71,7 @@ class Purpose(enum.IntEnum):
     BLOCK_FOLDS = 40
     BLOCK_RESAMPLES = 41
     CURVE_SUBSET = 42
+    KERNEL_REFERENCE = 43
     ENSEMBLE_LABELS = 44
 
 

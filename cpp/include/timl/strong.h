@@ -68,10 +68,10 @@ struct PlainTrees {
 };
 
 // Packs the nodes that the roots lead to; roots [trees], nodes and values [nodes] are written.
-// Returns -1, or the number of a node that leads outside or compares no feature of `features`, that
-// is reached twice, or of which one child alone is the node itself.
+// False if these are no trees; then `bad` is the number of a node that is outside or reached twice,
+// whose child is so or alone the node itself, or that compares no feature of `features`.
 template <class T>
-int64_t pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* roots,
-                    ForestNode* nodes, float* values);
+bool pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* roots, ForestNode* nodes,
+                 float* values, int64_t* bad);
 
 }  // namespace timl

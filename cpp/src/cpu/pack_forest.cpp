@@ -8,8 +8,8 @@
 namespace timl {
 
 template <class T>
-int64_t pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* roots,
-                    ForestNode* nodes, float* values) {
+bool pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* roots, ForestNode* nodes,
+                 float* values, int64_t* bad) {
   const auto inside = [](int64_t number, int64_t count) { return number >= 0 && number < count; };
   std::vector<int64_t> queue;  // the plain number of each packed node
   std::vector<bool> reached(static_cast<std::size_t>(trees.nodes));
@@ -23,7 +23,8 @@ int64_t pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* root
   std::size_t packed = 0;
   for (int64_t tree = 0; tree < trees.trees; ++tree) {
     roots[tree] = static_cast<uint32_t>(queue.size());
-    if (!join(trees.roots[tree])) return trees.roots[tree];
+    *bad = trees.roots[tree];
+    if (!join(*bad)) return false;
     for (; packed < queue.size(); ++packed) {
       const int64_t node = queue[packed], left = trees.left[node], right = trees.right[node];
       values[packed] = static_cast<float>(trees.value[node]);
@@ -36,13 +37,16 @@ int64_t pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* root
       nodes[packed] = {.threshold = static_cast<float>(trees.threshold[node]),
                        .offset = static_cast<uint32_t>(trees.feature[node] * kChunkRows),
                        .left = static_cast<uint32_t>(queue.size())};
-      if (!inside(trees.feature[node], features) || !join(left) || !join(right)) return node;
+      *bad = node;
+      if (!inside(trees.feature[node], features) || !join(left) || !join(right)) return false;
     }
   }
-  return -1;
+  return true;
 }
 
-template int64_t pack_forest(const PlainTrees<float>&, int64_t, uint32_t*, ForestNode*, float*);
-template int64_t pack_forest(const PlainTrees<double>&, int64_t, uint32_t*, ForestNode*, float*);
+template bool pack_forest(const PlainTrees<float>&, int64_t, uint32_t*, ForestNode*, float*,
+                          int64_t*);
+template bool pack_forest(const PlainTrees<double>&, int64_t, uint32_t*, ForestNode*, float*,
+                          int64_t*);
 
 }  // namespace timl

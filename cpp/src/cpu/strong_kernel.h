@@ -32,7 +32,7 @@ struct StrongLayout {
     return (columns + kTileColumns<T> - 1) / kTileColumns<T> * kTileColumns<T>;
   }
   StrongShape shape;
-  int64_t features;                                   // D
+  int64_t features;                                     // D
   int64_t point_row, hidden_row, label_row, known_row;  // d, W, n, K in whole tiles
 };
 
@@ -99,9 +99,8 @@ inline void pack_columns(int64_t depth, int64_t columns, const T* source, int64_
     for (int64_t k = 0; k < depth; ++k)
       for (int64_t c = 0; c < kTileColumns<T>; ++c)
         target[k * kTileColumns<T> + c] =
-            first + c < columns
-                ? scale * source[k * depth_stride + (first + c) * column_stride]
-                : T(0);
+            first + c < columns ? scale * source[k * depth_stride + (first + c) * column_stride]
+                                : T(0);
 }
 
 // Packs points [count, d] so that a product with z that starts from the first row of a panel gives
@@ -229,8 +228,7 @@ inline void forest_logits(const Forest& forest, const T* described, int64_t rows
     for (int64_t r = 0; r < rows; ++r) logits[r] += static_cast<double>(forest.values[at[r]]);
   }
   for (int64_t r = 0; r < rows; ++r)
-    logits[r] =
-        std::log((logits[r] + 0.5) / (static_cast<double>(forest.trees) - logits[r] + 0.5));
+    logits[r] = std::log((logits[r] + 0.5) / (static_cast<double>(forest.trees) - logits[r] + 0.5));
 }
 
 // C[rows, columns] = descriptions times a packed matrix, a piece of the depth at a time.
@@ -374,29 +372,29 @@ inline void kernel_logits(const PreparedStrong<T>& prepared, int64_t owner, int6
   const int64_t networks = layout.shape.networks;
   const auto of_owner = [&](int64_t i) { return prepared.owner[i] == static_cast<T>(owner); };
   fill(networks * kChunkRows * lanes, T(0), memory.sums);
-  for_each_tile(
-      layout, rows, memory.points, layout.label_row,
-      static_cast<const T*>(prepared.network(owner).points), memory.tile, [&](int64_t column) {
-        for (int64_t i = owner; i < networks; ++i) {
-          if (!of_owner(i)) continue;
-          const PreparedNetwork<T> network = prepared.network(i);
-          const T rate = T(-1) / network.head[0];
-          T* sums = memory.sums + i * kChunkRows * lanes;
-          Vector<T> coefficients[4];
-          for (int v = 0; v < 4; ++v)
-            coefficients[v] = load(network.coefficients + column + v * lanes);
-          for (int64_t r = 0; r < rows; ++r) {
-            const T* tile = memory.tile + r * kTileColumns<T>;
-            Vector<T> sum = load(sums + r * lanes);
-            for (int v = 0; v < 4; ++v) {
-              Vector<T> squared = load(tile + v * lanes) + memory.squared[r];
-              squared = squared < T(0) ? Vector<T>{} : squared;
-              sum += exponential<T>(rate * squared) * coefficients[v];
-            }
-            store(sums + r * lanes, sum);
-          }
-        }
-      });
+  for_each_tile(layout, rows, memory.points, layout.label_row,
+                static_cast<const T*>(prepared.network(owner).points), memory.tile,
+                [&](int64_t column) {
+                  for (int64_t i = owner; i < networks; ++i) {
+                    if (!of_owner(i)) continue;
+                    const PreparedNetwork<T> network = prepared.network(i);
+                    const T rate = T(-1) / network.head[0];
+                    T* sums = memory.sums + i * kChunkRows * lanes;
+                    Vector<T> coefficients[4];
+                    for (int v = 0; v < 4; ++v)
+                      coefficients[v] = load(network.coefficients + column + v * lanes);
+                    for (int64_t r = 0; r < rows; ++r) {
+                      const T* tile = memory.tile + r * kTileColumns<T>;
+                      Vector<T> sum = load(sums + r * lanes);
+                      for (int v = 0; v < 4; ++v) {
+                        Vector<T> squared = load(tile + v * lanes) + memory.squared[r];
+                        squared = squared < T(0) ? Vector<T>{} : squared;
+                        sum += exponential<T>(rate * squared) * coefficients[v];
+                      }
+                      store(sums + r * lanes, sum);
+                    }
+                  }
+                });
   for (int64_t i = owner; i < networks; ++i) {
     if (!of_owner(i)) continue;
     const T* head = prepared.network(i).head;
@@ -458,9 +456,9 @@ inline void strong_block(const PreparedStrong<T>& prepared, const Forest& forest
   const T weight = prepared.constants[0], slope = prepared.constants[1],
           shift = prepared.constants[2];
   for (int64_t r = 0; r < rows; ++r)
-    logits[r] = slope * (weight * memory.logits[r] / static_cast<T>(networks) +
-                         static_cast<T>(votes[r])) +
-                shift;
+    logits[r] =
+        slope * (weight * memory.logits[r] / static_cast<T>(networks) + static_cast<T>(votes[r])) +
+        shift;
 }
 
 template <class T>

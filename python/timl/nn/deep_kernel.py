@@ -22,9 +22,7 @@ from timl.nn import checkpoint
 from timl.nn.completion import conditional_means
 from timl.nn.description import description_size
 from timl.normalization import Normalization
-
-MOST_DEVIATIONS = 8.0
-"""Greatest absolute value of a standardised number: sensors and clouds make outliers."""
+from timl.reference.strong import MOST_DEVIATIONS
 
 
 class Head(NamedTuple):
@@ -131,6 +129,8 @@ class DeepKernel(nn.Module):
         Sizes of each, see `KernelNetwork`.
     names
         Label names that have a prior mean of their own, beside the FAO classes.
+    references
+        Number R of series that distances are measured to.
 
     Attributes
     ----------
@@ -138,6 +138,11 @@ class DeepKernel(nn.Module):
         Mean that is subtracted from the descriptions, and scale that divides them.
     correlation : buffer of shape [T * 18, T * 18]
         Correlation of the numbers of a series, shrunken, by which missing ones are completed.
+    reference : buffer of shape [R, d]
+        Points of some series of the learning, in the space of the first network's axes alone.
+    usual_distance : buffer of shape []
+        Distance to the nearest of them that 99% of the learning's series keep, see
+        docs/explanation/strong.md.
     networks : ModuleList of KernelNetwork
         The networks; their parameters are frozen.
     names : tuple of str
@@ -149,9 +154,17 @@ class DeepKernel(nn.Module):
     mean: Tensor
     scale: Tensor
     correlation: Tensor
+    reference: Tensor
+    usual_distance: Tensor
 
     def __init__(
-        self, steps: int, networks: int, dimensions: int, width: int, names: Sequence[str]
+        self,
+        steps: int,
+        networks: int,
+        dimensions: int,
+        width: int,
+        names: Sequence[str],
+        references: int = 0,
     ) -> None:
         super().__init__()
         features = description_size(steps)
@@ -160,6 +173,8 @@ class DeepKernel(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.register_buffer("correlation", torch.eye(steps * len(BANDS)))
+        self.register_buffer("reference", torch.zeros(references, dimensions))
+        self.register_buffer("usual_distance", torch.ones(()))
         outputs = len(CLASSES) + len(self.names)
         self.networks = nn.ModuleList(
             KernelNetwork(features, dimensions, width, outputs) for _ in range(networks)
@@ -235,7 +250,7 @@ class DeepKernel(nn.Module):
         completed[rows] = np.where(missing[rows], expected * scale + mean, flat[rows])
         return completed.reshape(x.shape)
 
-    def standardize(self, described: NDArray[np.float64]) -> Tensor:
+    def standardize(self, described: NDArray[np.floating]) -> Tensor:
         """Return descriptions [n, D] with the scale of the learning's, float64 [n, D]."""
         mean, scale = (buffer.double().cpu() for buffer in (self.mean, self.scale))
         return ((torch.from_numpy(described) - mean) / scale).clamp(
@@ -267,6 +282,7 @@ class DeepKernel(nn.Module):
             "dimensions": first.axes.shape[1],
             "width": len(first.hidden_bias),
             "names": list(self.names),
+            "references": len(self.reference),
         }
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -5,29 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from timl.bands import BANDS
+from timl.nn import operators
 from timl.normalization import Normalization
-
-_REFLECTANCE = 1e4
-"""Digital number that Sentinel-2 gives a reflectance of 1."""
-_PAIRS = (
-    ("B8", "B4"),  # NDVI, whatever index the record's own column holds
-    ("B8", "B11"),  # moisture of leaves
-    ("B3", "B8"),  # open water
-    ("B11", "B12"),  # residue and tillage
-    ("B8", "B5"),  # chlorophyll at the red edge
-    ("B3", "B11"),  # flooding and snow
-    ("B8A", "B5"),  # chlorophyll, from the narrow near infrared
-)
-"""Bands (p, q) of the normalised differences (p - q) / (p + q)."""
-_MEASURED = 13
-"""Number of bands, the first of a series: radar and optical. Their seasons are described too."""
-_INDICES = len(_PAIRS) + 1
-"""Number of vegetation indices: the normalised differences and EVI."""
-_STATISTICS = 7
-"""Number of statistics of the year."""
+from timl.reference.strong import INDICES, LEAST_STEPS, MEASURED, STATISTICS
 
 
 class Columns(NamedTuple):
@@ -41,7 +26,7 @@ class Columns(NamedTuple):
 
 def description_size(steps: int) -> int:
     """Return how many numbers describe a series of so many time steps."""
-    return steps * (len(BANDS) + _INDICES) + _STATISTICS * (_INDICES + _MEASURED)
+    return steps * (len(BANDS) + INDICES) + STATISTICS * (INDICES + MEASURED)
 
 
 def series_part(described: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -52,33 +37,36 @@ def series_part(described: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def description_columns(steps: int) -> Columns:
     """Return where each number of a description comes from, in the order of `describe_series`."""
-    bands, indices = np.arange(len(BANDS)), len(BANDS) + np.arange(_INDICES)
+    bands, indices = np.arange(len(BANDS)), len(BANDS) + np.arange(INDICES)
     parts = [
         np.tile(bands, steps),
         np.tile(indices, steps),
-        np.tile(indices, _STATISTICS),
-        np.tile(bands[:_MEASURED], _STATISTICS),
+        np.tile(indices, STATISTICS),
+        np.tile(bands[:MEASURED], STATISTICS),
     ]
     months = np.full(description_size(steps), -1)
     series = steps * len(BANDS)
     months[:series] = np.repeat(np.arange(steps), len(BANDS))
-    months[series : series + steps * _INDICES] = np.repeat(np.arange(steps), _INDICES)
+    months[series : series + steps * INDICES] = np.repeat(np.arange(steps), INDICES)
     return Columns(np.concatenate(parts), months)
 
 
-def describe_series(x: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float64]:
+def describe_series(x: NDArray[np.float32], normalization: Normalization) -> NDArray[np.float32]:
     """Describe series by their numbers, vegetation indices, and order statistics of the year.
+
+    The engine computes them, and the classifier computes the same bits when it predicts, so that
+    its trees see the very numbers that they were fitted to.
 
     Parameters
     ----------
     x : float32 array of shape [n, T, 18]
-        Normalised series of the record's bands, T at least 4.
+        Normalised series of the record's bands, T at least 4, finite.
     normalization
         How they were normalised.
 
     Returns
     -------
-    float64 array of shape [n, T * 18 + T * 8 + 7 * (8 + 13)]
+    float32 array of shape [n, T * 18 + T * 8 + 7 * (8 + 13)]
         The values in a row; eight indices of each month; and for each index and measured band
         mean, standard deviation, minimum, maximum, the two quartiles of the year, and the mean
         absolute change from month to month, which hardly depend on when the season begins.
@@ -87,49 +75,24 @@ def describe_series(x: NDArray[np.float32], normalization: Normalization) -> NDA
     ------
     ValueError
         If `x` has another shape.
+    RuntimeError
+        If `x` has NaN or infinite values.
     """
-    if x.ndim != 3 or x.shape[1] < 4 or x.shape[2] != len(BANDS):
+    if x.ndim != 3 or x.shape[1] < LEAST_STEPS or x.shape[2] != len(BANDS):
         raise ValueError(
             f"x is of shape {list(x.shape)}: give [n, T, {len(BANDS)}], the record's bands, T at "
-            f"least 4"
+            f"least {LEAST_STEPS}"
         )
-    series = x.astype(np.float64)
-    indices = _indices(series * normalization["std"] + normalization["mean"])
-    return np.concatenate(
-        [
-            series.reshape(len(x), -1),
-            indices.reshape(len(x), -1),
-            _seasons(indices),
-            _seasons(series[..., :_MEASURED]),
-        ],
-        axis=1,
-    )
+    if len(x) == 0:
+        return np.empty((0, description_size(x.shape[1])), np.float32)
+    series = torch.from_numpy(np.array(x, np.float32, order="C"))
+    described: NDArray[np.float32] = operators.describe(
+        series, normalization_tensor(normalization, series)
+    ).numpy()
+    return described
 
 
-def _indices(measured: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the seven normalised differences and EVI of each month, [n, T, 8]."""
-    band = {name: measured[..., number] for number, name in enumerate(BANDS)}
-    made = [
-        np.clip((band[p] - band[q]) / np.maximum(band[p] + band[q], 1.0), -1, 1) for p, q in _PAIRS
-    ]
-    below = band["B8"] + 6 * band["B4"] - 7.5 * band["B2"] + _REFLECTANCE
-    made.append(np.clip(2.5 * (band["B8"] - band["B4"]) / np.maximum(below, 1.0), -1, 2))
-    return np.stack(made, axis=-1)
-
-
-def _seasons(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return seven statistics of the year of [n, T, C], [n, 7 C]."""
-    months = values.shape[1]
-    ordered = np.sort(values, axis=1)
-    return np.concatenate(
-        [
-            values.mean(axis=1),
-            values.std(axis=1),
-            ordered[:, 0],
-            ordered[:, -1],
-            ordered[:, months // 4],
-            ordered[:, -1 - months // 4],
-            np.abs(np.diff(values, axis=1)).mean(axis=1),
-        ],
-        axis=1,
-    )
+def normalization_tensor(normalization: Normalization, like: Tensor) -> Tensor:
+    """Return mean and standard deviation of the bands as the operators take them, [2, 18]."""
+    rows = np.stack([normalization["mean"], normalization["std"]])
+    return torch.from_numpy(rows).to(like)

@@ -1,8 +1,9 @@
-"""The engine's operators in PyTorch: `network`, differentiable twice, and `meta_gradient`.
+"""The engine's operators in PyTorch: `network`, differentiable twice, `meta_gradient`, and others.
 
 The compiled module registers `torch.ops.timl.*` for the CPU. Here they get what PyTorch takes in
 Python: autograd formulas (backward is the engine's `backward`, double backward its `tangent`; a
-third derivative raises) and fake kernels for `torch.compile`.
+third derivative raises; the other operators have no derivative, and say so) and fake kernels for
+`torch.compile`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch.autograd import forward_ad
 
 from timl import _core
 from timl.parameters import MetaGradient
+from timl.reference.strong import INDICES, MEASURED, STATISTICS
 
-__all__ = ["meta_gradient", "network"]
+__all__ = ["describe", "meta_gradient", "network", "strong_evaluate"]
 
 _operators = torch.ops.timl
 
@@ -79,7 +81,7 @@ def network(
             f"here: give mask.detach()"
         )
     differentiable = (x, weights, film)
-    _refuse_tangents(*differentiable)
+    _refuse_tangents("timl.network", *differentiable)
     if (
         not batch_statistics
         and mask is None
@@ -164,6 +166,62 @@ def meta_gradient(
         )
 
 
+def describe(x: Tensor, bands: Tensor) -> Tensor:
+    """Describe series by the engine; parameters are those of `timl.reference.describe`.
+
+    Parameters
+    ----------
+    x : float32 or float64 tensor of shape [n, T, 18]
+        Normalised series, at least one, T at least 4.
+    bands : tensor of shape [2, 18]
+        Mean and standard deviation with which they were normalised, of the dtype of `x`.
+
+    Returns
+    -------
+    tensor of shape [n, D]
+        Without derivatives: differentiating it raises.
+
+    Raises
+    ------
+    RuntimeError
+        If a shape, dtype or device is wrong, a value of `x` is not finite, or an input carries a
+        forward-mode tangent.
+    """
+    _refuse_tangents("timl.describe", x, bands)
+    described: Tensor = _operators.describe(x, bands)
+    return described
+
+
+def strong_evaluate(x: Tensor, *arguments: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Compute logits and distances of a fitted classifier by the engine.
+
+    The same series gets the same bits in any batch and on any number of threads.
+
+    Parameters
+    ----------
+    x : float32 or float64 tensor of shape [B, T, 18]
+        Normalised series, at least one.
+    *arguments
+        The other arguments of `timl.reference.strong_evaluate` in order, of the dtype of `x` but
+        for the trees' int64 tensors.
+
+    Returns
+    -------
+    logits, distances : tensors of shape [B]
+        The distances of shape [0] without known points. Without derivatives: differentiating them
+        raises.
+
+    Raises
+    ------
+    RuntimeError
+        If a shape, dtype or device is wrong, a value of `x` is not finite, the trees are none, or
+        an input carries a forward-mode tangent.
+    """
+    _refuse_tangents("timl.strong_evaluate", x, *(a for a in arguments if a is not None))
+    logits, distances = _operators.strong_evaluate(x, *arguments)
+    return logits, distances
+
+
 def _in_order_of_fields(results: tuple[Tensor, ...], order: int) -> tuple[Tensor, ...]:
     """Return the operator's results with gradients that were not asked for in shape [0]."""
     if order > 0:
@@ -171,7 +229,7 @@ def _in_order_of_fields(results: tuple[Tensor, ...], order: int) -> tuple[Tensor
     return (*results[:3], *(gradient.reshape(-1) for gradient in results[3:6]), *results[6:])
 
 
-def _refuse_tangents(*tensors: Tensor) -> None:
+def _refuse_tangents(name: str, *tensors: Tensor) -> None:
     """Raise if a tensor carries a forward-mode tangent: it would be dropped silently."""
     if torch.compiler.is_compiling():
         return
@@ -181,8 +239,8 @@ def _refuse_tangents(*tensors: Tensor) -> None:
         dual = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
         if dual.tangent is not None:
             raise RuntimeError(
-                "timl.network has no forward-mode derivative: use reverse mode "
-                "(torch.autograd.grad with create_graph=True for second derivatives)"
+                f"{name} has no forward-mode derivative: use reverse mode "
+                f"(torch.autograd.grad with create_graph=True for second derivatives)"
             )
 
 
@@ -259,6 +317,14 @@ torch.library.register_autograd(
     "timl::meta_gradient",
     _refuse("timl.meta_gradient's results are not differentiable: it returns the gradient itself"),
 )
+for _name in ("describe", "strong_evaluate"):
+    torch.library.register_autograd(
+        f"timl::{_name}",
+        _refuse(
+            f"timl.{_name} has no gradient: call it under torch.no_grad(), or differentiate "
+            f"timl.reference.{_name}"
+        ),
+    )
 
 
 # --- fake kernels -----------------------------------------------------------------------------
@@ -367,12 +433,24 @@ def _fake_meta_gradient(
     )
 
 
+def _fake_describe(x: Tensor, bands: Tensor) -> Tensor:
+    steps, count = x.shape[1], x.shape[2]
+    return x.new_empty(x.shape[0], steps * (count + INDICES) + STATISTICS * (INDICES + MEASURED))
+
+
+def _fake_strong_evaluate(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    known = arguments[-2]
+    return x.new_empty(x.shape[0]), x.new_empty(0 if known is None else x.shape[0])
+
+
 _FAKES: dict[str, Callable[..., Any]] = {
     "network": _fake_network,
     "network_backward": _fake_network_backward,
     "network_tangent": _fake_network_tangent,
     "network_evaluate": _fake_network_evaluate,
     "meta_gradient": _fake_meta_gradient,
+    "describe": _fake_describe,
+    "strong_evaluate": _fake_strong_evaluate,
 }
 for _name, _fake in _FAKES.items():
     torch.library.register_fake(f"timl::{_name}", _fake)

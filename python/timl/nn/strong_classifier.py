@@ -5,22 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from timl.bands import BANDS
 from timl.nn import checkpoint
 from timl.nn.checks import require_finite, require_tensor
-from timl.nn.deep_kernel import DeepKernel, ridge_logits
-from timl.nn.description import describe_series
-from timl.nn.threads import one_thread
+from timl.nn.deep_kernel import DeepKernel
+from timl.nn.description import normalization_tensor
+from timl.nn.operators import strong_evaluate
 from timl.nn.trees import Trees
 from timl.normalization import Normalization
-
-_CHUNK = 4096
-"""Number of series that are predicted at once."""
 
 
 class StrongClassifier(nn.Module):
@@ -31,8 +26,8 @@ class StrongClassifier(nn.Module):
         slope (kernel_weight kernel(x) + forest(x)) + shift
 
     with the mean logit of the deep kernel's networks, each with a kernel ridge regression on the
-    labels, and the logarithm of the odds of the forest's votes. It only predicts: its logits carry
-    no gradient. docs/explanation/strong.md has the formulas.
+    labels, and the logarithm of the odds of the forest's votes. It only predicts:
+    differentiating its logits raises. docs/explanation/strong.md has the formulas.
 
     Parameters
     ----------
@@ -55,6 +50,8 @@ class StrongClassifier(nn.Module):
         Coefficients of each network's regression.
     levels : buffer of shape [M]
         Levels of each network's prior means.
+    label_points : buffer of shape [n, d]
+        Points of the labelled series in the space of the first network's axes alone.
     trees : Trees
         Forest on the descriptions of the series.
     kernel_weight, slope, shift : buffers of shape []
@@ -67,6 +64,7 @@ class StrongClassifier(nn.Module):
     points: Tensor
     coefficients: Tensor
     levels: Tensor
+    label_points: Tensor
     kernel_weight: Tensor
     slope: Tensor
     shift: Tensor
@@ -81,6 +79,7 @@ class StrongClassifier(nn.Module):
         self.register_buffer("points", torch.zeros(networks, labels, dimensions))
         self.register_buffer("coefficients", torch.zeros(networks, labels))
         self.register_buffer("levels", torch.zeros(networks))
+        self.register_buffer("label_points", torch.zeros(labels, dimensions))
         for name in ("kernel_weight", "slope", "shift"):
             self.register_buffer(name, torch.zeros(()))
 
@@ -94,9 +93,10 @@ class StrongClassifier(nn.Module):
         """Number of bands of a series: the record's."""
         return len(BANDS)
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Compute the logits of a batch.
+
+        A series gets the same bits whatever the batch and the number of threads.
 
         Parameters
         ----------
@@ -116,43 +116,65 @@ class StrongClassifier(nn.Module):
             If its shape or device is wrong, it is empty or has infinite values, or nothing is there
             of a series.
         """
+        return self._evaluate(x, distances=False)[0]
+
+    def distances(self, x: Tensor) -> Tensor:
+        """Compute how far the series of a batch are from what training knew.
+
+        That is the distance to the nearest of some of the learning's series and of the task's
+        labelled ones, in the metric, over the distance that 99% of the learning's series keep to
+        those of other regions. A series above 1 is unlike anything in training. Parameters, result
+        and errors are those of `forward`.
+        """
+        return self.logits_and_distances(x)[1]
+
+    def logits_and_distances(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what `forward` and `distances` return, in one pass."""
+        return self._evaluate(x, distances=True)
+
+    def _evaluate(self, x: Tensor, distances: bool) -> tuple[Tensor, Tensor]:
+        """Check a batch and return its logits and distances, the latter [0] if not wanted."""
         require_tensor("x", x, ("B", self.steps, self.bands), like=self.coefficients)
         if len(x) == 0:
             raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
         if x.isnan().any():
             x = torch.from_numpy(self.deep_kernel.complete(x.cpu().numpy())).to(x)
         require_finite("x", x)
-        parts = [self._logits(part) for part in torch.split(x, _CHUNK)]
-        return torch.cat(parts).to(x)
+        return strong_evaluate(x, *self.arguments(distances))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """Return the logits of series [n, T, bands], float64 [n]."""
-        from threadpoolctl import threadpool_limits
+    def arguments(self, distances: bool) -> tuple[Tensor | None, ...]:
+        """Return the arguments of `timl.reference.strong_evaluate` after the series.
 
+        Parameters
+        ----------
+        distances
+            Whether the points that distances are measured to are among them.
+        """
         assert self.normalization is not None
-        with threadpool_limits(1), one_thread():
-            described = describe_series(x.cpu().numpy(), self.normalization)
-            logits = self._kernel_logits(described) * self.kernel_weight.double().cpu()
-            logits += self._forest_logits(described)
-            return self.slope.double().cpu() * logits + self.shift.double().cpu()
-
-    def _kernel_logits(self, described: NDArray[np.float64]) -> Tensor:
-        """Return the networks' mean logit of descriptions [n, D], float64 [n]."""
-        points, coefficients, levels = (
-            buffer.double().cpu() for buffer in (self.points, self.coefficients, self.levels)
-        )
-        embedded = self.deep_kernel.embed(self.deep_kernel.standardize(described), self.task)
-        logits = [
-            ridge_logits(z, prior, points[i], coefficients[i], levels[i], head)
-            for i, (head, z, prior) in enumerate(embedded)
+        kernel, networks = self.deep_kernel, self.deep_kernel.members
+        vectors = [
+            (n.hidden_bias, n.norm_gain, n.norm_bias, self.task @ n.prior_weight) for n in networks
         ]
-        return torch.stack(logits).mean(dim=0)
-
-    def _forest_logits(self, described: NDArray[np.float64]) -> Tensor:
-        """Return the logarithm of the odds of the trees' votes, half a vote added, float64 [n]."""
-        count = len(self.trees.roots)
-        votes = count * self.trees.predict(described.astype(np.float32))
-        return torch.from_numpy(np.log(votes + 0.5) - np.log(count - votes + 0.5))
+        heads = [
+            (network.head.length, network.head.scale, level)
+            for network, level in zip(networks, self.levels, strict=True)
+        ]
+        known = torch.cat([kernel.reference, self.label_points]) if distances else None
+        constants = (self.kernel_weight, self.slope, self.shift, kernel.usual_distance)
+        return (
+            normalization_tensor(self.normalization, self.coefficients),
+            torch.stack([kernel.mean, kernel.scale]),
+            torch.stack([network.axes for network in networks]),
+            torch.stack([network.hidden_weight for network in networks]),
+            torch.stack([torch.stack(four) for four in vectors]),
+            torch.stack([network.point_weight for network in networks]),
+            torch.stack([torch.stack(three) for three in heads]),
+            self.points,
+            self.coefficients,
+            *self.trees.arrays,
+            known,
+            torch.stack(constants),
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json` into a folder, which is made where needed."""

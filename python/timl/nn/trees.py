@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -48,6 +47,11 @@ class Trees(nn.Module):
         for name in ("threshold", "value"):
             self.register_buffer(name, torch.zeros(nodes))
 
+    @property
+    def arrays(self) -> tuple[Tensor, ...]:
+        """Roots, left, right, feature, threshold and value, as the operator takes them."""
+        return self.roots, self.left, self.right, self.feature, self.threshold, self.value
+
     @classmethod
     def from_fitted(cls, fitted: Sequence[Any]) -> Trees:
         """Return a copy of fitted scikit-learn trees of classes 0 and 1, such as a forest's."""
@@ -72,17 +76,3 @@ class Trees(nn.Module):
             made.value[nodes] = torch.from_numpy((votes[:, 1] / votes.sum(axis=1)).astype("f4"))
         made.roots.copy_(torch.from_numpy(starts))
         return made
-
-    def predict(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the trees' mean share of positives, float64 [n], for features [n, D]."""
-        left, right, feature, threshold, value = (
-            buffer.cpu().numpy()
-            for buffer in (self.left, self.right, self.feature, self.threshold, self.value)
-        )
-        node = np.broadcast_to(self.roots.cpu().numpy(), (len(x), len(self.roots)))
-        rows = np.arange(len(x))[:, None]
-        while (left[node] != node).any():
-            goes_left = x[rows, feature[node]] <= threshold[node]
-            node = np.where(goes_left, left[node], right[node])
-        share: NDArray[np.float64] = value[node].astype(np.float64).mean(axis=1)
-        return share

@@ -9,14 +9,17 @@ from timl.reference.network import (
     unflatten_weights,
 )
 from timl.reference.philox import philox
+from timl.reference.strong import describe, strong_evaluate
 
 __all__ = [
+    "describe",
     "film_shapes",
     "identity_film",
     "mean_loss",
     "meta_gradient",
     "network",
     "philox",
+    "strong_evaluate",
     "unflatten_film",
     "unflatten_weights",
     "weight_shapes",

@@ -80,3 +80,29 @@ def test_a_block_that_is_all_zeros_must_be_exactly_so(monkeypatch: pytest.Monkey
     assert 0 < row.error <= meta_step.TIML_TOLERANCE
     off = want._replace(weights=want.weights + 1e-30)
     assert dict(meta_step.block_errors(off, want, batch.sizes))["hidden_weight"] == float("inf")
+
+
+def test_strong_checks_and_then_times_every_contender(tmp_path: Path) -> None:
+    written = tmp_path / "strong.json"
+    options = ["--series", "300", "--labels", "30", "--repeats", "1", "--threads", "1"]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "strong.py", *options, "--json", written],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(written.read_text())
+    errors = {row["name"]: row["error"] for row in report["rows"]}
+    assert errors["network_evaluate"] is None and len(errors) == 5
+    assert 0 < errors["strong, 30 labels, distances"] < 1e-4
+
+
+def test_strong_refuses_to_time_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import strong
+
+    logits = torch.linspace(-1, 1, 9)
+    assert strong.checked("same", (logits,), (logits[:4].double(),)) < 1e-6
+    for wrong in (logits * 1.001, logits * torch.nan):
+        with pytest.raises(SystemExit, match="it is wrong"):
+            strong.checked("it", (wrong,), (logits.double(),))

@@ -157,6 +157,32 @@ def test_the_same_seed_gives_the_same_bits_with_any_threads(
     assert kernel.names[0] == "crop" and len(kernel.networks) == 4
 
 
+def test_the_usual_distance_is_what_99_of_100_series_keep_to_other_regions(
+    tasks: TaskSet, kernel: DeepKernel
+) -> None:
+    regions = regions_of(tasks)
+    assert kernel.reference.shape == (512, 64)
+    axes = kernel.members[0].axes.double()
+    points = [kernel.standardize(region.described) @ axes for region in regions]
+    apart = [torch.cdist(part, kernel.reference.double()) for part in points]
+    owner = torch.cat([(part < 1e-4).any(dim=0)[None] for part in apart])  # of each reference
+    assert owner.any(dim=0).all() and len(owner) == len(regions)
+    nearest = torch.cat(
+        [part[:, ~own].min(dim=1).values for part, own in zip(apart, owner, strict=True)]
+    )
+    assert ((nearest <= kernel.usual_distance * 1.001).double().mean()) == pytest.approx(
+        0.99, abs=2 / len(nearest)
+    )
+    x = np.random.default_rng(0).normal(size=(30, 12, 18)).astype(np.float32)
+    assert kernel.normalization is not None
+    plain = unlearned_kernel(x, kernel.normalization)  # one region: to another series
+    among = torch.cdist(plain.reference, plain.reference).fill_diagonal_(torch.inf)
+    expected = np.quantile(among.min(dim=1).values.numpy(), 0.99)
+    assert float(plain.usual_distance) == pytest.approx(expected, rel=1e-3)
+    same = unlearned_kernel(np.repeat(x[:1], 2, axis=0), kernel.normalization)
+    assert float(same.usual_distance) == 1
+
+
 def test_a_finished_kernel_is_read_and_another_learned_anew(tasks: TaskSet, tmp_path: Path) -> None:
     first = learn_deep_kernel(tasks, steps=1, out=tmp_path)
     written = (tmp_path / "model.safetensors").stat().st_mtime_ns

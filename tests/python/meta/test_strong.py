@@ -12,10 +12,14 @@ import torch
 from made import same_bits, small_model, state_of
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import roc_auc_score
+from timl import reference
 from timl.meta import fit_strong, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
 from timl.meta.strong.fitting import kernel_weight, slope
 from timl.meta.strong.forest import fit_forest
 from timl.nn import Classifier, DeepKernel, StrongClassifier, load_pretrained
+from timl.nn.trees import Trees
+from timl.normalization import Normalization
+from timl.reference.strong import tree_votes
 
 PLAIN = {"mean": np.zeros(18), "std": np.ones(18), "ndvi": "true"}
 
@@ -40,6 +44,11 @@ def trained(world: timl.CropHarvest) -> timl.TIML:
 def kernel(trained: timl.TIML) -> DeepKernel:
     assert trained.deep_kernel is not None
     return trained.deep_kernel
+
+
+def votes(trees: Trees, x: np.ndarray) -> np.ndarray:
+    """Mean share of positives of the trees, [n]."""
+    return tree_votes(torch.from_numpy(x), *trees.arrays).numpy()
 
 
 def easy(samples: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +79,45 @@ def test_the_logit_is_that_of_kernel_and_forest(kernel: DeepKernel) -> None:
     np.testing.assert_allclose(made(series).numpy(), shift, rtol=1e-5)
     made.kernel_weight.fill_(2 * kernel_weight(12))
     np.testing.assert_allclose(made(series) - shift, 2 * (alone - shift), rtol=1e-4, atol=1e-5)
+
+
+def test_the_engine_gives_the_twins_logits_and_distances(kernel: DeepKernel) -> None:
+    """To float32: with 30 labels no number of these series lies on a threshold of a tree."""
+    x, y = easy(120)
+    series = torch.from_numpy(x[30:])
+    for learned in (kernel, unlearned_kernel(x[:30], PLAIN)):
+        made = fit_strong(learned, x[:30], y[:30], normalization=PLAIN, target_label="crop")
+        expected = reference.strong_evaluate(series, *made.arguments(distances=True))
+        found = made.logits_and_distances(series)
+        for ours, exact in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-4)
+        assert torch.equal(found[0], made(series))
+        assert torch.equal(found[1], made.distances(series))
+
+
+def test_series_like_the_training_are_near_and_others_far(
+    kernel: DeepKernel, world: timl.CropHarvest
+) -> None:
+    tasks = timl.meta_tasks(world)
+    x = world.series(np.unique(np.concatenate([*tasks.positives, *tasks.negatives])))
+    y = np.arange(len(x)) % 2
+    made = fit_strong(kernel, x[:40], y[:40], normalization=world_normalization(kernel))
+    assert (made.distances(torch.from_numpy(x[40:])) <= 1).float().mean() > 0.98
+    assert made.distances(torch.from_numpy(x[:40])).max() < 0.05  # its own labels
+    noise = np.random.default_rng(0).normal(size=(50, 12, 18)).astype(np.float32) * 3
+    assert (made.distances(torch.from_numpy(noise)) > 1).all()
+
+
+def world_normalization(kernel: DeepKernel) -> Normalization:
+    assert kernel.normalization is not None
+    return kernel.normalization
+
+
+def test_it_refuses_to_be_differentiated(kernel: DeepKernel) -> None:
+    x, y = easy(12)
+    made = fit_strong(kernel, x[:10], y[:10], normalization=PLAIN)
+    with pytest.raises(RuntimeError, match="has no gradient"):
+        made(torch.from_numpy(x[10:]).requires_grad_()).sum().backward()
 
 
 def test_weights_by_the_number_of_labels() -> None:
@@ -107,7 +155,7 @@ def test_the_forest_is_scikit_learns_where_no_class_is_rare() -> None:
     y = x[:, 0] + np.random.default_rng(1).normal(size=60) > 0.5
     expected = ExtraTreesClassifier(100, class_weight="balanced", random_state=7).fit(x, y)
     np.testing.assert_allclose(
-        fit_forest(x, y, 7).predict(x), expected.predict_proba(x)[:, 1], atol=1e-6
+        votes(fit_forest(x, y, 7), x), expected.predict_proba(x)[:, 1], atol=1e-6
     )
 
 
@@ -118,8 +166,8 @@ def test_trees_see_all_rare_labels_and_a_share_of_the_others() -> None:
     assert len(trees.roots) == 100
     root = trees.value[trees.roots]
     torch.testing.assert_close(root, torch.full_like(root, 0.5))  # balanced
-    assert (trees.predict(x)[:4] == 1).all()  # each tree has seen them
-    shares = trees.predict(x)[4:]
+    assert (votes(trees, x)[:4] == 1).all()  # each tree has seen them
+    shares = votes(trees, x)[4:]
     assert (shares > 0).mean() > 0.5  # not each tree has seen a negative
     again = fit_forest(x, y, 0)
     assert same_bits(trees.state_dict(), again.state_dict())

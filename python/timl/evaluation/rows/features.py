@@ -60,7 +60,7 @@ class Features:
         return described.mean(axis=0), np.where(deviation < 1e-6, 1.0, deviation)
 
     def _described(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        return describe_series(x, normalization_of(self.data))
+        return describe_series(x, normalization_of(self.data)).astype(np.float64)
 
 
 def class_weights(y: NDArray[np.int8]) -> NDArray[np.float64]:

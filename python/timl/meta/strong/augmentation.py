@@ -24,9 +24,9 @@ from timl.meta.strong.constants import (
     WIDTH,
 )
 from timl.nn import DeepKernel
-from timl.nn.deep_kernel import MOST_DEVIATIONS
 from timl.nn.description import description_columns
 from timl.random import Purpose
+from timl.reference.strong import MOST_DEVIATIONS
 
 
 class _Choices(NamedTuple):

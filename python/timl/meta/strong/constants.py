@@ -18,6 +18,12 @@ MEASURED_SAMPLES = 400
 UNCORRELATED = 0.1
 """Share by which correlations of the numbers of a series are shrunken towards none."""
 
+# distances to what training knew
+REFERENCES = 512
+"""Meta-training series that distances are measured to, at most."""
+USUAL_SHARE = 0.99
+"""Share of the meta-training series whose distance is below the usual distance."""
+
 # the networks
 WIDTH = 128
 """Hidden units of a network."""

@@ -83,13 +83,13 @@ def fit_strong(
     task = deep_kernel.describe_task(classification_label, target_label)
     targets = torch.from_numpy(np.where(labels[kept] == 1, 1.0, -1.0))
     with threadpool_limits(1), one_thread():
+        standard = deep_kernel.standardize(described[kept])
         fitted = [
             (points, *fit_ridge(points, prior, targets, head))
-            for head, points, prior in deep_kernel.embed(
-                deep_kernel.standardize(described[kept]), task
-            )
+            for head, points, prior in deep_kernel.embed(standard, task)
         ]
-        trees = fit_forest(described.astype(np.float32), labels == 1, seed)
+        label_points = standard @ deep_kernel.members[0].axes.double().cpu()
+        trees = fit_forest(described, labels == 1, seed)
     classifier = StrongClassifier(
         deep_kernel.configuration(), len(kept), [len(trees.roots), len(trees.left)]
     )
@@ -101,6 +101,7 @@ def fit_strong(
         ("points", torch.stack([points for points, _, _ in fitted])),
         ("coefficients", torch.stack([coefficients for _, coefficients, _ in fitted])),
         ("levels", torch.stack([level for _, _, level in fitted])),
+        ("label_points", label_points),
         ("kernel_weight", kernel_weight(min(counts))),
         ("slope", slope(min(counts))),
         ("shift", SHIFT * math.log(counts[0] / counts[1])),

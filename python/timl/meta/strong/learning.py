@@ -33,6 +33,7 @@ from timl.meta.strong.constants import (
     LENGTH,
     METRIC_TRAINED,
     POINT_WEIGHTS,
+    REFERENCES,
     RIDGE,
     SCALE,
     WARM_UP,
@@ -42,6 +43,7 @@ from timl.meta.strong.constants import (
 )
 from timl.meta.strong.metric import Metric, learn_metric
 from timl.meta.strong.random_tasks import Batch, RandomTasks
+from timl.meta.strong.reference_points import draw_reference
 from timl.meta.strong.regions import regions_of
 from timl.nn import DeepKernel, one_thread
 from timl.nn.deep_kernel import KernelNetwork, fit_ridge, ridge_logits
@@ -122,13 +124,17 @@ def _learn(tasks: TaskSet, steps: int, seed: int, progress: bool) -> DeepKernel 
         found = {name for region in regions for name in region.labels if name}
         names = (CROP, *sorted(found - {CROP}))
         months = tasks.data.series(tasks.positives[0][:1]).shape[1]
-        kernel = DeepKernel(months, len(METRIC_TRAINED), metric.axes.shape[1], WIDTH, names)
+        dimensions, samples = metric.axes.shape[1], sum(len(r.described) for r in regions)
+        kernel = DeepKernel(
+            months, len(METRIC_TRAINED), dimensions, WIDTH, names, min(REFERENCES, samples)
+        )
         kernel.mean.copy_(torch.from_numpy(metric.mean))
         kernel.scale.copy_(torch.from_numpy(metric.scale))
         kernel.correlation.copy_(torch.from_numpy(metric.correlation))
         kernel.normalization = normalization_of(tasks.data)
-        described = [kernel.standardize(region.described).float() for region in regions]
-        x, random_tasks = torch.cat(described), RandomTasks(regions, names)
+        described = [kernel.standardize(region.described) for region in regions]
+        draw_reference(kernel, described, metric.axes, seed)
+        x, random_tasks = torch.cat(described).float(), RandomTasks(regions, names)
         total = steps * len(METRIC_TRAINED)
         show = stack.enter_context(steps_bar("deep kernel", total)) if progress else _silent
         for number, network in enumerate(kernel.members):

@@ -17,11 +17,13 @@ from timl.meta.strong.constants import (
     LENGTH,
     MEASURED_SAMPLES,
     MOST_OF_GROUP,
+    REFERENCES,
     RIDGE,
     SCALE,
     SHRINKAGE,
     UNCORRELATED,
 )
+from timl.meta.strong.reference_points import draw_reference
 from timl.meta.strong.regions import Region, regions_of
 from timl.nn import DeepKernel, one_thread
 from timl.nn.description import describe_series, series_part
@@ -57,10 +59,14 @@ def learn_metric_kernel(tasks: TaskSet) -> DeepKernel | None:
     """
     from threadpoolctl import threadpool_limits
 
+    regions = regions_of(tasks)
     with threadpool_limits(1), one_thread():
-        metric = learn_metric(regions_of(tasks))
-    steps = tasks.data.series(tasks.positives[0][:1]).shape[1]
-    return None if metric is None else _kernel(metric, steps, normalization_of(tasks.data))
+        metric = learn_metric(regions)
+        if metric is None:
+            return None
+        steps = tasks.data.series(tasks.positives[0][:1]).shape[1]
+        described = [region.described for region in regions]
+        return _kernel(metric, steps, normalization_of(tasks.data), described)
 
 
 def unlearned_kernel(x: ArrayLike, normalization: Normalization) -> DeepKernel:
@@ -76,12 +82,12 @@ def unlearned_kernel(x: ArrayLike, normalization: Normalization) -> DeepKernel:
         How they were normalised.
     """
     series = np.asarray(x, np.float32)
-    described = describe_series(series, normalization)
+    described = describe_series(series, normalization).astype(np.float64)
     mean, scale = standardisation(described)
     plain = np.eye(len(mean))
     unit = typical_distance((described - mean) / scale)
     metric = Metric(mean, scale, plain / unit, series_correlation(described, mean, scale))
-    return _kernel(metric, series.shape[1], normalization)
+    return _kernel(metric, series.shape[1], normalization, [described])
 
 
 def learn_metric(regions: Sequence[Region]) -> Metric | None:
@@ -181,9 +187,18 @@ def _covariance(group: NDArray[np.float64]) -> NDArray[np.float64]:
     return covariance
 
 
-def _kernel(metric: Metric, steps: int, normalization: Normalization) -> DeepKernel:
-    """Return the deep kernel of a metric alone, with the head as it is before training."""
-    made = DeepKernel(steps, 1, metric.axes.shape[1], 0, ())
+def _kernel(
+    metric: Metric,
+    steps: int,
+    normalization: Normalization,
+    described: Sequence[NDArray[np.float64]],
+) -> DeepKernel:
+    """Return the deep kernel of a metric alone, with the head as it is before training.
+
+    `described` has the descriptions [n, D] of each region.
+    """
+    references = min(REFERENCES, sum(map(len, described)))
+    made = DeepKernel(steps, 1, metric.axes.shape[1], 0, (), references)
     made.mean.copy_(torch.from_numpy(metric.mean))
     made.scale.copy_(torch.from_numpy(metric.scale))
     made.correlation.copy_(torch.from_numpy(metric.correlation))
@@ -191,4 +206,5 @@ def _kernel(metric: Metric, steps: int, normalization: Normalization) -> DeepKer
     network.axes.copy_(torch.from_numpy(metric.axes))
     network.log_head.copy_(torch.tensor([LENGTH, RIDGE, SCALE]).log())
     made.normalization = normalization
+    draw_reference(made, [made.standardize(part) for part in described], metric.axes, seed=0)
     return made.eval()

@@ -70,7 +70,8 @@ def regions_of(tasks: TaskSet) -> list[Region]:
 def _described(
     tasks: TaskSet, positions: NDArray[np.int64], normalization: Normalization
 ) -> NDArray[np.float64]:
-    return describe_series(tasks.data.series(positions).astype(np.float32), normalization)
+    series = tasks.data.series(positions).astype(np.float32)
+    return describe_series(series, normalization).astype(np.float64)
 
 
 def _texts(column: object) -> list[str | None]:

@@ -1,0 +1,226 @@
+// The strong protocol's classifier in every instruction set: a plain reading of its formulas in
+// double, sorting of any number of months, and trees that are none.
+#include <algorithm>
+#include <string>
+
+#include "catch.h"
+#include "description.h"
+#include "problem.h"
+
+namespace {
+
+using timl::StrongShape;
+
+// A classifier with inputs in double, one tree of three nodes, and every network its own points.
+struct Strong {
+  explicit Strong(const StrongShape& strong, int64_t batch)
+      : s(strong),
+        features(timl::description_size(s.steps)),
+        rows(batch),
+        x(normals(rows * s.steps * timl::kRecordBands, 0.7, 0, 1)),
+        bands(normals(2 * timl::kRecordBands, 0, 0, 2)),
+        columns(normals(2 * features, 0.1, 0, 3)),
+        axes(normals(s.networks * features * s.dimensions,
+                     0.7 / std::sqrt(double(features * s.dimensions)), 0, 4)),
+        hidden_weight(normals(s.networks * s.width * features, 0.05, 0, 5)),
+        hidden_vectors(normals(s.networks * 4 * s.width, 0.3, 0.5, 6)),
+        point_weight(normals(s.networks * s.dimensions * s.width, 0.05, 0, 7)),
+        heads(normals(s.networks * 3, 0.1, 1, 8)),
+        points(normals(s.networks * s.labels * s.dimensions, 0.3, 0, 9)),
+        coefficients(normals(s.networks * s.labels, 0.5, 0, 10)),
+        known(normals(s.known * s.dimensions, 0.3, 0, 11)) {
+    for (int64_t i = 0; i < timl::kRecordBands; ++i) {
+      bands[i] = 2000;
+      bands[timl::kRecordBands + i] = 800;
+    }
+    for (int64_t i = 0; i < features; ++i) columns[features + i] = 1 + std::abs(columns[i]);
+    std::fill(point_weight.begin(), point_weight.begin() + s.dimensions * s.width, 0);
+  }
+
+  StrongShape s;
+  int64_t features, rows;
+  std::vector<double> x, bands, columns, axes, hidden_weight, hidden_vectors, point_weight, heads,
+      points, coefficients, known, constants = {0.6, 0.8, -0.1, 0.5};
+  std::vector<int64_t> roots = {0}, left = {1, 1, 2}, right = {2, 1, 2}, feature = {5, 0, 0};
+  std::vector<double> threshold = {0.25, 0, 0}, value = {0.5, 0.25, 1};
+};
+
+struct StrongOutcome {
+  std::vector<double> logits, distances, described;
+};
+
+template <class T>
+StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
+  const auto cast = [](const std::vector<double>& values) {
+    Buffer<T> buffer(static_cast<int64_t>(values.size()));
+    for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
+    return buffer;
+  };
+  const Buffer<T> x = cast(p.x), bands = cast(p.bands), columns = cast(p.columns);
+  const Buffer<T> axes = cast(p.axes), hidden_weight = cast(p.hidden_weight);
+  const Buffer<T> hidden_vectors = cast(p.hidden_vectors), point_weight = cast(p.point_weight);
+  const Buffer<T> heads = cast(p.heads), points = cast(p.points);
+  const Buffer<T> coefficients = cast(p.coefficients), known = cast(p.known);
+  const Buffer<T> constants = cast(p.constants), threshold = cast(p.threshold);
+  const Buffer<T> value = cast(p.value);
+  uint32_t roots[1];
+  timl::ForestNode nodes[3];
+  float values[3];
+  int64_t bad = 0;
+  const timl::PlainTrees<T> plain = {.trees = 1,
+                                     .nodes = 3,
+                                     .roots = p.roots.data(),
+                                     .left = p.left.data(),
+                                     .right = p.right.data(),
+                                     .feature = p.feature.data(),
+                                     .threshold = threshold,
+                                     .value = value};
+  REQUIRE(timl::pack_forest(plain, p.features, roots, nodes, values, &bad));
+  const Buffer<T> prepared(engine.strong_prepared_size(p.s));
+  engine.strong_prepare({.shape = p.s,
+                         .bands = bands,
+                         .columns = columns,
+                         .axes = axes,
+                         .hidden_weight = hidden_weight,
+                         .hidden_vectors = hidden_vectors,
+                         .point_weight = point_weight,
+                         .heads = heads,
+                         .points = points,
+                         .coefficients = coefficients,
+                         .known = known,
+                         .constants = constants},
+                        prepared);
+  const Buffer<T> workspace(engine.strong_workspace(p.s)), logits(p.rows), distances(p.rows);
+  const timl::Forest forest = {.trees = 1, .roots = roots, .nodes = nodes, .values = values};
+  engine.strong_evaluate(p.s, prepared, forest, x, p.rows, logits,
+                         p.s.known > 0 ? distances.get() : nullptr, workspace);
+  const Buffer<T> described(p.rows * p.features);
+  const Buffer<T> scratch(engine.describe_workspace(p.s.steps));
+  engine.describe(p.s.steps, bands, x, p.rows, described, scratch);
+  return {logits.values(), distances.values(), described.values()};
+}
+
+// Logit and distance of one series by the formulas, from its description.
+std::pair<double, double> plainly(const Strong& p, const double* described) {
+  const int64_t d = p.s.dimensions, width = p.s.width, features = p.features;
+  std::vector<double> standard(described, described + features);
+  for (int64_t i = 0; i < features; ++i)
+    standard[i] = std::clamp((described[i] - p.columns[i]) / p.columns[features + i], -8.0, 8.0);
+  double kernel = 0, nearest = std::numeric_limits<double>::infinity();
+  for (int64_t m = 0; m < p.s.networks; ++m) {
+    std::vector<double> z(d), h(width);
+    for (int64_t i = 0; i < features; ++i)
+      for (int64_t k = 0; k < d; ++k) z[k] += standard[i] * p.axes[(m * features + i) * d + k];
+    for (int64_t j = 0; m == 0 && j < p.s.known; ++j) {
+      double squared = 0;
+      for (int64_t k = 0; k < d; ++k) squared += std::pow(z[k] - p.known[j * d + k], 2);
+      nearest = std::min(nearest, std::sqrt(squared));
+    }
+    const double* vectors = p.hidden_vectors.data() + m * 4 * width;
+    double mean = 0, variance = 0, prior = 0;
+    for (int64_t u = 0; u < width; ++u) {
+      h[u] = vectors[u];
+      for (int64_t i = 0; i < features; ++i)
+        h[u] += p.hidden_weight[(m * width + u) * features + i] * standard[i];
+      mean += h[u] / double(width);
+    }
+    for (const double v : h) variance += (v - mean) * (v - mean) / double(width);
+    for (int64_t u = 0; u < width; ++u) {
+      const double v =
+          (h[u] - mean) / std::sqrt(variance + 1e-5) * vectors[width + u] + vectors[2 * width + u];
+      h[u] = v * 0.5 * std::erfc(-v / std::sqrt(2.0));
+      prior += h[u] * vectors[3 * width + u];
+      for (int64_t k = 0; k < d; ++k) z[k] += p.point_weight[(m * d + k) * width + u] * h[u];
+    }
+    const double* head = p.heads.data() + m * 3;
+    double learned = 0;
+    for (int64_t j = 0; j < p.s.labels; ++j) {
+      double squared = 0;
+      for (int64_t k = 0; k < d; ++k)
+        squared += std::pow(z[k] - p.points[(m * p.s.labels + j) * d + k], 2);
+      learned += std::exp(-squared / head[0]) * p.coefficients[m * p.s.labels + j];
+    }
+    kernel += head[1] * (learned + prior - head[2]) / double(p.s.networks);
+  }
+  const double vote = static_cast<float>(described[5]) <= 0.25f ? 0.25 : 1;
+  const double forest = std::log((vote + 0.5) / (1 - vote + 0.5));
+  return {p.constants[1] * (p.constants[0] * kernel + forest) + p.constants[2],
+          nearest / p.constants[3]};
+}
+
+const StrongShape kStrong[] = {
+    {.steps = 12, .networks = 3, .dimensions = 20, .width = 33, .labels = 35, .known = 7},
+    {.steps = 4, .networks = 1, .dimensions = 3, .width = 0, .labels = 1, .known = 0},
+};
+
+}  // namespace
+
+TEST_CASE("the classifier computes its formulas in every instruction set", "[strong]") {
+  const char* names[3];
+  const int count = timl::usable_isas(names);
+  for (const StrongShape& shape : kStrong)
+    for (const int64_t rows : {1, 50})
+      for (int i = 0; i < count; ++i) {
+        CAPTURE(std::string(names[i]), shape.steps, rows);
+        const Strong problem(shape, rows);
+        const StrongOutcome exact = run(*timl::engine_for<double>(names[i]), problem);
+        const StrongOutcome single = run(*timl::engine_for<float>(names[i]), problem);
+        std::vector<double> logits, distances;
+        for (int64_t r = 0; r < rows; ++r) {
+          const auto [logit, distance] =
+              plainly(problem, exact.described.data() + r * problem.features);
+          logits.push_back(logit);
+          distances.push_back(distance);
+        }
+        CHECK(relative_error(exact.logits, logits) < 1e-12);
+        CHECK(relative_error(single.logits, logits) < 1e-5);
+        CHECK(relative_error(single.described, exact.described) < 1e-6);
+        if (shape.known > 0) {
+          CHECK(relative_error(exact.distances, distances) < 1e-12);
+          CHECK(relative_error(single.distances, distances) < 1e-5);
+        }
+      }
+}
+
+TEST_CASE("merge exchange sorts any number of values", "[strong]") {
+  for (int64_t count = 1; count <= 40; ++count)
+    for (unsigned seed = 0; seed < 20; ++seed) {
+      std::vector<double> values = normals(count, 1, 0, seed);
+      timl::merge_exchange(count, [&](int64_t i, int64_t j) {
+        REQUIRE((0 <= i && i < j && j < count));
+        if (values[j] < values[i]) std::swap(values[i], values[j]);
+      });
+      CHECK(std::is_sorted(values.begin(), values.end()));
+    }
+}
+
+TEST_CASE("what is no tree is refused", "[strong]") {
+  const auto packs = [](std::vector<int64_t> roots, std::vector<int64_t> left,
+                        std::vector<int64_t> right, std::vector<int64_t> feature) {
+    const std::vector<double> numbers(left.size());
+    std::vector<uint32_t> packed_roots(roots.size());
+    std::vector<timl::ForestNode> nodes(left.size());
+    std::vector<float> values(left.size());
+    int64_t bad = 0;
+    const timl::PlainTrees<double> plain = {.trees = static_cast<int64_t>(roots.size()),
+                                            .nodes = static_cast<int64_t>(left.size()),
+                                            .roots = roots.data(),
+                                            .left = left.data(),
+                                            .right = right.data(),
+                                            .feature = feature.data(),
+                                            .threshold = numbers.data(),
+                                            .value = numbers.data()};
+    return timl::pack_forest(plain, 4, packed_roots.data(), nodes.data(), values.data(), &bad);
+  };
+  CHECK(packs({0, 3}, {1, 1, 2, 3}, {2, 1, 2, 3}, {3, 9, 9, 9}));
+  CHECK_FALSE(packs({-1}, {0}, {0}, {0}));  // a root outside
+  CHECK_FALSE(packs({1}, {0}, {0}, {0}));
+  CHECK_FALSE(packs({0}, {1, 1, 2}, {3, 1, 2}, {0, 0, 0}));  // a child outside
+  CHECK_FALSE(packs({0}, {1, 1, 2}, {-1, 1, 2}, {0, 0, 0}));
+  CHECK_FALSE(packs({0}, {1, 1, 2}, {1, 1, 2}, {0, 0, 0}));  // reached twice
+  CHECK_FALSE(packs({0, 0}, {0}, {0}, {0}));
+  CHECK_FALSE(packs({0}, {1, 2, 0}, {2, 1, 0}, {0, 0, 0}));  // a circle
+  CHECK_FALSE(packs({0}, {0, 1}, {1, 1}, {0, 0}));           // one child is the node itself
+  CHECK_FALSE(packs({0}, {1, 1, 2}, {2, 1, 2}, {4, 0, 0}));  // no such feature
+  CHECK_FALSE(packs({0}, {1, 1, 2}, {2, 1, 2}, {-1, 0, 0}));
+}
