@@ -29,10 +29,10 @@ def description_size(steps: int) -> int:
     return steps * (len(BANDS) + INDICES) + STATISTICS * (INDICES + MEASURED)
 
 
-def series_part(described: NDArray[np.float64]) -> NDArray[np.float64]:
+def series_part(described: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the numbers of the series themselves, with which descriptions [n, D] begin."""
-    monthly = described.shape[1] - _STATISTICS * (_INDICES + _MEASURED)
-    return described[:, : monthly // (len(BANDS) + _INDICES) * len(BANDS)]
+    monthly = described.shape[1] - STATISTICS * (INDICES + MEASURED)
+    return described[:, : monthly // (len(BANDS) + INDICES) * len(BANDS)]
 
 
 def description_columns(steps: int) -> Columns:
