@@ -171,7 +171,7 @@ def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:
     """Choose the probability above which a pixel counts as positive.
 
     It is the threshold of the greatest balanced accuracy, the mean of both classes' shares of right
-    decisions, if that is above the one of 0.5 by two standard errors of the difference; else 0.5.
+    decisions, if that is above the one of 0.5 by three standard errors of the difference; else 0.5.
     Few labels seldom tell: docs/explanation/area.md says what choosing costs then. F1 instead would
     depend on the share of positives among the labels, which is that of the map only if these were
     drawn at random. Give logits of samples that the classifier was not fitted to.
@@ -210,7 +210,7 @@ def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:
         difference += float(sign) * count / number
         share = (count + 1) / (number + 2)  # not 0 or 1, whose variance would be 0
         variance += share * (1 - share) / number
-    return float(_share(np.float64(cut))) if difference > 2 * math.sqrt(variance) else 0.5
+    return float(_share(np.float64(cut))) if difference > 3 * math.sqrt(variance) else 0.5
 
 
 def _share(log_odds: np.float64 | NDArray[np.float64]) -> NDArray[np.float64]:
