@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from timl.data.own.exports import import_rasterio
 
-_PIXELS_AT_ONCE = 2**22
+_PIXELS_AT_ONCE = 2**21
 """Pixels of a strip, about."""
 _CELL = 32
 """Edge, in pixels, of the cells of a projected map whose pixels count as equal in area."""

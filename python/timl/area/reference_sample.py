@@ -211,8 +211,11 @@ def _draw(
             part = slice(start, start + rows_at_once)
             keys = _keys(strip, part, seed)
             for name, count in counts.items():
-                rows, columns = np.nonzero(strip.valid[part] & (strip.classes[part] == name))
-                found = np.stack([keys[rows, columns], rows + (strip.row + start), columns], axis=1)
+                mine = strip.valid[part] & (strip.classes[part] == name)
+                if len(kept[name]) == count:
+                    mine &= keys <= kept[name][-1, 0]
+                rows, columns = np.nonzero(mine)
+                found = np.stack([keys[mine], rows + (strip.row + start), columns], axis=1)
                 if len(found) > count:
                     found = found[np.argpartition(found[:, 0], count - 1)[:count]]
                 both = np.concatenate([kept[name], found])

@@ -68,8 +68,8 @@ def estimate_prevalence(logits: ArrayLike, given: float = 0.5) -> float:
     The likelihood is concave, so that it is found as the root of its slope.
 
     It assumes that each class looks here as it did among the labels, and that the logits are
-    calibrated: where they are too sure or too timid the share is wrong, without a sign of it. Use
-    calibrated logits (`fit_calibration`), and for an area that is to be published a reference
+    calibrated: where they are too sure or too timid the share is wrong, without a sign of it.
+    docs/explanation/area.md has measurements. For an area that is to be published take a reference
     sample (`timl.area`), which needs neither assumption.
 
     Parameters
@@ -125,8 +125,9 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
 
     Logistic regression on the one logit, with Platt's targets (N1 + 1) / (N1 + 2) and 1 / (N0 + 2)
     instead of 1 and 0, which keep it finite where the classes are separate (J. Platt, Probabilistic
-    outputs for support vector machines, 1999, section 2.2), and each class weighing a half. Take
-    the out-of-fold logits of `timl.cross_validate`.
+    outputs for support vector machines, 1999, section 2.2), and each class weighing a half. The
+    slope is at least 0, so that the order stays. Take the out-of-fold logits of
+    `timl.cross_validate`; some tens of labels fix slope and intercept only roughly.
 
     Parameters
     ----------
@@ -155,17 +156,25 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
         value = float(weights @ (np.logaddexp(0, z) - targets * z))
         return value, design.T @ (weights * (expit(z) - targets))
 
-    found = minimize(loss, np.zeros(2), jac=True, method="BFGS", options={"gtol": 1e-9}).x
+    found = minimize(
+        loss,
+        np.zeros(2),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None), (None, None)],
+        options={"gtol": 1e-10, "ftol": 1e-15},
+    ).x
     return Calibration(float(found[0]) / scale, float(found[1]))
 
 
 def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:
     """Choose the probability above which a pixel counts as positive.
 
-    It maximises balanced accuracy, the mean of both classes' shares of right decisions. F1 would
+    It is the threshold of the greatest balanced accuracy, the mean of both classes' shares of right
+    decisions, if that is above the one of 0.5 by three standard errors of the difference; else 0.5.
+    Few labels seldom tell: docs/explanation/area.md says what choosing costs then. F1 instead would
     depend on the share of positives among the labels, which is that of the map only if these were
-    drawn at random; balanced accuracy does not. Of equally good thresholds that nearest 0.5 is
-    taken. Give logits of samples that the classifier was not fitted to.
+    drawn at random. Give logits of samples that the classifier was not fitted to.
 
     Parameters
     ----------
@@ -177,7 +186,7 @@ def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:
     Returns
     -------
     float
-        Probability in (0, 1), halfway between two of the logits.
+        Probability in (0, 1), halfway between two of the logits, or 0.5.
 
     Raises
     ------
@@ -193,11 +202,15 @@ def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:
     gain = np.round(above[0] - above[1], 12)
     cuts = np.append((values[:-1] + values[1:]) / 2, values[-1] + 1)
     best = np.flatnonzero(gain == gain.max())
-    if values[0] <= 0 < values[-1]:  # 0.5 itself, where nothing lies between it and a neighbour
-        at = int(np.searchsorted(values, 0.0, side="right")) - 1
-        cuts[at] = 0.0
-    chosen = cuts[best][np.abs(cuts[best]).argmin()]
-    return float(_share(chosen))
+    cut = float(cuts[best][np.abs(cuts[best]).argmin()])
+    moved = (x > min(cut, 0)) & (x <= max(cut, 0))  # those that the cut decides otherwise than 0.5
+    difference, variance = 0.0, 0.0
+    for side, sign in ((positive, -np.sign(cut)), (~positive, np.sign(cut))):
+        number, count = int(side.sum()), int((moved & side).sum())
+        difference += float(sign) * count / number
+        share = (count + 1) / (number + 2)  # not 0 or 1, whose variance would be 0
+        variance += share * (1 - share) / number
+    return float(_share(np.float64(cut))) if difference > 3 * math.sqrt(variance) else 0.5
 
 
 def _share(log_odds: np.float64 | NDArray[np.float64]) -> NDArray[np.float64]:

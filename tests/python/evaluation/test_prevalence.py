@@ -74,9 +74,20 @@ def test_a_calibration_of_separate_classes_is_finite() -> None:
     assert 0 < found.slope < 1 and abs(found.intercept) < 1e-6
 
 
+def test_a_calibration_keeps_the_order() -> None:
+    assert fit_calibration([1.0, 2.0, -1.0, -2.0], [0, 0, 1, 1]) == (0, pytest.approx(0, abs=1e-6))
+
+
+def test_few_labels_leave_the_threshold_where_it_is() -> None:
+    logits = [-2.0, -1.0, 0.5, 1.0, 1.5, 2.0]
+    assert choose_threshold(logits, [0, 0, 0, 1, 1, 1]) == 0.5  # 0.75 would be right six times
+    assert choose_threshold(np.repeat(logits, 20), np.repeat([0, 0, 0, 1, 1, 1], 20)) > 0.6
+
+
 def test_the_threshold_has_the_greatest_balanced_accuracy() -> None:
     assert choose_threshold([-2.0, -1.0, 1.0, 2.0], [0, 0, 1, 1]) == 0.5
-    assert choose_threshold([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1]) == pytest.approx(expit(2.5))
+    many = np.repeat([1.0, 2.0, 3.0, 4.0], 10)
+    assert choose_threshold(many, many > 2.5) == pytest.approx(expit(2.5))
     logits, labels = drawn(0.2, 20_000)
     assert choose_threshold(logits, labels) == pytest.approx(0.5, abs=0.1)
     assert choose_threshold(logits + 3, labels) == pytest.approx(expit(3), abs=0.03)
