@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from timl.cli import app
@@ -58,6 +60,17 @@ def test_the_command_goes_on_with_what_is_there(shown: Demonstration) -> None:
     assert result.exit_code == 0, result.output
     assert "next:" in result.output and str(shown.figure) in result.output.replace("\n", "")
     assert (out / "few-shot" / "cells.jsonl").read_bytes() == finished
+
+
+def test_a_command_simulates_a_world_with_a_scene(tmp_path: Path) -> None:
+    arguments = ["simulate", "--out", "world", "--scene", "scene", "--quiet"]
+    arguments += ["--countries=4", "--samples=1000", "--size=64", "--points=3"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "64 x 64 pixels of" in result.output
+    assert len((tmp_path / "scene" / "points.csv").read_text("utf-8").splitlines()) == 4
 
 
 def test_the_area_is_estimated_without_bias_where_the_map_is_wrong() -> None:

@@ -67,6 +67,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Key, set[s
 
 def use_everything(folder: Path) -> None:
     world = timl.data.simulate(folder / "world", countries=4, samples=1000, seed=0)
+    timl.data.simulate_scene(folder / "scene", world, size=64, points=3, seed=0)
     data = CropHarvest(world)
     model = timl.TIML(hidden=16, encoder_sizes=(16, 32))
     timl.meta_train(model, timl.meta_tasks(data), epochs=2, kernel_steps=2, progress=False)

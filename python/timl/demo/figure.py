@@ -76,10 +76,11 @@ def save_figure(demonstration: Demonstration, panels: Panels) -> None:
     """
     require_matplotlib("figures need")
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(13, 8.1), layout="constrained", dpi=110)
-    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.06)  # type: ignore[union-attr, call-arg]
-    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    layout = ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.06)
+    figure = Figure(figsize=(13, 8.1), layout=layout, dpi=110)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.15, 1))[:, 0]
     axes = above.subplots(1, 4)
     for place in axes:
         place.set(xticks=[], yticks=[])
@@ -109,8 +110,9 @@ def _draw_imagery(axes: Axes, panels: Panels) -> None:
     # clouds and snow are bright in blue: the month whose brightest parts are the darkest
     step = int(np.argmin([np.percentile(image[2], 98) for image in steps]))
     image = np.moveaxis(steps[step], 0, -1)
-    low = np.percentile(image, 1, axis=(0, 1))  # of each band: haze is stronger in blue
-    spread = np.percentile(image - low, 97)
+    # half of the haze, which is strongest in blue, is taken off
+    low = 0.5 * (np.percentile(image, 1) + np.percentile(image, 1, axis=(0, 1)))
+    spread = np.percentile(image - low, 96)
     axes.imshow(np.clip((image - low) / spread, 0, 1) ** 0.85, interpolation="nearest")
     columns, rows = _apply(inverse, xs, ys)
     of_target = (points["label"] == panels.target).to_numpy()

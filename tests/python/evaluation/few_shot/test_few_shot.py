@@ -171,6 +171,19 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
         few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
 
 
+def test_only_the_folds_of_some_regions_are_computed(data: CropHarvest, tmp_path: Path) -> None:
+    rows = ["nearest-class-mean", "nearest-class-mean-pooled"]
+    options: dict[str, Any] = {
+        "epochs": 1, "budgets": (5,), "regions": BOXES, "workers": 1, "progress": False,
+    }  # fmt: skip
+    whole = few_shot_benchmark(data, tmp_path, rows, **options)
+    last = whole.cells[-1]
+    part = few_shot_benchmark(data, tmp_path, rows, scored=[last.region], **options)
+    assert part.cells == tuple(cell for cell in whole.cells if cell.fold == last.fold)
+    with pytest.raises(ValueError, match="no fold holds out France: give some of"):
+        few_shot_benchmark(data, tmp_path, rows, scored=["France"], **options)
+
+
 def test_what_cannot_be_asked_for(data: CropHarvest, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="folds is 1"):
         few_shot_folds(data, BOXES, 1)

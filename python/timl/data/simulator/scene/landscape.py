@@ -137,15 +137,18 @@ class Landscape:
             if not (shape := _areas(whole_shape)).is_empty
         )
 
+    def _of_corner(self, i: int, j: int) -> Floats:
+        return Draws(self._seed, _number(i, j), Level.SCENE).uniform(Stream.VERTICES, 8)
+
     def _corner(self, i: int, j: int) -> Floats:
-        u = Draws(self._seed, _number(i, j), Level.SCENE).uniform(Stream.VERTICES, 8)
+        u = self._of_corner(i, j)
         moved = np.array([i, j]) + _MOVED * (2 * u[:2] - 1)
         return np.asarray(self._start + self._turn @ (CELL * moved))
 
     def _village(self, i: int, j: int) -> Geometry:
         from shapely import Polygon
 
-        u = Draws(self._seed, _number(i, j), Level.SCENE).uniform(Stream.VERTICES, 8)
+        u = self._of_corner(i, j)
         if u[2] >= _VILLAGES:
             return Polygon()
         return _blob(self._corner(i, j), 7 + 12 * u[3], u[4:8])
@@ -166,7 +169,8 @@ class Landscape:
         target = _FIELDS[0] + (_FIELDS[1] - _FIELDS[0]) * u[-1, 0] ** 1.5
         along = np.stack([block[1] - block[0], block[3] - block[0]])
         along /= np.linalg.norm(along, axis=1, keepdims=True)
-        waiting, done = [block], []
+        waiting: list[Floats] = [block]
+        done: list[Floats] = []
         for share, slant, tried, long in u[:-1]:
             if not waiting or len(waiting) + len(done) >= most:
                 break

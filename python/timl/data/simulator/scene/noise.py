@@ -127,7 +127,7 @@ class PixelDraws(Draws):
     def _mixed(self, stream: Stream, width: int, share: _Shares, pixels: Floats) -> Floats:
         """Return the sum of the levels' noise in some columns, [m, columns]."""
         columns = share.columns
-        made = np.sqrt(share.pixel) * pixels[:, columns]
+        made: Floats = np.sqrt(share.pixel) * pixels[:, columns]
         if share.scene:
             common = Draws(self._seed, level=Level.SCENE).normal(stream, width)
             made += np.sqrt(share.scene) * common[columns]
@@ -136,8 +136,8 @@ class PixelDraws(Draws):
             made += np.sqrt(share.field) * fields[self._cell, self._parcel, columns]
         for part, distance in ((share.near, _NEAR), (share.far, _FAR)):
             if part:
-                width_here = columns.indices(width)[1]
-                made += np.sqrt(part) * self._smooth(stream, width_here, distance)[:, columns]
+                smooth = self._smooth(stream, columns.indices(width)[1], distance)
+                made += np.sqrt(part) * smooth[:, columns]
         return made
 
     def _smooth(self, stream: Stream, width: int, distance: int) -> Floats:

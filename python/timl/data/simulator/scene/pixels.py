@@ -22,6 +22,9 @@ _FINE = 3
 _RADAR = slice(0, 2)
 """Bands of the series that are in decibels."""
 
+_OF_THE_PLACE = ("temperature_2m", "total_precipitation", "elevation", "slope")
+"""Bands that do not depend on what grows."""
+
 EDGE = 3
 """Pixels along the scene's edges without a slope, as in exports, whose slope needs neighbours."""
 
@@ -141,10 +144,9 @@ def _filled(numbers: Any) -> Any:
 def _mix(own: Floats, other: Floats, mixed: Integers, share: Floats) -> Floats:
     """Mix the parcel beside into some pixels, by shares of the area; power, not decibels."""
     part = share[:, None, None]
-    made = own.copy()
+    made: Floats = own.copy()
     made[mixed] = np.round((1 - part) * own[mixed] + part * other)
-    exact = [BANDS.index(b) for b in ("temperature_2m", "total_precipitation", "elevation")]
-    exact += [BANDS.index("slope")]
+    exact = [BANDS.index(band) for band in _OF_THE_PLACE]
     made[..., exact] = own[..., exact]
     power = (1 - part) * 10 ** (own[mixed][..., _RADAR] / 10) + part * 10 ** (
         other[..., _RADAR] / 10

@@ -164,7 +164,7 @@ def _geometry(shape: Any, grid: Grid) -> dict[str, Any]:
     """Return a shape's polygons in degrees of seven decimals, as GeoJSON."""
     from shapely import get_parts
 
-    def ring(line: Any) -> list[list[float]]:
+    def ring(line: Any) -> Any:
         lons, lats = grid.to_degrees(*np.asarray(line.coords).T)
         return np.round(np.stack([lons, lats], axis=1), 7).tolist()
 
