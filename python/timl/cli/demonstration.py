@@ -114,7 +114,8 @@ def demo(
         f"""
 open {shown.figure}: imagery, truth, map, errors, scores, area
 
-map     {shown.map}: class and probability of {target}; open it in QGIS
+page    {shown.map.page}: zooms into the map of {target}, in a browser
+map     {shown.map.map}: probability, class and distance from training; open it in QGIS
 text    {shown.text}
 scores  {out / "few-shot"}: few-shot.md, few-shot.csv
 model   {shown.model}: trained on the countries that are not scored
@@ -122,7 +123,8 @@ scene   {scene.folder}: export, truth.tif, fields.geojson, points.csv
 world   {shown.world}
 
 next:
-  timl simulate --out world --scene scene --seed 1   (another world and place)
+  timl map --points {scene.points} --target {target} --exports {scene.export} \\
+      --model {shown.model} --out {out / "from-points"}   (with accuracy and uncertainty)
   timl benchmark {shown.world}   (more methods, every country)
   timl table1 --data {shown.world} --out table1   (the paper's experiment)
   docs/tutorial/first-classifier.md   (your own points)"""

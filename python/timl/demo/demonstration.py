@@ -15,13 +15,14 @@ from timl.data import CropHarvest, Scene, own_points, simulate, simulate_scene
 from timl.data.own.exports import import_rasterio
 from timl.data.own.points_table import read_points
 from timl.demo.figure import Panels, save_figure
-from timl.demo.mapping import estimate_area, predict, scene_series, write_map
+from timl.demo.mapping import estimate_area, scene_series
 from timl.demo.result import Demonstration
 from timl.evaluation.few_shot import FewShotResult, few_shot_benchmark
 from timl.evaluation.plotting import require_matplotlib
 from timl.evaluation.rows import Row, find_rows
 from timl.evaluation.rows.strong import StrongRow
 from timl.files import atomic_write
+from timl.maps import predict_map, shown_points
 from timl.meta import finetune
 from timl.nn import TIML, DeepKernel
 
@@ -63,7 +64,8 @@ def demo(
     Parameters
     ----------
     out
-        Folder for `world`, `scene`, `few-shot`, `model`, `map.tif`, `demo.md` and `demo.png`.
+        Folder for `world`, `scene`, `few-shot`, `model`, `map.tif` with what lies beside it,
+        `demo.md` and `demo.png`.
     countries, samples
         Sizes of the world, those of `timl.data.simulate`.
     epochs, kernel_steps
@@ -110,7 +112,7 @@ def demo(
             progress=progress,
         )
     model = _assemble(folder, result)
-    return _map(folder, data, scene, result, model, seed)
+    return _map(folder, data, scene, result, model, seed, workers)
 
 
 def _rows(kernel_steps: int) -> list[Row]:
@@ -138,14 +140,23 @@ def _map(
     result: FewShotResult,
     model: TIML,
     seed: int,
+    workers: int | None,
 ) -> Demonstration:
     """Adapt the model to the scene's points, map the crop that most have, estimate its area."""
     target = _commonest_crop(scene)
     own = own_points(scene.points, scene.export, like=data, target_label=target)
     series, shape = scene_series(scene.export, data)
-    probability = predict(finetune(model, own, seed=seed), series).reshape(shape)
-    path = folder / "map.tif"
-    write_map(path, probability, scene.export)
+    files = predict_map(
+        finetune(model, own, seed=seed),
+        scene.export,
+        folder / "map.tif",
+        target=target,
+        points=shown_points(own),
+        workers=workers,
+        progress=False,
+    )
+    with import_rasterio().open(files.map) as file:
+        probability = file.read(1).astype(np.float64)
     baselines = {
         "random-forest": random_forest(seed),
         "logistic-regression-cv": cross_validated_logistic_regression(),
@@ -159,14 +170,14 @@ def _map(
     truth = covers == next(value for value, label in scene.legend.items() if label == target)
     demonstration = Demonstration(
         result=result,
-        area=estimate_area(probability >= 0.5, truth, scene.pixel_hectares, seed),
+        area=estimate_area(files.map, scene, target, seed),
         map_scores={name: _scores(found, truth) for name, found in maps.items()},
         target=target,
         labels=(len(own.positives), len(own.negatives)),
         world=data.root,
         scene=scene,
         model=folder / "model",
-        map=path,
+        map=files,
         figure=folder / "demo.png",
         text=folder / "demo.md",
     )

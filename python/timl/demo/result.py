@@ -9,6 +9,7 @@ from timl.data import Scene
 from timl.demo.mapping import Area
 from timl.evaluation.few_shot import FewShotResult
 from timl.evaluation.few_shot.result import ALL
+from timl.maps import MapFiles
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Demonstration:
     """The simulated scene, in a country that no training saw."""
     model: Path
     """Folder of the meta-trained model with its deep kernel, trained on the other countries."""
-    map: Path
-    """GeoTIFF of the crop's class and probability."""
+    map: MapFiles
+    """Map of the crop, and the files beside it."""
     figure: Path
     """PNG file of imagery, truth, map, errors, scores and area."""
     text: Path

@@ -2,7 +2,7 @@
 
 from timl.maps.cube import CubeSource, open_cube
 from timl.maps.files import FileSource, export_files, open_files
-from timl.maps.from_points import map_points
+from timl.maps.from_points import map_points, shown_points
 from timl.maps.points_map import PointsMap
 from timl.maps.predict import MapFiles, predict_map
 
@@ -16,4 +16,5 @@ __all__ = [
     "open_cube",
     "open_files",
     "predict_map",
+    "shown_points",
 ]

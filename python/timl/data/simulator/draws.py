@@ -40,7 +40,6 @@ class Stream(enum.IntEnum):
     DIVISION = 21
     LAND_USE = 22
     SURVEY_POINTS = 23
-    REFERENCE_SAMPLE = 24
 
 
 class Level(enum.IntEnum):
