@@ -210,4 +210,5 @@ def tree_votes(
     while bool((left[node] != node).any()):
         goes_left = x.gather(1, feature[node]) <= threshold[node]
         node = torch.where(goes_left, left[node], right[node])
-    return value[node].double().mean(dim=1)
+    share: Tensor = value[node].double().mean(dim=1)
+    return share
