@@ -28,7 +28,8 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
     Raises
     ------
     ValueError
-        If `x` has another shape, is empty, or holds NaN or infinite values.
+        If `x` has another shape, is empty, or holds infinite values, or NaN where the classifier
+        does not complete it.
     """
     like = next(classifier.parameters())
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype)

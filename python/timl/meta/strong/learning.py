@@ -125,7 +125,7 @@ def _learn(tasks: TaskSet, steps: int, seed: int, progress: bool) -> DeepKernel 
         kernel = DeepKernel(months, len(METRIC_TRAINED), metric.axes.shape[1], WIDTH, names)
         kernel.mean.copy_(torch.from_numpy(metric.mean))
         kernel.scale.copy_(torch.from_numpy(metric.scale))
-        kernel.correlation.copy_(torch.from_numpy(metric.correlation))
+        kernel.covariance.copy_(torch.from_numpy(metric.covariance))
         kernel.normalization = normalization_of(tasks.data)
         described = [kernel.standardize(region.described).float() for region in regions]
         x, random_tasks = torch.cat(described), RandomTasks(regions, names)
