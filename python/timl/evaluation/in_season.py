@@ -36,7 +36,7 @@ _LEAST = 5
 
 
 class InSeasonTask(BenchmarkTask):
-    """An evaluation task whose series end after some months; what comes later is completed.
+    """An evaluation task whose series end after some months: what comes later is missing.
 
     `timl.finetune` adapts a model to those months alone, and `timl.evaluate` scores on them.
 
@@ -45,35 +45,45 @@ class InSeasonTask(BenchmarkTask):
     whole
         Task with whole series.
     months
-        Number of months that are seen, from the first.
-    deep_kernel
-        Deep kernel that completes the others, see `timl.nn.DeepKernel.complete`.
+        Number of months that are seen, from the first. The later ones are NaN.
+    completed_by
+        Deep kernel that completes the later months, for the paper's protocol, whose classifiers
+        take no NaN; see `timl.nn.DeepKernel.complete`.
     """
 
-    def __init__(self, whole: BenchmarkTask, months: int, deep_kernel: DeepKernel) -> None:
+    def __init__(
+        self, whole: BenchmarkTask, months: int, completed_by: DeepKernel | None = None
+    ) -> None:
         self.name, self.task, self.data = whole.name, whole.task, whole.data
         self.whole_region = whole.whole_region
         self.positives, self.negatives = whole.positives, whole.negatives
         self.months = months
-        self._whole, self._deep_kernel = whole, deep_kernel
+        self._whole, self._kernel = whole, completed_by
 
     @property
     def test(self) -> TestInstance:
-        """Test set of the task, its series completed likewise."""
+        """Test set of the task, its series seen likewise."""
         test = self._whole.test
-        return dataclasses.replace(test, x=self._seen(test.x))
+        return dataclasses.replace(test, x=self._completed(self._seen(test.x)))
 
     def _arrays(
         self, positives: NDArray[np.int64], negatives: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         x, y = super()._arrays(positives, negatives)
-        return self._seen(x), y
+        return self._completed(self._seen(x)), y
 
     def _seen(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return series [n, T, 18] whose months after those seen are completed."""
-        seen = x.copy()
+        """Return series [n, T, 18] with NaN in the months after those seen."""
+        seen: NDArray[np.float32] = x.copy()
         seen[:, self.months :] = np.nan
-        return self._deep_kernel.complete(seen)
+        return seen
+
+    def _completed(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return series [n, T, 18] completed around the mean of the labelled ones, if they are."""
+        if self._kernel is None:
+            return x
+        labelled, _ = super()._arrays(self.positives, self.negatives)
+        return self._kernel.complete(x, self._kernel.task_mean(self._seen(labelled)))
 
 
 @dataclass(frozen=True)
@@ -247,9 +257,8 @@ def in_season(
         If the model has no deep kernel, an argument is out of range, or the task has no test set
         and cannot be divided in space.
     """
-    kernel = chosen_kernel(model, protocol, False)
-    if kernel is None and isinstance(model, TIML):
-        kernel = model.deep_kernel
+    strong = chosen_kernel(model, protocol, False)
+    kernel = model.deep_kernel if strong is None and isinstance(model, TIML) else strong
     if kernel is None:
         raise ValueError(
             f"model is a {type(model).__name__} without deep kernel, which completes the months "
@@ -268,7 +277,7 @@ def in_season(
     cells = []
     for number, division in enumerate(_divisions(benchmark, draws, seed)):
         for count in wanted:
-            seen = InSeasonTask(division, count, kernel)
+            seen = InSeasonTask(division, count, None if strong is not None else kernel)
             scores = evaluate(finetune(model, seen, protocol=protocol, seed=seed), seen)
             cells.append(
                 InSeasonCell(

@@ -29,7 +29,8 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
     Raises
     ------
     ValueError
-        If `x` has another shape, is empty, or holds NaN or infinite values.
+        If `x` has another shape, is empty, or holds infinite values, or NaN where the classifier
+        does not complete it.
     """
     return torch.sigmoid(_logits(classifier, x)).numpy()
 

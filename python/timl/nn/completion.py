@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 def conditional_means(
-    z: NDArray[np.float64], correlation: NDArray[np.float64]
+    z: NDArray[np.float64], covariance: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Replace missing numbers by their expectation given those that are there.
 
-    With C the correlation, o the numbers of a row that are there and m those that are missing,
+    With C the covariance, o the numbers of a row that are there and m those that are missing,
 
         z_m = C_mo C_oo^-1 z_o = -P_mm^-1 P_mo z_o,    P = C^-1
 
@@ -23,9 +23,9 @@ def conditional_means(
     Parameters
     ----------
     z : float64 array of shape [n, F]
-        Numbers of mean 0 and standard deviation 1, with NaN where they are missing.
-    correlation : float64 array of shape [F, F]
-        Their correlation, positive definite.
+        Numbers of mean 0, with NaN where they are missing.
+    covariance : float64 array of shape [F, F]
+        Their covariance, positive definite.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def conditional_means(
     packed, pattern = np.unique(np.packbits(missing, axis=1), axis=0, return_inverse=True)
     patterns = np.unpackbits(packed, axis=1, count=z.shape[1]).astype(bool)
     with threadpool_limits(1):
-        precision = np.linalg.inv(correlation)
+        precision = np.linalg.inv(covariance)
         for number, m in enumerate(patterns):
             if not m.any():
                 continue

@@ -136,8 +136,9 @@ class DeepKernel(nn.Module):
     ----------
     mean, scale : buffers of shape [D]
         Mean that is subtracted from the descriptions, and scale that divides them.
-    correlation : buffer of shape [T * 18, T * 18]
-        Correlation of the numbers of a series, shrunken, by which missing ones are completed.
+    covariance : buffer of shape [T * 18, T * 18]
+        Covariance of the standardised numbers of a series within regions, by which missing ones are
+        completed.
     reference : buffer of shape [R, d]
         Points of some series of the learning, in the space of the first network's axes alone.
     usual_distance : buffer of shape []
@@ -153,7 +154,7 @@ class DeepKernel(nn.Module):
 
     mean: Tensor
     scale: Tensor
-    correlation: Tensor
+    covariance: Tensor
     reference: Tensor
     usual_distance: Tensor
 
@@ -172,7 +173,7 @@ class DeepKernel(nn.Module):
         self.normalization: Normalization | None = None
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
-        self.register_buffer("correlation", torch.eye(steps * len(BANDS)))
+        self.register_buffer("covariance", torch.eye(steps * len(BANDS)))
         self.register_buffer("reference", torch.zeros(references, dimensions))
         self.register_buffer("usual_distance", torch.ones(()))
         outputs = len(CLASSES) + len(self.names)
@@ -201,17 +202,48 @@ class DeepKernel(nn.Module):
         """
         return describe_task(classification_label, target_label, self.names)
 
-    def complete(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def task_mean(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mean series of a task, around which `complete` expects its missing values.
+
+        Each number is the mean of those that are there and of one more, the learning's mean. So a
+        number that no series has is expected as in the learning.
+
+        Parameters
+        ----------
+        x : float32 array of shape [n, T, 18]
+            Normalised series of the task, with NaN where a value is missing.
+
+        Returns
+        -------
+        float32 array of shape [T, 18]
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, or a value is infinite.
+        """
+        self._require_series(x)
+        own = np.nansum(x, axis=0, dtype=np.float64)
+        size = x.shape[1] * x.shape[2]
+        learned = self.mean[:size].double().cpu().numpy().reshape(own.shape)
+        mean: NDArray[np.float32] = (own + learned) / (1 + (~np.isnan(x)).sum(axis=0))
+        return mean.astype(np.float32)
+
+    def complete(
+        self, x: NDArray[np.float32], task_mean: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         """Replace the missing values of series by what is expected of them given the others.
 
-        The expectation is linear in the values that are there, by the mean, scale and correlation
-        of the series of the learning: see docs/explanation/strong.md. Values that are there stay as
-        they are; those beyond 8 standard deviations count as 8 in the expectation.
+        The expectation is linear in the values that are there: see docs/explanation/strong.md.
+        Values that are there stay as they are; in the expectation those further than 8 standard
+        deviations from the task's mean count as 8.
 
         Parameters
         ----------
         x : float32 array of shape [n, T, 18]
             Normalised series, with NaN where a value is missing.
+        task_mean : float32 array of shape [T, 18]
+            Mean series of the task, see `task_mean`.
 
         Returns
         -------
@@ -223,32 +255,36 @@ class DeepKernel(nn.Module):
         ValueError
             If the shape is another, a value is infinite, or nothing is there of a series.
         """
-        wanted = (self.steps, len(BANDS))
-        if x.ndim != 3 or x.shape[1:] != wanted:
-            raise ValueError(
-                f"x is of shape {list(x.shape)}: give [n, {wanted[0]}, {wanted[1]}], like the "
-                f"series that the deep kernel was learned on"
-            )
+        self._require_series(x)
         flat = x.reshape(len(x), -1)
-        if np.isfinite(flat).all():
-            return x
         missing = np.isnan(flat)
-        if infinite := int(np.isinf(flat).sum()):
-            raise ValueError(
-                f"x is of shape {list(x.shape)} with {infinite} infinite values: give NaN where a "
-                f"value is missing"
-            )
+        if not missing.any():
+            return x
         if empty := int(missing.all(axis=1).sum()):
             raise ValueError(
                 f"x is of shape {list(x.shape)} with {empty} series of NaN alone: leave them out"
             )
-        mean, scale = (b[: flat.shape[1]].double().cpu().numpy() for b in (self.mean, self.scale))
+        mean = task_mean.reshape(-1).astype(np.float64)
+        scale = self.scale[: len(mean)].double().cpu().numpy()
         rows = np.flatnonzero(missing.any(axis=1))
-        standardised = ((flat[rows] - mean) / scale).clip(-MOST_DEVIATIONS, MOST_DEVIATIONS)
-        expected = conditional_means(standardised, self.correlation.double().cpu().numpy())
+        deviations = ((flat[rows] - mean) / scale).clip(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+        expected = conditional_means(deviations, self.covariance.double().cpu().numpy())
         completed: NDArray[np.float32] = flat.copy()
         completed[rows] = np.where(missing[rows], expected * scale + mean, flat[rows])
         return completed.reshape(x.shape)
+
+    def _require_series(self, x: NDArray[np.float32]) -> None:
+        """Raise ValueError unless these are series [n, T, 18] of finite values and NaN."""
+        if x.ndim != 3 or x.shape[1:] != (self.steps, len(BANDS)):
+            raise ValueError(
+                f"x is of shape {list(x.shape)}: give [n, {self.steps}, {len(BANDS)}], like the "
+                f"series that the deep kernel was learned on"
+            )
+        if infinite := int(np.isinf(x).sum()):
+            raise ValueError(
+                f"x is of shape {list(x.shape)} with {infinite} infinite values: give NaN where a "
+                f"value is missing"
+            )
 
     def standardize(self, described: NDArray[np.floating]) -> Tensor:
         """Return descriptions [n, D] with the scale of the learning's, float64 [n, D]."""

@@ -44,6 +44,8 @@ class StrongClassifier(nn.Module):
         What other regions taught; M networks.
     task : buffer of shape [O]
         Numbers that describe the task, see `DeepKernel.describe_task`.
+    task_mean : buffer of shape [T, bands]
+        Mean of the labelled series, see `DeepKernel.task_mean`.
     points : buffer of shape [M, n, d]
         Points of the labelled series in each network's metric space.
     coefficients : buffer of shape [M, n]
@@ -61,6 +63,7 @@ class StrongClassifier(nn.Module):
     """
 
     task: Tensor
+    task_mean: Tensor
     points: Tensor
     coefficients: Tensor
     levels: Tensor
@@ -76,6 +79,7 @@ class StrongClassifier(nn.Module):
         self.normalization: Normalization | None = None
         networks, dimensions = deep_kernel["networks"], deep_kernel["dimensions"]
         self.register_buffer("task", self.deep_kernel.describe_task(None, None))
+        self.register_buffer("task_mean", torch.zeros(self.steps, self.bands))
         self.register_buffer("points", torch.zeros(networks, labels, dimensions))
         self.register_buffer("coefficients", torch.zeros(networks, labels))
         self.register_buffer("levels", torch.zeros(networks))
@@ -102,7 +106,7 @@ class StrongClassifier(nn.Module):
         ----------
         x : tensor of shape [B, T, bands]
             Normalised series, of the classifier's dtype and device. NaN where a value is missing:
-            it is completed by `DeepKernel.complete`.
+            `DeepKernel.complete` replaces it.
 
         Returns
         -------
@@ -138,7 +142,8 @@ class StrongClassifier(nn.Module):
         if len(x) == 0:
             raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
         if x.isnan().any():
-            x = torch.from_numpy(self.deep_kernel.complete(x.cpu().numpy())).to(x)
+            mean = self.task_mean.cpu().numpy()
+            x = torch.from_numpy(self.deep_kernel.complete(x.cpu().numpy(), mean)).to(x)
         require_finite("x", x)
         return strong_evaluate(x, *self.arguments(distances))
 

@@ -34,9 +34,9 @@ def kernel(world: timl.CropHarvest) -> DeepKernel:
 
 
 def by_the_mean(kernel: DeepKernel) -> DeepKernel:
-    """Return a kernel that completes by the mean of the learning's series."""
+    """Return a kernel that completes by the mean of the task's series."""
     plain = copy.deepcopy(kernel)
-    plain.correlation.copy_(torch.eye(len(plain.correlation)))
+    plain.covariance.copy_(torch.eye(len(plain.covariance)))
     return plain
 
 
@@ -97,7 +97,9 @@ def test_the_papers_protocol_takes_the_completed_series(
         timl.in_season(Classifier(hidden=8), task, [4])
     model.deep_kernel = kernel
     found = timl.in_season(model, task, [4], protocol="paper")
-    seen = InSeasonTask(task, 4, kernel)
+    seen = InSeasonTask(task, 4, completed_by=kernel)
+    x, _ = InSeasonTask(task, 4).train_arrays()
+    np.testing.assert_array_equal(seen.train_arrays()[0], kernel.complete(x, kernel.task_mean(x)))
     expected = timl.evaluate(timl.finetune(model, seen, protocol="paper"), seen)
     assert found.cells[0].auc_roc == expected.auc_roc
     x = torch.from_numpy(task.test.x[:2]) * torch.nan

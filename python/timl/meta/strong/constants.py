@@ -15,8 +15,8 @@ MEASURED_SAMPLES = 400
 """Samples whose median squared distance is the unit of the metric."""
 
 # the completion of missing values
-UNCORRELATED = 0.1
-"""Share by which correlations of the numbers of a series are shrunken towards none."""
+COMPLETION_SHRINKAGE = 0.1
+"""Share of the mean variance that is added to the covariance within regions."""
 
 # distances to what training knew
 REFERENCES = 512

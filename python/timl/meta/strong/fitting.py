@@ -44,7 +44,7 @@ def fit_strong(
     deep_kernel
         Deep kernel that was learned on other regions. It stays as it is.
     x : array of shape [n, T, 18]
-        Normalised series. NaN where a value is missing: it is completed by `DeepKernel.complete`.
+        Normalised series. NaN where a value is missing: `DeepKernel.complete` replaces it.
     y : array of shape [n]
         Labels, 0 and 1.
     normalization
@@ -78,7 +78,8 @@ def fit_strong(
             f"{name} is of {len(sides[0])} positives and {len(sides[1])} negatives: give some "
             f"of both"
         )
-    described = describe_series(deep_kernel.complete(series), normalization)
+    mean = deep_kernel.task_mean(series)
+    described = describe_series(deep_kernel.complete(series, mean), normalization)
     kept = np.concatenate([_kernel_rows(rows, seed, c) for c, rows in enumerate(sides)])
     task = deep_kernel.describe_task(classification_label, target_label)
     targets = torch.from_numpy(np.where(labels[kept] == 1, 1.0, -1.0))
@@ -98,6 +99,7 @@ def fit_strong(
     counts = [len(side) for side in sides]
     for buffer, values in (
         ("task", task),
+        ("task_mean", mean),
         ("points", torch.stack([points for points, _, _ in fitted])),
         ("coefficients", torch.stack([coefficients for _, coefficients, _ in fitted])),
         ("levels", torch.stack([level for _, _, level in fitted])),

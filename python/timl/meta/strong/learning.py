@@ -130,7 +130,7 @@ def _learn(tasks: TaskSet, steps: int, seed: int, progress: bool) -> DeepKernel 
         )
         kernel.mean.copy_(torch.from_numpy(metric.mean))
         kernel.scale.copy_(torch.from_numpy(metric.scale))
-        kernel.correlation.copy_(torch.from_numpy(metric.correlation))
+        kernel.covariance.copy_(torch.from_numpy(metric.covariance))
         kernel.normalization = normalization_of(tasks.data)
         described = [kernel.standardize(region.described) for region in regions]
         draw_reference(kernel, described, metric.axes, seed)

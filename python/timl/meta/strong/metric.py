@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from timl.data import TaskSet
 from timl.meta.strong.constants import (
+    COMPLETION_SHRINKAGE,
     DIMENSIONS,
     LEAST_OF_GROUP,
     LENGTH,
@@ -21,7 +22,6 @@ from timl.meta.strong.constants import (
     RIDGE,
     SCALE,
     SHRINKAGE,
-    UNCORRELATED,
 )
 from timl.meta.strong.reference_points import draw_reference
 from timl.meta.strong.regions import Region, regions_of
@@ -40,8 +40,8 @@ class Metric:
     """Scale that divides them, [D]."""
     axes: NDArray[np.float64]
     """Axes of the space, [D, d]; the median squared distance of series is 1."""
-    correlation: NDArray[np.float64]
-    """Shrunken correlation of the numbers of a series, [T * 18, T * 18]."""
+    covariance: NDArray[np.float64]
+    """Covariance of the standardised numbers of a series within regions, [T * 18, T * 18]."""
 
 
 def learn_metric_kernel(tasks: TaskSet) -> DeepKernel | None:
@@ -86,7 +86,7 @@ def unlearned_kernel(x: ArrayLike, normalization: Normalization) -> DeepKernel:
     mean, scale = standardisation(described)
     plain = np.eye(len(mean))
     unit = typical_distance((described - mean) / scale)
-    metric = Metric(mean, scale, plain / unit, series_correlation(described, mean, scale))
+    metric = Metric(mean, scale, plain / unit, np.eye(series[0].size))
     return _kernel(metric, series.shape[1], normalization, [described])
 
 
@@ -125,31 +125,13 @@ def learn_metric(regions: Sequence[Region]) -> Metric | None:
     ratios, axes = ratios[::-1][:DIMENSIONS], axes[:, ::-1][:, :DIMENSIONS]
     axes = whitened @ axes * np.sqrt(np.maximum(ratios, 1e-6))
     axes /= typical_distance((used - mean) / scale @ axes)
-    return Metric(mean, scale, axes, series_correlation(used, mean, scale))
+    return Metric(mean, scale, axes, _within_regions(standardised, owner))
 
 
 def standardisation(described: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """Return mean and scale of descriptions [n, D], each [D]; a constant number has scale 1."""
     mean, scale = described.mean(axis=0), described.std(axis=0)
     return mean, np.where(scale < 1e-6, 1.0, scale)
-
-
-def series_correlation(
-    described: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the correlation of the numbers of series, shrunken towards none, [T * 18, T * 18].
-
-    Parameters
-    ----------
-    described : float64 array of shape [n, D]
-        Descriptions of the series.
-    mean, scale : float64 arrays of shape [D]
-        Their `standardisation`.
-    """
-    standardised = series_part((described - mean) / scale)
-    correlation = (1 - UNCORRELATED) * _covariance(standardised)
-    np.fill_diagonal(correlation, 1.0)  # also where a number is constant
-    return correlation
 
 
 def typical_distance(points: NDArray[np.float64]) -> float:
@@ -181,6 +163,23 @@ def _groups(regions: Sequence[Region]) -> tuple[list[NDArray[np.float64]], list[
     return groups, owners
 
 
+def _within_regions(
+    groups: Sequence[NDArray[np.float64]], owner: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the shrunken covariance of series' numbers within regions, [T * 18, T * 18].
+
+    `groups` are standardised descriptions [m, D], and `owner` has the region of each.
+    """
+    own = [np.flatnonzero(owner == region).tolist() for region in np.unique(owner)]
+    parts = [series_part(np.concatenate([groups[i] for i in numbers])) for numbers in own]
+    size = parts[0].shape[1]
+    covariance = np.zeros((size, size))
+    for part in parts:
+        covariance += len(part) / sum(map(len, parts)) * _covariance(part)
+    covariance += COMPLETION_SHRINKAGE * np.trace(covariance) / size * np.eye(size)
+    return covariance
+
+
 def _covariance(group: NDArray[np.float64]) -> NDArray[np.float64]:
     centred = group - group.mean(axis=0)
     covariance: NDArray[np.float64] = centred.T @ centred / len(group)
@@ -201,7 +200,7 @@ def _kernel(
     made = DeepKernel(steps, 1, metric.axes.shape[1], 0, (), references)
     made.mean.copy_(torch.from_numpy(metric.mean))
     made.scale.copy_(torch.from_numpy(metric.scale))
-    made.correlation.copy_(torch.from_numpy(metric.correlation))
+    made.covariance.copy_(torch.from_numpy(metric.covariance))
     network = made.members[0]
     network.axes.copy_(torch.from_numpy(metric.axes))
     network.log_head.copy_(torch.tensor([LENGTH, RIDGE, SCALE]).log())
