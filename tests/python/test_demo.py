@@ -72,4 +72,3 @@ def test_a_command_simulates_a_world_with_a_scene(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "64 x 64 pixels of" in result.output
     assert len((tmp_path / "scene" / "points.csv").read_text("utf-8").splitlines()) == 4
-

@@ -180,7 +180,7 @@ def _within_regions(
     return covariance
 
 
-def _covariance(group: NDArray[np.float64]) -> NDArray[np.float64]:
+def _covariance(group: NDArray[np.floating]) -> NDArray[np.float64]:
     centred = group - group.mean(axis=0)
     covariance: NDArray[np.float64] = centred.T @ centred / len(group)
     return covariance
