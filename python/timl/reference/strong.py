@@ -193,7 +193,8 @@ def network_logits(
         z, prior = z + hidden @ point_weight.T, hidden @ weights
     apart = torch.cdist(z, points, compute_mode="donot_use_mm_for_euclid_dist")
     learned: Tensor = torch.exp(-(apart**2) / length) @ coefficients
-    return scale * (learned + prior - level)
+    logits: Tensor = scale * (learned + prior - level)
+    return logits
 
 
 def tree_votes(
