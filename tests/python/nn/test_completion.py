@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timl.completion import conditional_means
 from timl.nn import DeepKernel
-from timl.nn.completion import conditional_means
 
 
 def covariance(size: int, seed: int = 0) -> np.ndarray:
