@@ -22,7 +22,7 @@ from timl import reference
 from timl.meta import fit_strong
 from timl.meta.strong.constants import DIMENSIONS, METRIC_TRAINED, REFERENCES, WIDTH
 from timl.nn import DeepKernel, StrongClassifier
-from timl.nn.description import describe_series, description_size, normalization_tensor
+from timl.nn.strong.description import describe_series, description_size, normalization_tensor
 from timl.normalization import Normalization
 from torch import Tensor
 

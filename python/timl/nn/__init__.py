@@ -1,11 +1,11 @@
 """Models as ordinary PyTorch modules, and their files."""
 
 from timl.nn.classifier import Classifier
-from timl.nn.deep_kernel import DeepKernel
 from timl.nn.encoder import TaskEncoder
 from timl.nn.pretrained import load_pretrained
 from timl.nn.seeding import seeded
-from timl.nn.strong_classifier import StrongClassifier
+from timl.nn.strong.classifier import StrongClassifier
+from timl.nn.strong.deep_kernel import DeepKernel
 from timl.nn.threads import one_thread
 from timl.nn.timl import TIML
 

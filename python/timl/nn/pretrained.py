@@ -6,8 +6,8 @@ from pathlib import Path
 
 from timl.nn import checkpoint
 from timl.nn.classifier import Classifier
-from timl.nn.deep_kernel import DeepKernel
-from timl.nn.strong_classifier import StrongClassifier
+from timl.nn.strong.classifier import StrongClassifier
+from timl.nn.strong.deep_kernel import DeepKernel
 from timl.nn.timl import TIML
 
 

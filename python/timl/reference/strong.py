@@ -127,7 +127,7 @@ def strong_evaluate(
     points, coefficients : tensors of shape [M, n, d] and [M, n]
         Points of the labelled series, and the regressions' coefficients.
     roots, left, right, feature, threshold, value : tensors of shape [trees], the others [nodes]
-        Those of `timl.nn.trees.Trees`.
+        Those of `timl.nn.strong.trees.Trees`.
     known : tensor of shape [K, d]
         Points in the space of the first network's axes; None: no distances.
     constants : tensor of shape [4]

@@ -18,8 +18,8 @@ from timl.meta.strong.learning import query_loss
 from timl.meta.strong.random_tasks import Batch, RandomTasks
 from timl.meta.strong.regions import Region, regions_of
 from timl.nn import DeepKernel
-from timl.nn.deep_kernel import KernelNetwork, describe_task
-from timl.nn.description import describe_series
+from timl.nn.strong.deep_kernel import KernelNetwork, describe_task
+from timl.nn.strong.description import describe_series
 
 
 @pytest.fixture(scope="module")

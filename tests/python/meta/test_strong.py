@@ -17,7 +17,7 @@ from timl.meta import fit_strong, learn_deep_kernel, learn_metric_kernel, unlear
 from timl.meta.strong.fitting import kernel_weight, slope
 from timl.meta.strong.forest import fit_forest
 from timl.nn import Classifier, DeepKernel, StrongClassifier, load_pretrained
-from timl.nn.trees import Trees
+from timl.nn.strong.trees import Trees
 from timl.normalization import Normalization
 from timl.reference.strong import tree_votes
 

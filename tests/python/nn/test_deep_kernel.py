@@ -9,7 +9,7 @@ import pytest
 import torch
 from timl.data import CLASSES
 from timl.nn import DeepKernel, load_pretrained
-from timl.nn.deep_kernel import Head, class_weights, fit_ridge, ridge_logits
+from timl.nn.strong.deep_kernel import Head, class_weights, fit_ridge, ridge_logits
 
 HEAD = Head(*torch.tensor([0.7, 1.3, 4.0], dtype=torch.float64))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from timl.nn.description import describe_series, description_columns, description_size
+from timl.nn.strong.description import describe_series, description_columns, description_size
 
 PLAIN = {"mean": np.zeros(18), "std": np.ones(18), "ndvi": "true"}
 SERIES = np.random.default_rng(1).normal(size=(4, 12, 18)).astype(np.float32)

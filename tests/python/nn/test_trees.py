@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from timl.nn.trees import Trees
+from timl.nn.strong.trees import Trees
 from timl.reference.strong import tree_votes
 
 

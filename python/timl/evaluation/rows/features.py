@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import LabelledData
-from timl.nn.description import describe_series
+from timl.nn.strong.description import describe_series
 from timl.normalization import normalization_of
 
 SERIES, DESCRIPTION = "series", "description"
@@ -34,7 +34,7 @@ class Features:
         The data set.
     kind
         "series": the values as they are, 216 for 12 months of 18 bands. "description": the 459
-        numbers of `timl.nn.description.describe_series`, vegetation indices and seasonal
+        numbers of `timl.nn.strong.description.describe_series`, vegetation indices and seasonal
         statistics included, standardised over the data set's series (not their labels), as the
         series themselves are.
     """

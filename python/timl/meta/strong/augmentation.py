@@ -24,7 +24,7 @@ from timl.meta.strong.constants import (
     WIDTH,
 )
 from timl.nn import DeepKernel
-from timl.nn.description import description_columns
+from timl.nn.strong.description import description_columns
 from timl.random import Purpose
 from timl.reference.strong import MOST_DEVIATIONS
 

@@ -20,8 +20,8 @@ from timl.meta.strong.constants import (
 )
 from timl.meta.strong.forest import fit_forest
 from timl.nn import DeepKernel, StrongClassifier, one_thread
-from timl.nn.deep_kernel import fit_ridge
-from timl.nn.description import describe_series
+from timl.nn.strong.deep_kernel import fit_ridge
+from timl.nn.strong.description import describe_series
 from timl.normalization import Normalization
 from timl.random import Purpose
 

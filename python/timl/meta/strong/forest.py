@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from timl import random
 from timl.meta.strong.constants import LEAST_OF_TREE, MOST_OF_TREE, TREE_RATIO, TREES
-from timl.nn.trees import Trees
+from timl.nn.strong.trees import Trees
 from timl.random import Purpose
 
 

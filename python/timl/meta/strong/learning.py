@@ -46,7 +46,7 @@ from timl.meta.strong.random_tasks import Batch, RandomTasks
 from timl.meta.strong.reference_points import draw_reference
 from timl.meta.strong.regions import regions_of
 from timl.nn import DeepKernel, one_thread
-from timl.nn.deep_kernel import KernelNetwork, fit_ridge, ridge_logits
+from timl.nn.strong.deep_kernel import KernelNetwork, fit_ridge, ridge_logits
 from timl.normalization import normalization_of
 from timl.random import Purpose
 

@@ -26,7 +26,7 @@ from timl.meta.strong.constants import (
 from timl.meta.strong.reference_points import draw_reference
 from timl.meta.strong.regions import Region, regions_of
 from timl.nn import DeepKernel, one_thread
-from timl.nn.description import describe_series, series_part
+from timl.nn.strong.description import describe_series, series_part
 from timl.normalization import Normalization, normalization_of
 
 

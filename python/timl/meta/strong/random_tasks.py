@@ -30,7 +30,7 @@ from timl.meta.strong.constants import (
     UNION,
 )
 from timl.meta.strong.regions import Region
-from timl.nn.deep_kernel import describe_task
+from timl.nn.strong.deep_kernel import describe_task
 from timl.random import Purpose
 
 _KM_OF_DEGREE = 111.2

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS
 from timl.data import TaskSet
-from timl.nn.description import describe_series
+from timl.nn.strong.description import describe_series
 from timl.normalization import Normalization, normalization_of
 
 

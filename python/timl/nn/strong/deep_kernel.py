@@ -20,7 +20,7 @@ from timl.bands import BANDS
 from timl.completion import conditional_means
 from timl.crop_classes import CLASSES, CROP, class_numbers
 from timl.nn import checkpoint
-from timl.nn.description import description_size
+from timl.nn.strong.description import description_size
 from timl.normalization import Normalization
 from timl.reference.strong import MOST_DEVIATIONS
 

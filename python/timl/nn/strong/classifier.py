@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from timl.bands import BANDS
 from timl.nn import checkpoint
 from timl.nn.checks import require_finite, require_tensor
-from timl.nn.deep_kernel import DeepKernel
-from timl.nn.description import normalization_tensor
 from timl.nn.operators import strong_evaluate
-from timl.nn.trees import Trees
+from timl.nn.strong.deep_kernel import DeepKernel
+from timl.nn.strong.description import normalization_tensor
+from timl.nn.strong.trees import Trees
 from timl.normalization import Normalization
 
 
