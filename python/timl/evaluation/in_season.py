@@ -22,6 +22,7 @@ from timl.files import atomic_write
 from timl.meta import finetune
 from timl.meta.finetuning import Protocol, chosen_kernel
 from timl.nn import TIML, Classifier, DeepKernel
+from timl.normalization import normalization_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,7 +246,7 @@ def in_season(
         kernel.
     first_month
         Calendar month of the first step of a series, 1 to 12, for the names of months in table and
-        plot.
+        plot. By default that in which all series of the data start, if there is such a one.
     draws
         Divisions into halves, where the task has no test set.
     seed
@@ -272,6 +273,9 @@ def in_season(
         raise ValueError(f"first_month is {first_month}: give a number from 1 to 12, or None")
     if draws < 1:
         raise ValueError(f"draws is {draws}: give at least 1")
+    known = normalization_of(benchmark.data).get("start_months", [])
+    if first_month is None and len(known) == 1:
+        first_month = known[0]
     settings = {"protocol": protocol, "draws": draws, "seed": seed, "months": wanted}
     described = provenance(benchmark.data, settings)
     cells = []
