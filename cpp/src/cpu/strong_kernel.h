@@ -16,7 +16,7 @@ namespace {
 // Added to the variance in the layer normalisation.
 inline constexpr double kLayerNormEpsilon = 1e-5;
 // Bytes of a piece of a panel that stays in L1 while all rows of a block pass it.
-inline constexpr int64_t kPieceBytes = 20480;
+inline constexpr int64_t kPieceBytes = 14336;
 
 // Sizes of a classifier in panels of kTileColumns columns.
 template <class T>
