@@ -29,8 +29,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     `fit` is timl's fine-tuning. A meta-trained model, which takes the crop that is asked for, is
     adapted by the strong protocol; without a model, series of the record's bands are classified by
-    the same kernel regression and forest with nothing learned elsewhere. All else is the paper's
-    plain gradient descent on balanced draws. Series are given as measured: they are normalised by
+    the same kernel regression and forest with nothing learned elsewhere. Where `protocol` is the
+    paper's, and for other models and bands, it is plain gradient descent on balanced draws. Series are given as measured: they are normalised by
     the model's own statistics or, where it has none, by those of the training series.
 
     Parameters
@@ -50,8 +50,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Number of steps T of a series, into which X of shape [n, T * F] is cut. A pre-trained model
         must have as many.
     protocol, steps, k, learning_rate
-        Those of `timl.finetune`. Where a class has fewer than k samples, as many as it has are
-        drawn.
+        Those of `timl.finetune`: steps, k and learning_rate belong to the paper's protocol. Where a
+        class has fewer than k samples, as many as it has are drawn.
     random_state : int, RandomState or None
         Seed of new weights, draws, dropout and trees; the same int gives the same bits.
 
@@ -123,7 +123,11 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         drawn = check_random_state(given).randint(2**31 - 1)
         seed = int(given) if isinstance(given, int | np.integer) else int(drawn)
         model = self._model(series)
-        kernel = chosen_kernel(model, self.protocol, self._descends)
+        kernel = chosen_kernel(
+            model,
+            self.protocol,
+            {"steps": self.steps, "k": self.k, "learning_rate": self.learning_rate},
+        )
         self.classifier_: Classifier | StrongClassifier
         if kernel is not None:
             self.classifier_ = self._fit_strong(model, kernel, series, codes, seed)
@@ -159,11 +163,6 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         positive = self.predict_proba(X)[:, 1] > 0.5
         found: NDArray[Any] = self.classes_[positive.astype(np.int64)]
         return found
-
-    @property
-    def _descends(self) -> bool:
-        """Whether an option of the paper's gradient descent is given."""
-        return not (self.steps is None and self.k is None and self.learning_rate is None)
 
     def _fit_strong(
         self,
@@ -204,7 +203,12 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(model, str | Path):
             return load_pretrained(model)
         described = series.shape[1] >= 4 and series.shape[2] == len(BANDS)
-        if model is None and described and self.protocol != "paper" and not self._descends:
+        if model is None and self.protocol == "strong" and not described:
+            raise ValueError(
+                f"protocol is 'strong' for series of shape {list(series.shape[1:])}: give [T, 18], "
+                f"the record's bands at 4 time steps or more, or protocol='paper'"
+            )
+        if model is None and described and self.protocol != "paper":
             normalization = _statistics(series)
             return unlearned_kernel(_normalized(series, normalization), normalization)
         return model

@@ -31,7 +31,7 @@ def toy(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def quick() -> timl.CropClassifier:
-    return timl.CropClassifier(steps=40, learning_rate=0.1, random_state=0)
+    return timl.CropClassifier(protocol="paper", steps=40, learning_rate=0.1, random_state=0)
 
 
 def test_scikit_learns_checks() -> None:
@@ -72,17 +72,18 @@ def test_a_pretrained_model_is_fine_tuned_as_timl_does(
         model, timl.meta_tasks(data), epochs=1, kernel_steps=1, out=tmp_path, progress=False
     )
     benchmark = data.benchmarks[0]
-    expected = timl.finetune(model, benchmark, steps=5, seed=3)
+    paper: dict[str, Any] = {"protocol": "paper", "steps": 5}
+    expected = timl.finetune(model, benchmark, **paper, seed=3)
     lat, lon = benchmark.task.bounding_box.centre
     positions = np.concatenate([benchmark.positives, benchmark.negatives])
     raw, y = data.series(positions, normalize=False), benchmark.train_arrays()[1]
     for pretrained in (model, tmp_path, str(tmp_path)):
-        adapted = timl.CropClassifier(pretrained, lat, lon, steps=5, random_state=3).fit(raw, y)
+        adapted = timl.CropClassifier(pretrained, lat, lon, **paper, random_state=3).fit(raw, y)
         found = adapted.predict_proba(raw)[:, 1]
         np.testing.assert_array_equal(found, probabilities(expected, data.series(positions)))
-    alone = timl.CropClassifier(model.for_task(benchmark.info), steps=5, random_state=3)
+    alone = timl.CropClassifier(model.for_task(benchmark.info), **paper, random_state=3)
     np.testing.assert_array_equal(clone(alone).fit(raw, y).predict_proba(raw)[:, 1], found)
-    cereals = timl.CropClassifier(model, lat, lon, "cereals", steps=5, random_state=3).fit(raw, y)
+    cereals = timl.CropClassifier(model, lat, lon, "cereals", **paper, random_state=3).fit(raw, y)
     assert not np.array_equal(cereals.predict_proba(raw)[:, 1], found)
 
     expected = timl.finetune(model, benchmark, seed=3)
@@ -99,11 +100,14 @@ def test_without_a_model_the_same_head_has_learned_nothing_elsewhere() -> None:
     made = timl.CropClassifier(random_state=0).fit(x[:20], y[:20])
     assert isinstance(made.classifier_, StrongClassifier)
     assert made.score(x[20:], y[20:]) > 0.9
-    for options in ({"protocol": "paper", "steps": 2}, {"k": 5, "steps": 2}):
-        descended = timl.CropClassifier(**options, random_state=0).fit(x, y)
-        assert isinstance(descended.classifier_, Classifier)
-    other = timl.CropClassifier(time_steps=2, random_state=0).fit(x[:, :2], y)
+    descended = timl.CropClassifier(protocol="paper", steps=2, random_state=0).fit(x, y)
+    assert isinstance(descended.classifier_, Classifier)
+    other = timl.CropClassifier(time_steps=2, steps=2, random_state=0).fit(x[:, :2], y)
     assert isinstance(other.classifier_, Classifier)
+    with pytest.raises(ValueError, match="^steps is 2, k is 5, which only the paper's"):
+        timl.CropClassifier(steps=2, k=5).fit(x, y)
+    with pytest.raises(ValueError, match=r"of shape \[2, 18\]: give \[T, 18\]"):
+        timl.CropClassifier(time_steps=2, protocol="strong").fit(x[:, :2], y)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +116,8 @@ def test_without_a_model_the_same_head_has_learned_nothing_elsewhere() -> None:
         ({"pretrained": timl.TIML(hidden=8)}, "lat is None, lon is None: give both in degrees"),
         ({"pretrained": timl.TIML(bands=4, encoder=False)}, r"\[12, 18\]: give \[12, 4\]"),
         ({"pretrained": timl.TIML(hidden=8), "lat": 91, "lon": 0}, r"min_lat is 91"),
-        ({"k": 0}, "k is 0"),
-        ({"steps": -1}, "steps is -1"),
+        ({"protocol": "paper", "k": 0}, "k is 0"),
+        ({"protocol": "paper", "steps": -1}, "steps is -1"),
         ({"time_steps": 6}, r"X is of shape \[60, 12, 18\]: give \[n, 6, bands\]"),
     ],
 )

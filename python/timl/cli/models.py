@@ -103,9 +103,7 @@ def finetune(
     out: Annotated[Path, typer.Option(help="Folder for the adapted classifier.")],
     protocol: Annotated[
         _Protocol | None,
-        typer.Option(
-            help="By default strong, or paper where one of the next three options is given.",
-        ),
+        typer.Option(help="By default strong, or paper for a model without deep kernel."),
     ] = None,
     steps: Annotated[
         int | None,
@@ -135,6 +133,13 @@ def finetune(
     start = timl.nn.load_pretrained(model)
     if isinstance(start, timl.nn.StrongClassifier):
         raise ValueError(f"--model is {model}, an adapted classifier: give a meta-trained model")
+    given = {"--steps": steps, "--k": k, "--learning-rate": learning_rate}
+    idle = [f"{name} {value}" for name, value in given.items() if value is not None]
+    if idle and protocol is not _Protocol.PAPER and _has_kernel(start):
+        raise ValueError(
+            f"{' and '.join(idle)} belong to the paper's protocol: give --protocol paper too, or "
+            f"leave out {', '.join(given)} for the strong protocol"
+        )
     classifier = timl.finetune(
         start,
         task,
@@ -145,7 +150,9 @@ def finetune(
         seed=seed,
     )
     classifier.save_pretrained(out)
-    typer.echo(f"{_line(timl.evaluate(classifier, task))}; the classifier is in {out}")
+    ran = "strong" if isinstance(classifier, timl.nn.StrongClassifier) else "paper's"
+    typer.echo(f"adapted by the {ran} protocol; the classifier is in {out}")
+    typer.echo(_line(timl.evaluate(classifier, task)))
 
 
 @app.command()
@@ -176,7 +183,7 @@ def in_season(
         int | None,
         typer.Option(min=1, max=12, help="Calendar month that the series start in, for names."),
     ] = None,
-    protocol: Annotated[_Protocol | None, typer.Option(help="By default strong.")] = None,
+    protocol: Annotated[_Protocol, typer.Option()] = _Protocol.STRONG,
     draws: Annotated[
         int, typer.Option(min=1, help="Divisions in space, where the task has no test set.")
     ] = 3,
@@ -192,14 +199,22 @@ def in_season(
         start,
         timl.CropHarvest(data).benchmark(benchmark),
         None if months is None else [_month(text) for text in months.split(",")],
-        protocol=None if protocol is None else protocol.value,
+        protocol=protocol.value,
         first_month=first_month,
         draws=draws,
         seed=seed,
     )
     result.save(out)
     typer.echo(result.to_markdown())
-    typer.echo(f"written to {out}")
+    ran = "strong" if protocol is _Protocol.STRONG else "paper's"
+    typer.echo(f"adapted by the {ran} protocol; written to {out}")
+
+
+def _has_kernel(model: object) -> bool:
+    """Return whether a model can be adapted by the strong protocol."""
+    if isinstance(model, timl.TIML):
+        return model.deep_kernel is not None
+    return isinstance(model, timl.nn.DeepKernel)
 
 
 def _month(text: str) -> int:

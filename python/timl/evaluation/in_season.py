@@ -258,7 +258,7 @@ def in_season(
         If the model has no deep kernel, an argument is out of range, or the task has no test set
         and cannot be divided in space.
     """
-    strong = chosen_kernel(model, protocol, False)
+    strong = chosen_kernel(model, protocol, {})
     kernel = model.deep_kernel if strong is None and isinstance(model, TIML) else strong
     if kernel is None:
         raise ValueError(

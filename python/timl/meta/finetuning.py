@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
@@ -80,19 +80,20 @@ def finetune(
         Evaluation task. In the paper's protocol step i trains on `benchmark.sample(k, seed, i)`.
     protocol
         Strong or the paper's. None: strong where the model has a deep kernel, as every model that
-        `timl.meta_train` made, and none of steps, k and learning_rate is given; else the paper's.
+        `timl.meta_train` made; else the paper's.
     steps, k, learning_rate
-        Options of the paper's protocol: number of steps, 0 or more (by default 250); positives,
-        and negatives, of each draw (10); learning rate of every step (1e-3), or a list of one for
-        each parameter tensor of the classifier, in the order of `timl.parameters.weight_shapes`.
+        Options of the paper's protocol, which must be asked for where the model has a deep kernel:
+        number of steps, 0 or more (by default 250); positives, and negatives, of each draw (10);
+        learning rate of every step (1e-3), or a list of one for each parameter tensor of the
+        classifier, in the order of `timl.parameters.weight_shapes`.
     seed
         Seed of draws, dropout masks and trees, in [0, 2**64).
 
     Returns
     -------
     Classifier or StrongClassifier
-        Classifier in evaluation mode, normalised as the benchmark's data are. It shares nothing
-        with the model.
+        Classifier in evaluation mode, normalised as the benchmark's data are; a StrongClassifier
+        where the protocol was the strong one. It shares nothing with the model.
 
     Raises
     ------
@@ -106,8 +107,9 @@ def finetune(
         In the paper's protocol, if the task has fewer than k positives or negatives: then as many
         as the rarer class has are drawn of both.
     """
-    descends = not (steps is None and k is None and learning_rate is None)
-    kernel = chosen_kernel(model, protocol, descends)
+    kernel = chosen_kernel(
+        model, protocol, {"steps": steps, "k": k, "learning_rate": learning_rate}
+    )
     name, task = f"benchmark {benchmark.name!r}", benchmark.task
     normalization = normalization_of(benchmark.data, task.normalize)
     if kernel is not None:
@@ -138,7 +140,9 @@ def finetune(
     )
 
 
-def chosen_kernel(model: object, protocol: str | None, descends: bool) -> DeepKernel | None:
+def chosen_kernel(
+    model: object, protocol: str | None, options: Mapping[str, object]
+) -> DeepKernel | None:
     """Return the deep kernel to adapt a model by, or None for the paper's protocol.
 
     Parameters
@@ -147,8 +151,8 @@ def chosen_kernel(model: object, protocol: str | None, descends: bool) -> DeepKe
         Model of any kind.
     protocol
         Protocol as the user gave it, see `finetune`.
-    descends
-        Whether an option of the paper's gradient descent was given.
+    options
+        Options of the paper's gradient descent by name, None where not given.
 
     Raises
     ------
@@ -156,28 +160,29 @@ def chosen_kernel(model: object, protocol: str | None, descends: bool) -> DeepKe
         If the protocol is unknown, is strong for a model without deep kernel or with such an
         option, or is the paper's for a deep kernel alone.
     """
+    if protocol not in (None, "paper", "strong"):
+        raise ValueError(f"protocol is {protocol!r}: give 'strong' or 'paper'")
+    if protocol == "paper":
+        if isinstance(model, DeepKernel):
+            raise ValueError(
+                "protocol is 'paper' for a DeepKernel, which has no weights to descend from: "
+                "give a TIML or Classifier, or leave protocol out"
+            )
+        return None
     kernel = model.deep_kernel if isinstance(model, TIML) else None
     if isinstance(model, DeepKernel):
         kernel = model
-        if protocol == "paper" or descends:
-            raise ValueError(
-                "model is a DeepKernel, which has no weights to descend from: give a TIML or "
-                "Classifier, or leave out protocol='paper', steps, k and learning_rate"
-            )
-    if protocol not in (None, "paper", "strong"):
-        raise ValueError(f"protocol is {protocol!r}: give 'strong' or 'paper'")
-    if protocol == "paper" or (protocol is None and descends):
-        return None
     if protocol == "strong" and kernel is None:
         raise ValueError(
             f"protocol is 'strong' for a {type(model).__name__} without deep kernel: give a model "
             f"that timl.meta_train made, or set model.deep_kernel = "
             f"timl.meta.learn_deep_kernel(tasks), or give protocol='paper'"
         )
-    if protocol == "strong" and descends:
+    given = [f"{name} is {value}" for name, value in options.items() if value is not None]
+    if kernel is not None and given:
         raise ValueError(
-            "protocol is 'strong', which has no steps, k or learning_rate: leave them out, or give "
-            "protocol='paper'"
+            f"{', '.join(given)}, which only the paper's protocol has: give protocol='paper' too, "
+            f"or leave out {', '.join(options)} for the strong protocol"
         )
     return kernel
 

@@ -39,18 +39,23 @@ def test_version_and_help() -> None:
 
 def test_from_training_to_scores(benchmarked_world: Path, trained: Path, tmp_path: Path) -> None:
     task = ["--data", benchmarked_world, "--benchmark", "World 1"]
-    adapt = ["finetune", *task, "--model", trained, "--steps", 3, "--seed", 5]
-    tuned = run(*adapt, "--out", tmp_path / "clf")
-    assert tuned.exit_code == 0, tuned.output
+    adapt = ["finetune", *task, "--model", trained, "--seed", 5]
     line = r"AUC ROC \d\.\d{3}, F1 \d\.\d{3}, IoU \d\.\d{3} on 16 samples"
-    found = re.match(line, tuned.output)
-    assert found is not None
+    ran = rf"adapted by the %s protocol; the classifier is in .*\n({line})\n"
+    strong = run(*adapt, "--out", tmp_path / "strong")
+    assert re.fullmatch(ran % "strong", strong.stdout), strong.output
+    told = run(*adapt, "--steps", 3, "--out", tmp_path / "none")
+    assert "--steps 3 belong to the paper's protocol: give --protocol paper too" in told.stderr
+    assert told.exit_code == 2 and not (tmp_path / "none").exists()
+    tuned = run(*adapt, "--protocol", "paper", "--steps", 3, "--out", tmp_path / "clf")
+    found = re.fullmatch(ran % "paper's", tuned.stdout)
+    assert found is not None, tuned.output
     scored = run("evaluate", *task, "--model", tmp_path / "clf")
-    assert scored.stdout == f"{found[0]}\n"
+    assert scored.stdout == f"{found[1]}\n"
 
     benchmark = timl.CropHarvest(benchmarked_world).benchmark("world_1")
     model = timl.TIML.from_pretrained(trained)
-    expected = timl.finetune(model, benchmark, steps=3, seed=5)
+    expected = timl.finetune(model, benchmark, protocol="paper", steps=3, seed=5)
     written = Classifier.from_pretrained(tmp_path / "clf")
     assert timl.evaluate(written, benchmark) == timl.evaluate(expected, benchmark)
 

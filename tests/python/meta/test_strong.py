@@ -235,24 +235,28 @@ def test_labels_of_one_class_and_other_series_are_refused(kernel: DeepKernel) ->
         fit_strong(kernel, x[:, :11], y, normalization=PLAIN)
 
 
-def test_finetune_is_strong_where_the_model_can_and_no_descent_is_asked_for(
+def test_finetune_is_strong_where_the_model_can_whatever_else_is_given(
     world: timl.CropHarvest, trained: timl.TIML, kernel: DeepKernel
 ) -> None:
     task = world.benchmarks[0]
     strong = timl.finetune(trained, task, seed=1)
     assert isinstance(strong, StrongClassifier)
     assert same_bits(state_of(strong), state_of(timl.finetune(kernel, task, seed=1)))
-    for options in ({"steps": 1}, {"k": 4}, {"learning_rate": 0.1}, {"protocol": "paper"}):
-        assert isinstance(timl.finetune(trained, task, **options), Classifier)
-    assert isinstance(timl.finetune(small_model(), task), Classifier)
-    with pytest.raises(ValueError, match="no steps, k or learning_rate"):
-        timl.finetune(trained, task, protocol="strong", steps=3)
+    assert isinstance(timl.finetune(trained, task, protocol="paper", steps=1), Classifier)
+    assert isinstance(timl.finetune(small_model(), task, steps=1), Classifier)
+    for model in (trained, kernel):
+        for options in ({"steps": 0}, {"k": 4}, {"learning_rate": 0.1}):
+            for protocol in (None, "strong"):
+                (name, value), *_ = options.items()
+                told = f"^{name} is {value}, which only .*: give protocol='paper' too, or leave out"
+                with pytest.raises(ValueError, match=told):
+                    timl.finetune(model, task, protocol=protocol, **options)
     with pytest.raises(ValueError, match="learn_deep_kernel"):
         timl.finetune(small_model(), task, protocol="strong")
     with pytest.raises(ValueError, match="'strong' or 'paper'"):
         timl.finetune(trained, task, protocol="best")
-    with pytest.raises(ValueError, match="model is a DeepKernel"):
-        timl.finetune(kernel, task, steps=3)
+    with pytest.raises(ValueError, match="protocol is 'paper' for a DeepKernel"):
+        timl.finetune(kernel, task, protocol="paper", steps=3)
 
 
 def test_the_papers_protocol_does_not_depend_on_the_kernel(
