@@ -30,8 +30,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     `fit` is timl's fine-tuning. A meta-trained model, which takes the crop that is asked for, is
     adapted by the strong protocol; without a model, series of the record's bands are classified by
     the same kernel regression and forest with nothing learned elsewhere. Where `protocol` is the
-    paper's, and for other models and bands, it is plain gradient descent on balanced draws. Series are given as measured: they are normalised by
-    the model's own statistics or, where it has none, by those of the training series.
+    paper's, and for other models and bands, it is plain gradient descent on balanced draws. Series
+    are given as measured: they are normalised by the model's own statistics or, where it has none,
+    by those of the training series.
 
     Parameters
     ----------
