@@ -13,12 +13,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from timl import defaults
 from timl.bands import BANDS
 from timl.crop_classes import CLASSES, CROP
 from timl.data import BBox, task_information
 from timl.data.tasks.information import INFO_SIZE
 from timl.evaluation import probabilities
-from timl.meta import defaults, fit_strong, unlearned_kernel
+from timl.meta import fit_strong, unlearned_kernel
 from timl.meta.finetuning import Protocol, chosen_kernel, descend
 from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, load_pretrained, seeded
 from timl.normalization import Normalization

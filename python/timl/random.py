@@ -13,6 +13,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import torch  # noqa: F401  # before the core, which finds PyTorch's libraries loaded
 
 from timl import _core
 

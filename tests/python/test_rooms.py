@@ -12,8 +12,8 @@ SOURCES = Path(__file__).parents[2] / "python"
 
 ROOMS = (
     # what everything may use
-    "timl.version timl._core timl.files timl.random timl.bands timl.normalization timl.parameters "
-    "timl.crop_classes timl.completion",
+    "timl.version timl.defaults timl._core timl.files timl.random timl.bands timl.normalization "
+    "timl.parameters timl.crop_classes timl.completion",
     "timl.reference",
     # data: files, regions, tasks, the data set, places of one's own
     "timl.data.record timl.data.regions",
@@ -48,6 +48,7 @@ ROOMS = (
     "timl.estimator timl.demo",
     "timl",
     "timl.cli",
+    "timl.__main__",
 )
 """From the lowest to the highest: a room imports those above it in this list."""
 

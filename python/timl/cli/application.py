@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from typer.core import TyperGroup
 
@@ -45,7 +44,6 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -72,4 +70,6 @@ def main(
 def use_threads(threads: int | None) -> None:
     """Set PyTorch's number of threads; None leaves PyTorch's choice."""
     if threads is not None:
+        import torch
+
         torch.set_num_threads(threads)

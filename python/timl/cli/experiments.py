@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 import timl
+from timl import defaults
 from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
-from timl.meta import defaults
 
 _QUICK_EPOCHS, _QUICK_RUNS = 40, 5
 _RUNS = 10

@@ -9,7 +9,6 @@ import typer
 
 import timl
 from timl.cli.application import Quiet, Seed, app
-from timl.maps import export_files
 
 
 @app.command(name="map")
@@ -63,6 +62,8 @@ def map_exports(
     quiet: Quiet = False,
 ) -> None:
     """Map exports, with accuracy and area; go on where it was stopped."""
+    from timl.maps import export_files
+
     loaded = timl.nn.load_pretrained(model)
     if points is None:
         given = {"--target": target, "--class": fao_class, "--members": members}

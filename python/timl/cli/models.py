@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 import timl
+from timl import defaults
 from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
-from timl.meta import defaults
 
 Model = Annotated[
     Path, typer.Option(help="Folder of a model, or of the authors' pair of state dicts.")

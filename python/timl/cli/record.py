@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from timl.cli.application import Data, Quiet, Regions, app
-from timl.data.download.record import PAPER_RECORD
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files.")]
 
@@ -17,8 +16,12 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files
 def download(
     root: Root,
     record: Annotated[
-        int, typer.Option(min=1, help="Number on Zenodo: 5828893 (the paper's), 7257688, 10251170.")
-    ] = PAPER_RECORD,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number on Zenodo: 5828893 (the paper's, the default), 7257688 or 10251170.",
+        ),
+    ] = None,
     base_url: Annotated[
         str | None, typer.Option(help="Address of a mirror; by default TIML_ZENODO_URL, or Zenodo.")
     ] = None,
@@ -30,8 +33,10 @@ def download(
     quiet: Quiet = False,
 ) -> None:
     """Download CropHarvest's record, or what is missing of it, and pack it."""
+    from timl.data.download.record import PAPER_RECORD
     from timl.data.download.record import download as download_record
 
+    record = PAPER_RECORD if record is None else record
     files = download_record(
         root,
         record,

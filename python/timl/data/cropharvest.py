@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch  # noqa: F401  # before the core, which finds PyTorch's libraries loaded
 from numpy.typing import ArrayLike, NDArray
 
 from timl import _core

@@ -12,9 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from timl import random
+from timl import defaults, random
 from timl.data import BenchmarkTask
-from timl.meta import defaults
 from timl.meta.checks import require_count, require_rates
 from timl.meta.strong.fitting import fit_strong
 from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, one_thread

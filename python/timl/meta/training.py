@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from timl import defaults
 from timl.data import TaskSet
 from timl.files import atomic_write
-from timl.meta import defaults
 from timl.meta.checkpoints import (
     CHECKPOINT,
     Snapshot,

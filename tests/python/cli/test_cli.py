@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,8 +36,35 @@ def trained(benchmarked_world: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_version_and_help() -> None:
     assert run("--version").output == f"timl {timl.__version__}\n"
+    as_module = subprocess.run(
+        [sys.executable, "-m", "timl", "--version"], capture_output=True, text=True, check=True
+    )
+    assert as_module.stdout == f"timl {timl.__version__}\n"
     listed = run("--help").output
     assert all(command in listed for command in ("train", "finetune", "evaluate", "table1"))
+
+
+def test_version_help_and_completion_do_not_wait_for_pytorch() -> None:
+    code = "import sys, timl.cli; assert not {'torch', 'numpy', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    environment = {**os.environ, "_TIML_COMPLETE": "complete_bash"}
+    environment |= {"COMP_WORDS": "timl tra", "COMP_CWORD": "1"}
+    completed = subprocess.run(
+        [sys.executable, "-m", "timl"], env=environment, capture_output=True, text=True
+    )
+    assert completed.stdout.split() == ["train"]
+
+
+@pytest.mark.parametrize("module", ["data", "random", "parameters", "nn"])
+def test_a_module_is_imported_without_the_others_before_it(module: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import timl.{module}"], check=True)
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(timl.__all__) <= set(dir(timl))
+    assert all(getattr(timl, name) is not None for name in dir(timl))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        timl.nothing  # noqa: B018
 
 
 def test_from_training_to_scores(benchmarked_world: Path, trained: Path, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from timl.data import BenchmarkTask, TaskSet
+from timl.defaults import FINE_TUNING_K
 from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.files import atomic_write
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
-from timl.meta.defaults import FINE_TUNING_K
 from timl.meta.pretraining import pooled_crops, pretrain
 from timl.nn import TIML, Classifier, seeded
 from timl.normalization import normalization_of

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from timl.data import BenchmarkTask, TaskSet
+from timl.defaults import KERNEL_STEPS
 from timl.evaluation.rows.row import Prepared, Settings, TaskLearningRow
 from timl.meta import finetune, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
-from timl.meta.defaults import KERNEL_STEPS
 from timl.meta.strong.constants import constants
 from timl.meta.strong.learning import RECORD
 from timl.nn import Classifier, DeepKernel, StrongClassifier

@@ -18,10 +18,10 @@ from torch.nn.utils import clip_grad_norm_
 from timl import random
 from timl.crop_classes import CROP
 from timl.data import TaskSet
+from timl.defaults import KERNEL_STEPS
 from timl.files import atomic_write
 from timl.meta.checks import require_count
 from timl.meta.configuration import checksum
-from timl.meta.defaults import KERNEL_STEPS
 from timl.meta.progress import steps_bar
 from timl.meta.strong.augmentation import Augmentation
 from timl.meta.strong.constants import (
