@@ -38,6 +38,14 @@ class HasStatistics(Protocol):
         """Name of the index that the NDVI column holds."""
 
 
+class HasNormalization(Protocol):
+    """Model that keeps how its series were prepared."""
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """Preparation of the model's series, None where it is not known."""
+
+
 def normalization_of(data: HasStatistics, normalized: bool = True) -> Normalization:
     """Return a data set's statistics, or mean 0 and std 1 where its series stay as measured.
 

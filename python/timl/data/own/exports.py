@@ -150,7 +150,7 @@ def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Export:
     """An export as series.
 
@@ -173,6 +173,9 @@ class Export:
     lons: NDArray[np.float64]
     height: int
     width: int
+
+    def __repr__(self) -> str:
+        return f"Export({self.path.name!r}, {self.height} x {self.width} pixels)"
 
 
 def read_export(path: str | Path, ndvi: str, fill: Fill = "file") -> Export:

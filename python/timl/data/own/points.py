@@ -21,9 +21,10 @@ from timl.data.record.calendar import dates_of_name, end_of_series
 from timl.data.record.ndvi import NDVI_BANDS
 from timl.data.regions.boxes import BBox
 from timl.data.regions.sphere import EARTH_RADIUS_KM
-from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
+from timl.data.tasks.labelled_data import BenchmarkTask
 from timl.data.tasks.task import Task, class_of_samples, has_label
 from timl.data.tasks.test_instance import TestInstance
+from timl.normalization import HasNormalization, HasStatistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,12 +51,30 @@ class OwnPoints(BenchmarkTask):
         left_out = f", {len(self.unmatched)} places left out" if len(self.unmatched) else ""
         return super().__repr__() + left_out
 
+    @property
+    def test(self) -> TestInstance:
+        """Test set: the places with ``is_test``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no place is kept for the test.
+        """
+        try:
+            return super().test
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"points are {self!r}, without test places: score them by "
+                f"timl.cross_validate(model, points), or give the table a column is_test, 1 for "
+                f"the places that are kept for the test"
+            ) from None
+
 
 def own_points(
     labels: str | Path | pd.DataFrame,
     exports: str | Path | Iterable[str | Path],
     *,
-    like: LabelledData | Mapping[str, Any],
+    like: HasStatistics | HasNormalization | Mapping[str, Any],
     target_label: str | None = None,
     classification_label: str | None = None,
     name: str = "own points",
@@ -78,8 +97,8 @@ def own_points(
         file is looked for in them; of several files that hold it, the one whose centre is nearest
         is taken.
     like
-        Data set that the model was trained on, or ``model.classifier.normalization``: the series
-        are made comparable to it by its mean, std and ndvi.
+        Model that will be adapted, or the data set that it was trained on, or its
+        ``normalization``: the series are made comparable by mean, std and ndvi.
     target_label
         Label of the positives; all others are negatives by CropHarvest's rules (see
         `Task`). By default crop versus non-crop.
@@ -132,7 +151,7 @@ def own_points(
     if not series:
         raise ValueError(
             f"exports hold a series of none of the {len(points)} places (row 0: "
-            f"{left_out[0][-1]}): give others, or a greater tolerance_m"
+            f"{left_out[0][-1]}): {_advice(points, files, tolerance_m)}"
         )
     if left_out:
         warnings.warn(
@@ -184,18 +203,26 @@ def own_points(
 
 
 def _statistics(
-    like: LabelledData | Mapping[str, Any],
+    like: HasStatistics | HasNormalization | Mapping[str, Any],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Return the mean, std and NDVI that the series must be comparable to."""
     fields = ("mean", "std", "ndvi")
+    given = type(like).__name__
+    if hasattr(like, "normalization"):
+        if like.normalization is None:
+            raise ValueError(
+                f"like is a {given} that does not know how its series were prepared (its "
+                f"normalization is None): give the data set that it was trained on"
+            )
+        like = like.normalization
     if isinstance(like, Mapping):
         found = {field: like[field] for field in fields if field in like}
     else:
         found = {field: getattr(like, field) for field in fields if hasattr(like, field)}
     if len(found) < len(fields):
         raise TypeError(
-            f"like is a {type(like).__name__} without mean, std and ndvi: give the data set that "
-            "the model was trained on, or model.classifier.normalization"
+            f"like is a {given} without mean, std and ndvi: give the model, or the data set that "
+            "it was trained on"
         )
     mean, std = (np.asarray(found[field], np.float64) for field in ("mean", "std"))
     if mean.shape != (len(BANDS),) or std.shape != (len(BANDS),):
@@ -209,6 +236,23 @@ def _statistics(
             "mapping of mean, std and ndvi, ndvi 'record' (CropHarvest's record) or 'true'"
         )
     return mean, std, str(found["ndvi"])
+
+
+def _advice(points: pd.DataFrame, files: list[Path], tolerance_m: float) -> str:
+    """Return what to give instead where no place has a series."""
+    boxes = [_place(file) for file in files]
+    turned = points[points["lon"].abs() <= 90]
+    inside = sum(
+        min(box.metres_to(lon, lat) for box in boxes) <= tolerance_m
+        for lat, lon in zip(turned["lat"], turned["lon"], strict=True)
+    )
+    if inside:
+        return (
+            f"latitude and longitude seem to be exchanged, since {inside} of the places would lie "
+            f"inside with lat for lon: name the columns the other way round, by lat_column and "
+            f"lon_column"
+        )
+    return "give others, or a greater tolerance_m"
 
 
 def _files(exports: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -78,6 +78,7 @@ def test_pixels_are_in_rows_from_the_north_with_their_places(tmp_path: Path) -> 
     raw = bands(2, 3)
     export = read_export(write_export(tmp_path / "a.tif", raw), "true")
     assert (export.height, export.width, len(export.series)) == (2, 3, 6)
+    assert repr(export) == "Export('a.tif', 2 x 3 pixels)"
     for pixel in range(6):
         row, column = divmod(pixel, 3)
         assert export.series[pixel, 0, 0] == raw[0, row, column]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import timl
 from exports import PIXEL, bands, centre, write_export
 from timl.data import BANDS, BBox, CropHarvest, own_points, read_export
 from timl.data.own.points_table import read_points
@@ -121,6 +122,32 @@ def test_held_out_points_become_the_test_set(exports: Path) -> None:
     np.testing.assert_allclose(test.x, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_without_test_places_the_message_names_what_does_without(exports: Path) -> None:
+    points = own_points(FOUR, exports, like=LIKE)
+    with pytest.raises(FileNotFoundError, match=r"without test places: .*timl\.cross_validate\("):
+        timl.evaluate(timl.finetune(timl.TIML(hidden=8), points, steps=1, k=1), points)
+
+
+def test_statistics_are_those_of_a_model(exports: Path) -> None:
+    model = timl.TIML(hidden=8)
+    with pytest.raises(ValueError, match="like is a TIML that does not know how its series"):
+        own_points(FOUR, exports, like=model)
+    model.normalization = LIKE
+    points = own_points(FOUR, exports, like=model)
+    expected = own_points(FOUR, exports, like=LIKE)
+    np.testing.assert_array_equal(points.train_arrays()[0], expected.train_arrays()[0])
+
+
+def test_exchanged_coordinates_are_noticed(exports: Path) -> None:
+    turned = FOUR.rename(columns={"lat": "lon", "lon": "lat"})
+    with pytest.raises(ValueError, match="longitude seem to be exchanged, since 4 of the places"):
+        own_points(turned, exports, like=LIKE)
+    named = own_points(turned, exports, like=LIKE, lat_column="lon", lon_column="lat")
+    assert len(named.data) == 4
+    with pytest.raises(ValueError, match="give others, or a greater tolerance_m"):
+        own_points(FOUR.assign(lat=FOUR["lat"] + 9), exports, like=LIKE)
+
+
 def test_a_region_of_ones_own(exports: Path) -> None:
     here = BBox(0, 2, 33, 36, "Kenya_1")
     assert own_points(FOUR, exports, like=LIKE, region=here).task.id == "Kenya_1_crop"
@@ -160,7 +187,7 @@ def test_missing_exports_and_statistics_are_named(exports: Path, tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"without a \.tif file"):
         own_points(FOUR, tmp_path / "empty", like=LIKE)
-    with pytest.raises(TypeError, match=r"model\.classifier\.normalization"):
+    with pytest.raises(TypeError, match="give the model, or the data set"):
         own_points(FOUR, exports, like={})
     short = write_export(tmp_path / "short.tif", bands(5, 6, steps=11))
     with pytest.raises(ValueError, match=r"short\.tif has 189 bands.*at least 12 steps"):
@@ -247,7 +274,6 @@ def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
 def test_real_exports_become_a_task_that_a_model_is_fine_tuned_on(
     shared_data: Path, realcrops: CropHarvest
 ) -> None:
-    import timl
 
     folder = shared_data / "geotiffs"
     path = folder / "98-togo_2019-02-06_2020-02-01.tif"
