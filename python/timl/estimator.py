@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -23,6 +25,9 @@ from timl.meta import fit_strong, unlearned_kernel
 from timl.meta.finetuning import Protocol, chosen_kernel, descend
 from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, load_pretrained, seeded
 from timl.normalization import Normalization
+
+_LEAST_KELVIN = 150.0
+"""No month's mean temperature on Earth is below."""
 
 
 class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -48,6 +53,10 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     label
         Name of the positives where `crop` is given, such as "maize": the strong protocol takes it,
         if some region of the meta-training had it.
+    pos_label
+        Class of y that holds the positives, which `crop` and `label` describe. None: the greater of
+        two numbers, the class that is called as `label`, or, without a model, the last in ascending
+        order; otherwise it must be given.
     time_steps
         Number of steps T of a series, into which X of shape [n, T * F] is cut. A pre-trained model
         must have as many.
@@ -60,7 +69,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : array of shape [2]
-        Labels in ascending order; the second is the positive class.
+        Labels in ascending order.
+    pos_label_
+        Label of the positives.
     classifier_ : Classifier or StrongClassifier
         Fitted classifier.
     n_features_in_ : int
@@ -68,7 +79,11 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    X has shape [n, T, F] or, row-major, [n, T * F]: the record's [n, 12, 18] or [n, 216].
+    X has shape [n, T, F] or, row-major, [n, T * F]: the record's [n, 12, 18] or [n, 216]. Where the
+    columns of a table name bands of the record, such as B2_3 or "3 NDVI", they must be in its
+    order: all bands of a time step, then those of the next. NaN stands for missing values where a
+    model with a deep kernel is adapted by the strong protocol, which completes them. Weights of
+    samples are not taken: both classes count nearly alike, as `timl.finetune` has it.
     """
 
     def __init__(
@@ -79,6 +94,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         crop: str | None = None,
         *,
         label: str | None = None,
+        pos_label: Any = None,
         time_steps: int = 12,
         protocol: Protocol | None = None,
         steps: int | None = None,
@@ -91,6 +107,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.lon = lon
         self.crop = crop
         self.label = label
+        self.pos_label = pos_label
         self.time_steps = time_steps
         self.protocol = protocol
         self.steps = steps
@@ -106,21 +123,30 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : array of shape [n, T, F] or [n, T * F]
             Series as measured.
         y : array of shape [n]
-            Labels of two classes; the greater is the positive class.
+            Labels of two classes.
 
         Raises
         ------
         TypeError, ValueError
             If an argument is of another kind, shape or range.
+
+        Warns
+        -----
+        UserWarning
+            If series of the record's bands seem to be standardised already.
         """
         series, labels = self._validated(X, y, reset=True)
         check_classification_targets(labels)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
+        self.classes_ = np.unique(labels)
         if len(self.classes_) != 2:
             raise ValueError(
                 f"Only binary classification is supported. y must hold two classes, but holds "
-                f"{len(self.classes_)} class" + ("es" if len(self.classes_) != 1 else "")
+                f"{len(self.classes_)} class"
+                + ("es: score each against the rest" if len(self.classes_) != 1 else "")
             )
+        self.pos_label_ = self._positive_label()
+        codes = (labels == self.pos_label_).astype(np.int64)
+        _warn_of_standardised(series)
         given = self.random_state
         drawn = check_random_state(given).randint(2**31 - 1)
         seed = int(given) if isinstance(given, int | np.integer) else int(drawn)
@@ -134,6 +160,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if kernel is not None:
             self.classifier_ = self._fit_strong(model, kernel, series, codes, seed)
             return self
+        assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
         classifier = self._start(model, series, seed)
         if classifier.normalization is None:
             classifier.normalization = _statistics(series)
@@ -157,14 +184,41 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         normalization = self.classifier_.normalization
         assert normalization is not None
         series = _normalized(self._validated(X, reset=False)[0], normalization)
+        if isinstance(self.classifier_, Classifier):
+            assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
         positive = probabilities(self.classifier_, series)
-        return np.stack([1 - positive, positive], axis=1)
+        columns = [1 - positive, positive]
+        if self.classes_[0] == self.pos_label_:
+            columns.reverse()
+        return np.stack(columns, axis=1)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the class of each series: the positive one where its probability is above 0.5."""
-        positive = self.predict_proba(X)[:, 1] > 0.5
-        found: NDArray[Any] = self.classes_[positive.astype(np.int64)]
+        probability = self.predict_proba(X)
+        place = int(self.classes_[1] == self.pos_label_)
+        positive = probability[:, place] > 0.5
+        found: NDArray[Any] = self.classes_[np.where(positive, place, 1 - place)]
         return found
+
+    def _positive_label(self) -> Any:
+        """Return the label of the positives, one of the classes."""
+        known = self.classes_.tolist()
+        if self.pos_label is not None:
+            if self.pos_label not in known:
+                raise ValueError(
+                    f"pos_label is {self.pos_label!r}, and y is of {known[0]!r} and {known[1]!r}: "
+                    f"give one of the two"
+                )
+            return self.classes_[known.index(self.pos_label)]
+        if self.label in known:
+            return self.classes_[known.index(self.label)]
+        numbers = all(isinstance(label, int | float) for label in known)
+        if self.pretrained is not None and not numbers:
+            raise ValueError(
+                f"pos_label is None, and y is of {known[0]!r} and {known[1]!r}: give the one that "
+                f"the model shall find as pos_label"
+            )
+        return self.classes_[1]
 
     def _fit_strong(
         self,
@@ -211,6 +265,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"the record's bands at 4 time steps or more, or protocol='paper'"
             )
         if model is None and described and self.protocol != "paper":
+            assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
             normalization = _statistics(series)
             return unlearned_kernel(_normalized(series, normalization), normalization)
         return model
@@ -263,19 +318,65 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"time_steps"
                 )
             flat = flat.reshape(len(flat), -1)
-        checked = validate_data(self, flat, y, reset=reset, dtype=np.float64)
+        columns = getattr(flat, "columns", None)
+        # NaN is refused later, where nothing completes it
+        checked = validate_data(
+            self, flat, y, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan"
+        )
         flat, labels = (checked, np.empty(0)) if isinstance(y, str) else checked
         if flat.shape[1] % self.time_steps:
             raise ValueError(
                 f"X is of {flat.shape[1]} numbers a series, which time_steps = {self.time_steps} "
                 f"does not divide: give [n, T, F] or [n, T * F]"
             )
+        if columns is not None and flat.shape[1] == self.time_steps * len(BANDS):
+            _require_order(list(map(str, columns)))
         return flat.reshape(len(flat), self.time_steps, -1), labels
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
+        tags.input_tags.allow_nan = self.pretrained is not None and self.protocol != "paper"
         return tags
+
+
+def _require_order(columns: list[str]) -> None:
+    """Raise ValueError where columns name the record's bands and are in another order."""
+    found = [_band_of(column) for column in columns]
+    if None in found:
+        return
+    for number, (column, band) in enumerate(zip(columns, found, strict=True)):
+        wanted = BANDS[number % len(BANDS)]
+        if band != wanted:
+            raise ValueError(
+                f"X has the column {column!r} at place {number}, where {wanted} of time step "
+                f"{number // len(BANDS)} belongs: order the columns by time step, and in each as "
+                f"{', '.join(BANDS)}"
+            )
+
+
+def _band_of(column: str) -> str | None:
+    """Return the band that a column's name holds as a word of its own, None where there is none."""
+    for band in BANDS:
+        if re.search(rf"(?<![A-Za-z0-9]){re.escape(band)}(?![A-Za-z0-9])", column, re.IGNORECASE):
+            return band
+    return None
+
+
+def _warn_of_standardised(series: NDArray[np.float64]) -> None:
+    """Warn where series [n, T, 18] of the record's bands have no temperatures in kelvin."""
+    if series.shape[2] != len(BANDS):
+        return
+    temperatures = series[:, :, BANDS.index("temperature_2m")]
+    if np.isnan(temperatures).all():
+        return
+    median = float(np.nanmedian(temperatures))
+    if abs(median) < _LEAST_KELVIN:
+        warnings.warn(
+            f"X has a median of {median:.3g} in temperature_2m, which the record has in kelvin: "
+            f"give series as measured, not standardised, since the classifier does that itself",
+            stacklevel=3,
+        )
 
 
 def _statistics(series: NDArray[np.float64]) -> Normalization:

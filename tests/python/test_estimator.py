@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import timl
 from sklearn.base import clone
@@ -14,6 +15,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
+from timl.bands import BANDS
 from timl.evaluation import probabilities
 from timl.nn import Classifier, StrongClassifier
 
@@ -95,6 +97,74 @@ def test_a_pretrained_model_is_fine_tuned_as_timl_does(
     np.testing.assert_allclose(kernel.predict_proba(raw)[:, 1], found)
 
 
+@pytest.fixture(scope="module")
+def kernel(benchmarked_world: Path) -> timl.nn.DeepKernel:
+    learned = timl.meta.learn_deep_kernel(
+        timl.meta_tasks(timl.CropHarvest(benchmarked_world)), steps=1
+    )
+    assert learned is not None
+    return learned
+
+
+def test_the_positives_are_those_that_are_named(kernel: timl.nn.DeepKernel) -> None:
+    x, y = toy()
+    numbers = timl.CropClassifier(kernel, crop="cereals", random_state=0).fit(x, y == "maize")
+    expected = numbers.predict_proba(x)
+    assert numbers.pos_label_
+    for names, options in (
+        ({"maize": "maize", "else": "other"}, {"pos_label": "maize"}),
+        ({"maize": "maize", "else": "other"}, {"label": "maize"}),
+        ({"maize": "yes", "else": "no"}, {"pos_label": "yes"}),
+    ):
+        renamed = np.array([names[label] for label in y])
+        made = timl.CropClassifier(kernel, crop="cereals", random_state=0, **options)
+        made.fit(x, renamed)
+        assert made.pos_label_ == names["maize"]
+        place = list(made.classes_).index(names["maize"])
+        if "label" not in options:  # which changes what is expected of the positives
+            np.testing.assert_array_equal(made.predict_proba(x)[:, place], expected[:, 1])
+        likelier = made.classes_[made.predict_proba(x).argmax(axis=1)]
+        np.testing.assert_array_equal(made.predict(x), likelier)
+    other = np.where(y == "maize", "maize", "other")
+    with pytest.raises(ValueError, match="pos_label is None, and y is of 'maize' and 'other'"):
+        timl.CropClassifier(kernel).fit(x, other)
+    with pytest.raises(ValueError, match="pos_label is 'rice', and y is of 'maize' and 'other'"):
+        timl.CropClassifier(pos_label="rice").fit(x, other)
+    with pytest.raises(ValueError, match="holds 3 classes: score each against the rest"):
+        timl.CropClassifier().fit(x, np.arange(60) % 3)
+    with pytest.raises(TypeError, match="sample_weight"):
+        timl.CropClassifier().fit(x, y, sample_weight=np.ones(60))
+
+
+def test_missing_values_are_completed_where_there_is_a_deep_kernel(
+    kernel: timl.nn.DeepKernel,
+) -> None:
+    x, y = toy()
+    x[::3, 4] = np.nan
+    made = timl.CropClassifier(kernel, random_state=0).fit(x, y == "maize")
+    assert np.isfinite(made.predict_proba(x)).all()
+    for options in ({}, {"protocol": "paper", "steps": 1}):
+        with pytest.raises(ValueError, match="X contains NaN"):
+            timl.CropClassifier(**options).fit(x, y)
+    descended = timl.CropClassifier(protocol="paper", steps=1).fit(toy()[0], y)
+    with pytest.raises(ValueError, match="X contains NaN"):
+        descended.predict(x)
+
+
+def test_series_that_are_standardised_or_in_another_order_are_noticed() -> None:
+    x, y = toy()
+    with pytest.warns(UserWarning, match="in temperature_2m, which the record has in kelvin"):
+        timl.CropClassifier(random_state=0).fit((x - x.mean((0, 1))) / x.std((0, 1)), y)
+    flat = x.reshape(60, 216)
+    names = [f"{band}_{month}" for month in range(12) for band in BANDS]
+    made = timl.CropClassifier(random_state=0).fit(pd.DataFrame(flat, columns=names), y)
+    assert list(made.feature_names_in_) == names
+    by_band = pd.DataFrame(flat, columns=names)[[f"{b}_{m}" for b in BANDS for m in range(12)]]
+    with pytest.raises(ValueError, match="column 'VV_1' at place 1, where VH of time step 0"):
+        timl.CropClassifier().fit(by_band, y)
+    timl.CropClassifier().fit(pd.DataFrame(flat).add_prefix("x"), y)
+
+
 def test_without_a_model_the_same_head_has_learned_nothing_elsewhere() -> None:
     x, y = toy()
     made = timl.CropClassifier(random_state=0).fit(x[:20], y[:20])
@@ -124,7 +194,7 @@ def test_without_a_model_the_same_head_has_learned_nothing_elsewhere() -> None:
 def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
     x, y = toy()
     with pytest.raises(ValueError, match=message):
-        timl.CropClassifier(**arguments).fit(x, y)
+        timl.CropClassifier(**arguments).fit(x, y == "maize")
     with pytest.raises(ValueError, match="215 numbers a series, which time_steps = 12"):
         timl.CropClassifier().fit(x.reshape(60, 216)[:, :215], y)
     with pytest.raises(ValueError, match="crop is 'maize': give one of non_crop, cereals"):
@@ -132,4 +202,4 @@ def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match="label is 'maize', crop is None"):
         timl.CropClassifier(label="maize").fit(x, y)
     with pytest.raises(TypeError, match="pretrained is a int"):
-        timl.CropClassifier(3).fit(x, y)
+        timl.CropClassifier(3).fit(x, y == "maize")
