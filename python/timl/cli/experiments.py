@@ -36,7 +36,7 @@ def table1(
         str | None,
         typer.Option(
             help="Names of rows or paths of their TOML files, with commas between them; by "
-            "default the paper's."
+            "default the paper's, logistic regression and strong."
         ),
     ] = None,
     steps: Annotated[

@@ -54,7 +54,7 @@ def table1(
     rows
         Names of the package's rows (see `timl.evaluation.rows.row_names`), paths of TOML files
         (see `timl.evaluation.rows.read_row`), or `Row` objects of your own; by default the
-        paper's rows and logistic regression.
+        paper's rows, logistic regression and the strong protocol.
     runs
         Runs, 1 to 1000. Rows without randomness have one.
     steps

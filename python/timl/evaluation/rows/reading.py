@@ -24,7 +24,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-DEFAULT_ROWS = (
+_PAPER_ROWS = (
     "random-forest",
     "logistic-regression",
     "no-pre-training",
@@ -37,7 +37,10 @@ DEFAULT_ROWS = (
 )
 """The paper's rows and logistic regression, in the table's order."""
 
-_OPTIONAL_ROWS = (
+DEFAULT_ROWS = (*_PAPER_ROWS, "strong")
+"""The paper's rows, logistic regression and the strong protocol, in the table's order."""
+
+_FURTHER_ROWS = (
     "temporal-cnn",
     "maml-first-order",
     "anil",
@@ -58,7 +61,7 @@ _OPTIONAL_ROWS = (
     "strong-without-network",
     "strong",
 )
-"""The order of further rows, which are there only by name; others of the folder follow them."""
+"""The order of the rows after the paper's; others of the folder follow them."""
 
 METHODS: dict[str, type[Row]] = {
     "baseline": BaselineRow,
@@ -77,7 +80,7 @@ _SUFFIX = ".toml"
 
 def row_names() -> list[str]:
     """Return the names of the package's rows, the TOML files of this folder, in table order."""
-    ordered = (*DEFAULT_ROWS, *_OPTIONAL_ROWS)
+    ordered = (*_PAPER_ROWS, *_FURTHER_ROWS)
     files = {path.stem for path in _FOLDER.glob(f"*{_SUFFIX}")}
     return [*ordered, *sorted(files.difference(ordered))]
 
