@@ -74,6 +74,7 @@ def use_everything(folder: Path) -> None:
     benchmark = data.benchmarks[0]
     timl.finetune(model, benchmark, protocol="paper", steps=2)
     timl.finetune(model, benchmark, protocol="strong")
+    timl.finetune_ensemble(model, benchmark, 2, protocol="strong")
     timl.table1(
         data,
         folder / "table1",

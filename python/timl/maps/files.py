@@ -107,14 +107,14 @@ class FileSource:
                 raise ValueError(f"{tile.path} is damaged: {_message(error)}") from error
             if file.nodata is not None:
                 raw[raw == file.nodata] = np.nan
-            raw[~np.isfinite(raw)] = np.nan
+            for band in raw:  # one by one, within the cache
+                band[~np.isfinite(band)] = np.nan
+            if len(self.tiles) == 1 and raw.shape == out.shape:
+                return np.asarray(raw)
             rows = slice(top - window.row, bottom - window.row)
             columns = slice(left - window.column, right - window.column)
-            if len(self.tiles) == 1:
-                out[:, rows, columns] = raw
-            else:
-                part = out[:, rows, columns]
-                np.copyto(part, raw, where=np.isnan(part))
+            part = out[:, rows, columns]
+            np.copyto(part, raw, where=np.isnan(part))
         return out
 
     def _file(self, tile: _Tile) -> Any:

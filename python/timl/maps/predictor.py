@@ -18,8 +18,9 @@ from timl.maps.source import take_steps
 from timl.nn import Classifier, StrongClassifier, one_thread
 from timl.normalization import Normalization
 
-_PIXELS = 4096
-"""Pixels that are turned into series at once: 7 MB of them in float64."""
+_PREDICTED, _PREPARED = 8192, 1024
+"""Pixels that the classifier sees at once, and those that are made into series at once: the first
+many, because each call prepares the classifier; the second so few that they stay in the cache."""
 
 Means = Callable[[], NDArray[np.float64]]
 
@@ -85,12 +86,13 @@ class Predictor:
         pixels = take_steps(raw.reshape(len(raw), -1), self.first)
         out = np.full((len(self.bands), height * width), np.nan, np.float32)
         with torch.no_grad(), one_thread():
-            for start in range(0, height * width, _PIXELS):
-                part = slice(start, start + _PIXELS)
-                series, complete = self.series(pixels[:, part], means)
-                if complete.any():
-                    made = self._of_series(series[complete])
-                    out[:, start + np.flatnonzero(complete)] = made
+            for start in range(0, height * width, _PREDICTED):
+                series, complete = self.series(pixels[:, start : start + _PREDICTED], means)
+                if complete.all():
+                    out[:, start : start + len(series)] = self._of_series(series)
+                elif complete.any():
+                    places = start + np.flatnonzero(complete)
+                    out[:, places] = self._of_series(series[complete])
         return out.reshape(-1, height, width)
 
     def series(
@@ -100,18 +102,28 @@ class Predictor:
 
         They are those of `own_points`: filled, rounded to float32 as measured, then normalised.
         """
+        pixels = raw.shape[1]
+        made = np.empty((pixels, STEPS, len(BANDS)), np.float32)
+        complete = np.empty(pixels, bool)
+        for start in range(0, pixels, _PREPARED):
+            part = slice(start, start + _PREPARED)
+            made[part], complete[part] = self._prepared(raw[:, part], means)
+        return made, complete
+
+    def _prepared(
+        self, raw: NDArray[np.float64], means: Means
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return what `series` does, of so few pixels that they stay in the cache."""
         series = series_of_bands(raw, self.normalization["ndvi"])
         missing = np.asarray(np.isnan(series).any(axis=(1, 2)))
         if missing.any():
             series[missing] = fill_missing(series[missing], means(), self.fill)
             missing = np.asarray(np.isnan(series).any(axis=(1, 2)))
         measured = series.transpose(1, 2, 0).astype(np.float32).astype(np.float64)  # [12, 18, n]
-        for values, name in ((measured, "mean"), (measured, "std")):
-            column = self.normalization[name][:, None]  # type: ignore[literal-required]
-            (np.subtract if name == "mean" else np.divide)(values, column, out=values)
-        normalised = np.ascontiguousarray(measured.astype(np.float32).transpose(2, 0, 1))
+        measured -= self.normalization["mean"][:, None]
+        measured /= self.normalization["std"][:, None]
         complete: NDArray[np.bool_] = np.logical_not(missing)
-        return normalised, complete
+        return measured.astype(np.float32).transpose(2, 0, 1), complete
 
     def _of_series(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the map's bands of series [n, 12, 18], [bands, n]."""

@@ -7,9 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS
 
 PIXEL = 0.0001
 """Degrees."""
+
+NAMES = [
+    *(f"{band}_{step}" if step else band for step in range(12) for band in DYNAMIC_BANDS),
+    *STATIC_BANDS,
+]
+"""Descriptions of the bands of an export of 12 steps, as the exporter writes them."""
 
 
 def bands(height: int, width: int, steps: int = 12, seed: int = 0) -> NDArray[np.float64]:

@@ -9,12 +9,6 @@ import numpy as np
 import pytest
 import timl
 import torch
-from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS
-
-NAMES = [
-    *(f"{band}_{step}" if step else band for step in range(12) for band in DYNAMIC_BANDS),
-    *STATIC_BANDS,
-]
 
 
 @pytest.fixture(scope="session")

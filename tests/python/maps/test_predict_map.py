@@ -17,7 +17,6 @@ import pytest
 import rasterio
 import timl
 import torch
-from conftest import NAMES
 from timl.data.record.ndvi import NDVI_BANDS
 from timl.maps import predict_map, windows
 
@@ -176,7 +175,7 @@ def test_bands_are_found_by_name(classifier, export, tmp_path):
     shuffled = np.random.default_rng(0).permutation(206)
     path = exports.write_export(tmp_path / "named.tif", raw[shuffled])
     with rasterio.open(path, "r+") as file:
-        file.descriptions = [NAMES[i] for i in shuffled]
+        file.descriptions = [exports.NAMES[i] for i in shuffled]
     expected = read(predict_map(classifier, export, tmp_path / "a.tif", progress=False).map)[0]
     np.testing.assert_array_equal(
         read(predict_map(classifier, path, tmp_path / "b.tif", progress=False).map)[0], expected
@@ -187,7 +186,7 @@ def test_bands_are_found_by_name(classifier, export, tmp_path):
         (3, "", "band 4 named ''"),
     ):
         with rasterio.open(path, "r+") as file:
-            names = [NAMES[i] for i in shuffled]
+            names = [exports.NAMES[i] for i in shuffled]
             names[place] = name
             file.descriptions = names
         with pytest.raises(ValueError, match=re.escape(message)):

@@ -43,7 +43,8 @@ STATIC_BANDS = ("elevation", "slope")
 
 Fill = Literal["pixel", "file"]
 
-_KEPT = [(*DYNAMIC_BANDS, *STATIC_BANDS).index(band) for band in BANDS[:-1]]
+_KEPT = [DYNAMIC_BANDS.index(band) for band in BANDS[: -len(STATIC_BANDS) - 1]]
+"""Places of a step's bands that series keep: they come first, then `STATIC_BANDS` and the NDVI."""
 
 
 def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
@@ -73,12 +74,14 @@ def series_of_bands(raw: NDArray[Any], ndvi: str) -> NDArray[np.float64]:
         )
     check_band_count(len(raw), "raw")
     per_step, pixels = len(DYNAMIC_BANDS), raw.shape[1]
-    dynamic = raw[: STEPS * per_step].astype(np.float64).reshape(STEPS, per_step, pixels)
-    static = np.broadcast_to(raw[-len(STATIC_BANDS) :], (STEPS, len(STATIC_BANDS), pixels))
-    bands = np.concatenate([dynamic, static], axis=1)
-    high, low = (bands[:, DYNAMIC_BANDS.index(band)] for band in NDVI_BANDS[ndvi])
-    index = normalised_difference(high, low)
-    series: NDArray[np.float64] = np.concatenate([bands[:, _KEPT], index[:, None]], axis=1)
+    dynamic = raw[: STEPS * per_step].reshape(STEPS, per_step, pixels)
+    high, low = (
+        dynamic[:, DYNAMIC_BANDS.index(band)].astype(np.float64) for band in NDVI_BANDS[ndvi]
+    )
+    series = np.empty((STEPS, len(BANDS), pixels))
+    series[:, : len(_KEPT)] = dynamic[:, _KEPT]
+    series[:, len(_KEPT) : -1] = raw[-len(STATIC_BANDS) :]
+    series[:, -1] = normalised_difference(high, low)
     pixels_first: NDArray[np.float64] = np.transpose(series, (2, 0, 1))
     return pixels_first
 
