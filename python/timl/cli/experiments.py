@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,18 @@ from typing import Annotated
 import typer
 
 import timl
-from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
+from timl.cli.application import (
+    MOST_THREADS,
+    Data,
+    Quiet,
+    Regions,
+    Seed,
+    Threads,
+    app,
+    say,
+    use_threads,
+)
+from timl.evaluation.runner import require_same
 from timl.meta import defaults
 
 _QUICK_EPOCHS, _QUICK_RUNS = 40, 5
@@ -70,6 +82,7 @@ def table1(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_THREADS,
             help="Processes of one thread; they change no result. By default --threads, or as "
             "many as there are CPUs.",
         ),
@@ -84,6 +97,7 @@ def table1(
     if data is None:
         if not quick:
             raise ValueError("--data is missing: give a folder, or --quick for a simulated world")
+        require_same(out, {"seed": seed})  # before the world is replaced by another
         data = out / "world"
         timl.data.simulate(data, seed=seed)
     sizes = [] if sample_sizes is None else [_size(text) for text in sample_sizes.split(",")]
@@ -106,16 +120,16 @@ def table1(
         progress=not quiet,
     )
     Console().print(result)
-    typer.echo(f"written to {out}: table1.csv, table1.json, table1.md")
+    say(f"written to {out}: table1.csv, table1.json, table1.md")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        typer.echo(
+        say(
             f'no report: it needs matplotlib, pip install "timl[plot]"; then timl report '
             f"--out {out} --data {data}"
         )
     else:
-        typer.echo(f"report: {_report(result, harvest, regions, out)}")
+        say(f"report: {_report(result, harvest, regions, out)}")
 
 
 class HeldOut(str, Enum):
@@ -156,7 +170,11 @@ def benchmark(
     seed: Seed = 0,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of one thread; by default as many as there are CPUs."),
+        typer.Option(
+            min=1,
+            max=MOST_THREADS,
+            help="Processes of one thread; by default as many as there are CPUs.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -176,11 +194,9 @@ def benchmark(
         workers=workers,
         progress=not quiet,
     )
-    typer.echo(result.to_markdown())
+    say(result.to_markdown())
     if len(result.titles) > 1:
-        typer.echo(
-            result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format)
-        )
+        say(result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format))
 
 
 @app.command()
@@ -191,7 +207,7 @@ def report(
 ) -> None:
     """Write the report of a finished table again, as HTML and Markdown; compute no scores."""
     result = timl.evaluation.Table1Result.load(out)
-    typer.echo(f"report: {_report(result, timl.CropHarvest(data), regions, out)}")
+    say(f"report: {_report(result, timl.CropHarvest(data), regions, out)}")
 
 
 def _report(
@@ -213,6 +229,7 @@ def _report(
 
 def _size(text: str) -> int:
     """Return a number of labels as the user wrote it."""
-    if not text.strip().isdecimal():
-        raise ValueError(f"--sample-sizes is of {text!r}: give even numbers")
-    return int(text)
+    size = int(text) if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) else 0
+    if size < 2 or size % 2:
+        raise ValueError(f"--sample-sizes is of {text!r}: give even numbers of at least 2")
+    return size

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from timl.cli.application import Data, Quiet, Regions, app
+from timl.cli.application import Data, Quiet, Regions, app, say
 from timl.data.download.record import PAPER_RECORD
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files.")]
@@ -42,7 +42,7 @@ def download(
         progress=not quiet,
     )
     size = sum(file.stat().st_size for file in files)
-    typer.echo(f"record {record}: {len(files)} files, {size / 1e6:,.0f} MB, verified, in {root}")
+    say(f"record {record}: {len(files)} files, {size / 1e6:,.0f} MB, verified, in {root}")
     _pack(root)
 
 
@@ -84,11 +84,11 @@ def tasks(
     if out is not None:
         with atomic_write(out, "w") as file:
             table.to_csv(file, index=False, lineterminator="\n")
-    typer.echo(table.to_string(index=False))
-    typer.echo(f"\n{task_set!r}")
+    say(table.to_string(index=False))
+    say(f"\n{task_set!r}")
     overlap = overlap_report(task_set)
     if len(overlap):
-        typer.echo(f"\nshared with evaluation tasks:\n{overlap.to_string(index=False)}")
+        say(f"\nshared with evaluation tasks:\n{overlap.to_string(index=False)}")
 
 
 def _pack(
@@ -110,8 +110,8 @@ def _pack(
     if verify:
         verify_store(store, root)
     for file, reason in store.skipped:
-        typer.echo(f"left out: {file}: {reason}", err=True)
-    typer.echo(
+        say(f"left out: {file}: {reason}", err=True)
+    say(
         f"{len(store.series)} series, {len(store.tests)} test files, NDVI {store.ndvi}, "
         f"{len(store.skipped)} left out{', verified' if verify else ''}; the store is "
         f"{store.folder}"

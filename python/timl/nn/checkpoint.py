@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from timl.files import atomic_write
+from timl.files import atomic_write, remove_leftovers
 from timl.nn import authors
 from timl.normalization import Normalization, checked_normalization
 from timl.parameters import Shape
@@ -55,7 +55,7 @@ def write(
     Raises
     ------
     ValueError
-        If the normalising statistics are malformed.
+        If the normalising statistics are malformed, or the folder holds the authors' files.
     """
     from safetensors.torch import save
 
@@ -75,7 +75,13 @@ def write(
         indent=2,
     )
     folder = Path(folder)
+    if (folder / AUTHORS_CLASSIFIER).exists():
+        raise ValueError(
+            f"folder is {folder}, which holds the authors' {AUTHORS_CLASSIFIER}, that would no "
+            f"longer be read: give another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     with (
         atomic_write(folder / WEIGHTS) as weights_file,
         atomic_write(folder / CONFIGURATION, "w") as configuration_file,
