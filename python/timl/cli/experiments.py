@@ -21,6 +21,8 @@ from timl.cli.application import (
     say,
     use_threads,
 )
+from timl.evaluation.few_shot.benchmark import FEW_SHOT_ROWS
+from timl.evaluation.rows import find_rows
 from timl.evaluation.runner import require_same
 from timl.meta import defaults
 
@@ -179,10 +181,14 @@ def benchmark(
     quiet: Quiet = False,
 ) -> None:
     """Score rows on tasks of held-out regions, for several numbers of labels."""
+    names = FEW_SHOT_ROWS if rows is None else [name.strip() for name in rows.split(",")]
+    chosen = [row.name for row in find_rows(names)]
+    if compare_with is not None and compare_with not in chosen:
+        raise ValueError(f"compare_with is {compare_with!r}: choose of {', '.join(chosen)}")
     result = timl.few_shot_benchmark(
         timl.CropHarvest(data),
         out,
-        None if rows is None else [name.strip() for name in rows.split(",")],
+        names,
         epochs=epochs,
         held_out=held_out.value,
         draws=draws,

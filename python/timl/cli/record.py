@@ -78,12 +78,14 @@ def tasks(
     import timl
     from timl.data import overlap_report
     from timl.files import atomic_write
+    from timl.text import csv_cell
 
     task_set = timl.meta_tasks(timl.CropHarvest(data), regions, k=k, query=query)
     table = task_set.table()
     if out is not None:
+        named = table.map(lambda cell: csv_cell(cell) if isinstance(cell, str) else cell)
         with atomic_write(out, "w") as file:
-            table.to_csv(file, index=False, lineterminator="\n")
+            named.to_csv(file, index=False, lineterminator="\n")
     say(table.to_string(index=False))
     say(f"\n{task_set!r}")
     overlap = overlap_report(task_set)

@@ -93,6 +93,8 @@ def map_points(
         If the points lie too close together to be divided: there is no accuracy then, and the
         threshold is 0.5.
     """
+    if not 0 < block_km < math.inf:
+        raise ValueError(f"block_km is {block_km}: give a finite number of kilometres above 0")
     with output_folder(out) as folder:
         validation, curve, reason = _validate(model, points, protocol, block_km, seed)
         classifier = finetune(model, points, protocol=protocol, seed=seed)

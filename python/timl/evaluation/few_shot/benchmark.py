@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,8 +113,12 @@ def few_shot_benchmark(
         If a worker process dies. Finished cells are kept.
     """
     processes = worker_count(workers)
-    if epochs < 1 or seed < 0:
-        raise ValueError(f"epochs is {epochs}, seed is {seed}: give at least 1 and at least 0")
+    if epochs < 1 or not 0 <= seed < 2**64:
+        raise ValueError(
+            f"epochs is {epochs}, seed is {seed}: give at least 1, and a seed in [0, 2**64)"
+        )
+    if not 0 < block_km < math.inf:
+        raise ValueError(f"block_km is {block_km}: give a finite number above 0")
     wanted = tuple(dict.fromkeys(budgets))
     if not wanted or any(budget is not None and budget < 1 for budget in wanted):
         raise ValueError(f"budgets is {list(budgets)}: give numbers of at least 1, or None for all")

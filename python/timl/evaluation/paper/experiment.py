@@ -106,6 +106,8 @@ def table1(
     for name, number, least in (("epochs", epochs, 1), ("steps", steps, 0), ("seed", seed, 0)):
         if number < least:
             raise ValueError(f"{name} is {number}: give at least {least}")
+    if seed + meta_seeds > 2**64 // RUNS_PER_SEED:  # seeds of runs are below 2**64
+        raise ValueError(f"seed is {seed}: give at most {2**64 // RUNS_PER_SEED - meta_seeds}")
     if not 1 <= runs <= RUNS_PER_SEED:
         raise ValueError(f"runs is {runs}: give 1 to {RUNS_PER_SEED}")
     if not data.benchmarks:
