@@ -30,6 +30,7 @@ from timl.nn import StrongClassifier
 from timl.nn.strong.description import describe_series
 
 LABELS = 50
+LOOP = 4  # times smaller is the export of the loops over batches of 64
 ENGINE = "the operator alone, series in memory"
 
 
@@ -53,8 +54,8 @@ class Report:
     rows: list[Row]
 
 
-def write_export(path: Path, size: int) -> None:
-    """Write an export of size x size pixels: blocks of 256 and LZW, as Earth Engine writes them."""
+def write_export(path: Path, size: int, compress: str) -> None:
+    """Write an export of size x size pixels in blocks of 256, as Earth Engine writes them."""
     tile = 64
     measured = (
         series(tile * tile, 7).double().numpy() * NORMALIZATION["std"] + NORMALIZATION["mean"]
@@ -79,7 +80,7 @@ def write_export(path: Path, size: int) -> None:
         tiled=True,
         blockxsize=256,
         blockysize=256,
-        compress="lzw",
+        compress=compress,
         interleave="pixel",
     ) as file:
         for row in range(0, size, 256):
@@ -113,7 +114,7 @@ def read(path: Path) -> np.ndarray:
     return band
 
 
-def measure(size: int, repeats: int, threads: int) -> Report:
+def measure(size: int, compress: str, repeats: int, threads: int) -> Report:
     """Check and time every contender in this process."""
     torch.set_num_threads(threads)
     predict_module._beside = lambda path, points: path  # type: ignore[assignment]
@@ -128,11 +129,13 @@ def measure(size: int, repeats: int, threads: int) -> Report:
     plain_forest.fit(x.reshape(len(x), -1), y)
     with tempfile.TemporaryDirectory() as folder:
         export, out = Path(folder) / "export.tif", Path(folder) / "map.tif"
+        small = Path(folder) / "small.tif"  # for what is checked, and for the slow loops
         progress("writing an export")
-        write_export(export, size)
+        write_export(export, size, compress)
+        write_export(small, size // LOOP, compress)
 
-        def timl_map(classifier: Any) -> None:
-            timl.predict_map(classifier, export, out, workers=threads, progress=False)
+        def timl_map(classifier: Any, source: Path = export) -> None:
+            timl.predict_map(classifier, source, out, workers=threads, progress=False)
 
         def by_torch(batch: np.ndarray, classifier: Any = strong) -> np.ndarray:
             with torch.no_grad():
@@ -145,9 +148,9 @@ def measure(size: int, repeats: int, threads: int) -> Report:
 
         progress("checking")
         for classifier in (strong, network):
-            timl_map(classifier)
+            timl_map(classifier, small)
             found = read(out)
-            plain_map(export, out, partial(by_torch, classifier=classifier), 64)
+            plain_map(small, out, partial(by_torch, classifier=classifier), 64)
             if not np.allclose(found, read(out), rtol=0, atol=1e-5):
                 raise SystemExit("the map is not that of a plain loop")
         many = series(65_536, 9)
@@ -160,9 +163,9 @@ def measure(size: int, repeats: int, threads: int) -> Report:
             "Random Forest on the series, by block": partial(
                 plain_map, export, out, partial(by_forest, described=False), 1 << 16
             ),
-            "strong, batches of 64 in a loop": partial(plain_map, export, out, by_torch, 64),
+            "strong, batches of 64 in a loop": partial(plain_map, small, out, by_torch, 64),
             "the paper's network, batches of 64 in a loop": partial(
-                plain_map, export, out, partial(by_torch, classifier=network), 64
+                plain_map, small, out, partial(by_torch, classifier=network), 64
             ),
             f"strong: {ENGINE}": partial(_evaluate, strong, many),
             f"the paper's network: {ENGINE}": partial(_evaluate, network, many),
@@ -171,6 +174,7 @@ def measure(size: int, repeats: int, threads: int) -> Report:
     rows = []
     for name in calls:
         pixels = len(many) if name.endswith(ENGINE) else size * size
+        pixels = (size // LOOP) ** 2 if name.endswith("loop") else pixels
         rows.append(Row(name, [pixels / seconds for seconds in timings[name].seconds]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Report(threads, machine(), peak, rows)
@@ -216,13 +220,20 @@ def show(report: Report) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=512, help="edge of the export, pixels")
+    parser.add_argument(
+        "--compress",
+        choices=("none", "lzw"),
+        default="none",
+        help="of the export, which is noise",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
     parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
     given = parser.parse_args()
     reports = []
+    sizes = (given.size, given.compress, given.repeats)
     for threads in given.threads:
-        reports.append(in_fresh_process(threads, {}, measure, given.size, given.repeats, threads))
+        reports.append(in_fresh_process(threads, {}, measure, *sizes, threads))
         progress("")
         print(show(reports[-1]), end="\n\n", flush=True)
     if given.json:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+_LOCK = ".lock"
+"""Lock file of a folder of results, in it while a process writes there."""
+
+_BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>tmp|old)")
+"""Names of what stands beside a file or folder while it is written (tmp) or replaced (old)."""
 
 
 @contextmanager
@@ -39,9 +48,10 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     if mode not in ("wb", "w"):
         raise ValueError(f"mode is {mode!r}: give 'wb' for bytes or 'w' for text")
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    file = _open_temporary(path, mode)
+    temporary = Path(file.name)
     try:
-        with temporary.open(f"x{mode[1:]}", encoding=None if mode == "wb" else "utf-8") as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -51,12 +61,23 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
 
 
+def _open_temporary(path: Path, mode: str) -> IO[Any]:
+    """Open a new file beside ``path``, locked: `remove_leftovers` takes only those of the dead."""
+    while True:
+        temporary = _beside(path, "tmp")
+        file = temporary.open(f"x{mode[1:]}", encoding=None if mode == "wb" else "utf-8")
+        # another process may have taken it for a leftover before it was locked
+        if _take_lock(file.fileno()) is not False and temporary.exists():
+            return file
+        file.close()
+
+
 @contextmanager
 def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False) -> Iterator[Path]:
     """Make a folder that appears at `path` only when the block ends without an error.
 
     The block fills a temporary folder beside `path`; then its files are flushed to the disk and it
-    is renamed.
+    is renamed. What killed processes left beside `path` is removed first, see `recover_folder`.
 
     Parameters
     ----------
@@ -72,9 +93,8 @@ def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False)
         Empty temporary folder to put files into.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
-    try:
+    recover_folder(path)
+    with _temporary_folder(path) as temporary:
         yield temporary
         for entry in [*temporary.rglob("*"), temporary]:
             if entry.is_dir():
@@ -84,8 +104,84 @@ def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False)
                     os.fsync(handle.fileno())
         _put_in_place(temporary, path, replace)
         sync_folder(path.parent)
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Make a new folder beside ``path``, locked as long as it is being filled, and remove it."""
+    while True:
+        temporary = _beside(path, "tmp")
+        temporary.mkdir()
+        with _opened(temporary) as descriptor:
+            if descriptor is not None and _take_lock(descriptor) is False:
+                continue  # another process has taken it for a leftover
+            if not temporary.exists():
+                continue
+            try:
+                yield temporary
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            return
+
+
+def recover_folder(path: str | Path) -> None:
+    """Undo what processes that were killed in `atomic_folder` left beside a folder.
+
+    A folder that was being replaced is put back where none has taken its place; temporary folders
+    are removed. Those of processes that are at work stay.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        return
+    for left in list(path.parent.iterdir()):
+        found = _BESIDE.fullmatch(left.name)
+        if found is None or found["name"] != path.name or not left.is_dir():
+            continue
+        if found["kind"] == "old" and not path.exists():
+            with suppress(OSError):  # another process was faster
+                os.rename(left, path)
+        elif found["kind"] == "old":
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            _remove_if_dead(left)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files that killed processes left in a folder by `atomic_write`."""
+    for left in list(Path(folder).iterdir()):
+        found = _BESIDE.fullmatch(left.name)
+        if found is not None and found["kind"] == "tmp" and left.is_file():
+            _remove_if_dead(left)
+
+
+def _remove_if_dead(left: Path) -> None:
+    """Remove a temporary file or folder unless the process that made it holds its lock."""
+    with _opened(left) as descriptor:
+        if descriptor is None or _take_lock(descriptor) is not True:
+            return
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    """Open a file or folder for its lock; None where it is gone or the system opens no folders."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """Return a new name that `_BESIDE` fits."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{kind}")
 
 
 def _put_in_place(new: Path, path: Path, replace: Callable[[], bool]) -> None:
@@ -104,13 +200,14 @@ def _put_in_place(new: Path, path: Path, replace: Callable[[], bool]) -> None:
                     raise
             if not replace():
                 return
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+            old = _beside(path, "old")
             with suppress(FileNotFoundError):
                 os.rename(path, old)
                 aside.append(old)
     finally:
         if aside and not path.exists():
-            os.rename(aside[-1], path)
+            with suppress(FileNotFoundError):  # `recover_folder` of another process was faster
+                os.rename(aside[-1], path)
         for old in aside:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -166,7 +263,7 @@ def held_alone(path: str | Path, what: object) -> Iterator[None]:
     path = Path(path)
     while True:
         with path.open("ab") as file:
-            if _is_locked_elsewhere(file.fileno()):
+            if _take_lock(file.fileno()) is False:
                 raise BlockingIOError(
                     errno.EAGAIN, f"{what} is being written by another process: wait for it"
                 )
@@ -183,17 +280,99 @@ def held_alone(path: str | Path, what: object) -> Iterator[None]:
             return
 
 
-def _is_locked_elsewhere(descriptor: int) -> bool:
-    """Take the lock of an open file; return whether another process holds it."""
+@contextmanager
+def output_folder(path: str | Path) -> Iterator[Path]:
+    """Make a folder for results, and keep other processes from writing there in the meantime.
+
+    Temporary files of killed processes are removed from it. A folder that was made here is removed
+    where the block leaves it empty.
+
+    Parameters
+    ----------
+    path
+        Folder, which may exist.
+
+    Yields
+    ------
+    Path
+        The folder.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is a file of this name, or on the way to it.
+    BlockingIOError
+        If another process is writing there.
+    """
+    path = Path(path)
+    new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(
+            f"out is {path}, which is a file or lies in one: give a folder"
+        ) from None
+    try:
+        with held_alone(path / _LOCK, path):
+            remove_leftovers(path)
+            yield path
+    finally:
+        if new:
+            with suppress(OSError):  # it holds something
+                path.rmdir()
+
+
+def wait_for_folder(path: str | Path, seconds: float) -> None:
+    """Wait until no process writes into a folder of `output_folder`, so many seconds at most."""
+    lock, end = Path(path) / _LOCK, time.monotonic() + seconds
+    while time.monotonic() < end:
+        with _opened(lock) as descriptor:
+            if descriptor is None or _take_lock(descriptor) is not False:
+                return
+        time.sleep(0.1)
+
+
+def read_json(path: str | Path, advice: str) -> Any:
+    """Return the content of a JSON file.
+
+    Parameters
+    ----------
+    path
+        File to read.
+    advice
+        What to do where it is not JSON, for the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not JSON in UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}): {advice}") from error
+
+
+def _take_lock(descriptor: int) -> bool | None:
+    """Take the lock of an open file or folder if it is free.
+
+    Returns
+    -------
+    bool or None
+        True where it is held now, False where another process holds it, None where there are no
+        locks (Windows, some network drives).
+    """
     try:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    except (ImportError, OSError):  # no locks here: nothing to respect
         return False
-    return False
+    except (ImportError, OSError):
+        return None
+    return True
 
 
 def _lock(descriptor: int) -> bool:

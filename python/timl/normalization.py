@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import NotRequired, TypedDict
 
+NDVI_KINDS = ("record", "true", "unknown", "as given")
+"""What an NDVI column may hold: see `timl.data.record.ndvi`, and "as given" of arrays."""
+
 
 class Normalization(TypedDict):
     """Preparation of the series that a model was trained on: (series - mean) / std."""
@@ -68,15 +71,20 @@ def checked_normalization(given: Any) -> Normalization:
     ------
     ValueError
         If they are no dictionary of 'mean', 'std', 'ndvi' and, where known, 'start_months', mean
-        and std are not finite numbers of one shape [bands], std is not above 0, ndvi is no name, or
-        start_months is no list of months.
+        and std are not finite numbers of one shape [bands], std is not above 0, ndvi is none
+        of `NDVI_KINDS`, or start_months is no list of months.
     """
     if not isinstance(given, dict) or set(given) - {"start_months"} != {"mean", "std", "ndvi"}:
         raise ValueError(
             f"normalization is {given!r}: give a dict of 'mean', 'std', 'ndvi' and, where known, "
             f"'start_months'"
         )
-    mean, std = (np.asarray(given[name], dtype=np.float64) for name in ("mean", "std"))
+    try:
+        mean, std = (np.asarray(given[name], dtype=np.float64) for name in ("mean", "std"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"normalization is of mean {given['mean']!r} and std {given['std']!r}: give numbers"
+        ) from error
     if mean.ndim != 1 or mean.shape != std.shape:
         raise ValueError(
             f"normalization is of mean {list(mean.shape)} and std {list(std.shape)}: give [bands] "
@@ -87,8 +95,10 @@ def checked_normalization(given: Any) -> Normalization:
             f"normalization is of mean {mean.tolist()} and std {std.tolist()}: give finite "
             f"numbers, and std above 0"
         )
-    if not isinstance(given["ndvi"], str):
-        raise ValueError(f"normalization is of ndvi {given['ndvi']!r}: give a name")
+    if given["ndvi"] not in NDVI_KINDS:
+        raise ValueError(
+            f"normalization is of ndvi {given['ndvi']!r}: give one of {', '.join(NDVI_KINDS)}"
+        )
     made = Normalization(mean=mean, std=std, ndvi=given["ndvi"])
     if "start_months" in given:
         months = given["start_months"]

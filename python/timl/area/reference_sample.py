@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,9 +64,18 @@ class ReferenceSample:
           tends to agree with it, and accuracy comes out too high.
         - ``strata.csv``, to be kept back: id and stratum.
         - ``design.json``, to be kept back: sizes of the strata, seed, and how the size was planned.
+
+        Raises
+        ------
+        FileExistsError
+            If there is a ``sample.csv`` with references, which would be lost.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if _is_filled_in(folder / SAMPLE):
+            raise FileExistsError(
+                f"out is {folder}, whose {SAMPLE} is filled in: give another folder"
+            )
         visited = self.points[["id", "lat", "lon"]].assign(reference="")
         for name, table in ((SAMPLE, visited), (STRATA, self.points[["id", "stratum"]])):
             with atomic_write(folder / name, "w") as file:
@@ -84,6 +94,14 @@ class ReferenceSample:
         ):
             with atomic_write(folder / name, "w") as file:
                 json.dump(document, file, indent=1)
+
+
+def _is_filled_in(table: Path) -> bool:
+    """Return whether a sample's table is there and has a reference."""
+    if not table.exists():
+        return False
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        return any((line.get("reference") or "").strip() for line in csv.DictReader(file))
 
 
 def draw_sample(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from timl.cli.application import Seed, app
+from timl.cli.application import Seed, app, say
 
 Map = Annotated[Path, typer.Argument(help="GeoTIFF with a band of classes.")]
 Band = Annotated[str, typer.Option(help="Name or number of the band of classes.")]
@@ -47,29 +47,31 @@ def sample(
 ) -> None:
     """Draw a stratified random sample of a map's pixels for a field team to visit."""
     from timl.area import draw_sample
+    from timl.files import output_folder
 
     expected = {
         number: _share("--accuracy", accuracy, text)
         for number, text in _pairs("--accuracy", accuracy).items()
     }
-    drawn = draw_sample(
-        map,
-        size,
-        standard_error=standard_error,
-        accuracies=expected or None,
-        band=band,
-        allocation=allocation.value,
-        least=least,
-        seed=seed,
-    )
-    drawn.write(out)
-    typer.echo(f"planned size: {drawn.design['reason']}")
+    with output_folder(out):
+        drawn = draw_sample(
+            map,
+            size,
+            standard_error=standard_error,
+            accuracies=expected or None,
+            band=band,
+            allocation=allocation.value,
+            least=least,
+            seed=seed,
+        )
+        drawn.write(out)
+    say(f"planned size: {drawn.design['reason']}")
     for row in drawn.design["strata"]:
-        typer.echo(
+        say(
             f"class {row['stratum']}: {row['points']} points of {row['pixels']:,} pixels, "
             f"{row['hectares']:,.2f} ha"
         )
-    typer.echo(
+    say(
         f"{len(drawn.points)} points are in {out}: give sample.csv or sample.geojson to the field "
         f"team, keep strata.csv and design.json"
     )
@@ -95,7 +97,7 @@ def area(
 ) -> None:
     """Estimate each class's hectares and the map's accuracy from a filled-in reference sample."""
     from timl.area import PIXEL_COUNTING, assess_map
-    from timl.files import atomic_write
+    from timl.files import atomic_write, output_folder
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -108,14 +110,14 @@ def area(
             level=level,
         )
     for warning in caught:
-        typer.echo(f"note: {warning.message}", err=True)
+        say(f"note: {warning.message}", err=True)
     folder = reference.parent if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "area.json", "w") as file:
-        json.dump(result.to_dict(), file, indent=1)
-    with atomic_write(folder / "area.md", "w") as file:
-        file.write(result.to_markdown())
-    typer.echo(f"{result!r}\n\n{PIXEL_COUNTING}")
+    with output_folder(folder):
+        with atomic_write(folder / "area.json", "w") as file:
+            json.dump(result.to_dict(), file, indent=1)
+        with atomic_write(folder / "area.md", "w") as file:
+            file.write(result.to_markdown())
+    say(f"{result!r}\n\n{PIXEL_COUNTING}")
 
 
 def _pairs(option: str, text: str | None) -> dict[int, str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from timl.cli.application import Quiet, Seed, Threads, app, use_threads
+from timl.cli.application import MOST_THREADS, Quiet, Seed, Threads, app, say, use_threads
 
 Countries = Annotated[int, typer.Option(min=1, help="Number of countries.")]
 Samples = Annotated[int, typer.Option(min=1, help="Number of series, test samples included.")]
@@ -60,9 +60,9 @@ def simulate(
                 progress=lambda made, total: bars.update(pixels, completed=made, total=total),
             )
     tasks = timl.meta_tasks(timl.CropHarvest(out))
-    typer.echo(f"{samples} series in {out}; {tasks!r} to meta-train on")
+    say(f"{samples} series in {out}; {tasks!r} to meta-train on")
     if made_scene is not None:
-        typer.echo(
+        say(
             f"{size} x {size} pixels of {made_scene.country} from {made_scene.first_month} in "
             f"{made_scene.export}; {points} points in {made_scene.points}"
         )
@@ -82,7 +82,11 @@ def demo(
     seed: Seed = 0,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of one thread; by default as many as there are CPUs."),
+        typer.Option(
+            min=1,
+            max=MOST_THREADS,
+            help="Processes of one thread; by default as many as there are CPUs.",
+        ),
     ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -95,7 +99,7 @@ def demo(
 
     use_threads(threads)
     if not quiet:
-        typer.echo("a simulated world, training on it, and a map: a minute or two", err=True)
+        say("a simulated world, training on it, and a map: a minute or two", err=True)
     shown = demonstrate(
         out,
         countries=countries,
@@ -110,7 +114,7 @@ def demo(
     )
     Console().print(Markdown(shown.to_markdown()))
     target, scene = shown.target, shown.scene
-    typer.echo(
+    say(
         f"""
 open {shown.figure}: imagery, truth, map, errors, scores, area
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,17 @@ import typer
 
 import timl
 from timl import defaults
-from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
+from timl.cli.application import (
+    MOST_THREADS,
+    Data,
+    Quiet,
+    Regions,
+    Seed,
+    Threads,
+    app,
+    say,
+    use_threads,
+)
 
 _QUICK_EPOCHS, _QUICK_RUNS = 40, 5
 _RUNS = 10
@@ -70,6 +81,7 @@ def table1(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_THREADS,
             help="Processes of one thread; they change no result. By default --threads, or as "
             "many as there are CPUs.",
         ),
@@ -84,6 +96,9 @@ def table1(
     if data is None:
         if not quick:
             raise ValueError("--data is missing: give a folder, or --quick for a simulated world")
+        from timl.evaluation.runner import require_same
+
+        require_same(out, {"seed": seed})  # before the world is replaced by another
         data = out / "world"
         timl.data.simulate(data, seed=seed)
     sizes = [] if sample_sizes is None else [_size(text) for text in sample_sizes.split(",")]
@@ -106,16 +121,16 @@ def table1(
         progress=not quiet,
     )
     Console().print(result)
-    typer.echo(f"written to {out}: table1.csv, table1.json, table1.md")
+    say(f"written to {out}: table1.csv, table1.json, table1.md")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        typer.echo(
+        say(
             f'no report: it needs matplotlib, pip install "timl[plot]"; then timl report '
             f"--out {out} --data {data}"
         )
     else:
-        typer.echo(f"report: {_report(result, harvest, regions, out)}")
+        say(f"report: {_report(result, harvest, regions, out)}")
 
 
 class HeldOut(str, Enum):
@@ -156,15 +171,26 @@ def benchmark(
     seed: Seed = 0,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes of one thread; by default as many as there are CPUs."),
+        typer.Option(
+            min=1,
+            max=MOST_THREADS,
+            help="Processes of one thread; by default as many as there are CPUs.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score rows on tasks of held-out regions, for several numbers of labels."""
+    from timl.evaluation.few_shot.benchmark import FEW_SHOT_ROWS
+    from timl.evaluation.rows import find_rows
+
+    names = FEW_SHOT_ROWS if rows is None else [name.strip() for name in rows.split(",")]
+    chosen = [row.name for row in find_rows(names)]
+    if compare_with is not None and compare_with not in chosen:
+        raise ValueError(f"compare_with is {compare_with!r}: choose of {', '.join(chosen)}")
     result = timl.few_shot_benchmark(
         timl.CropHarvest(data),
         out,
-        None if rows is None else [name.strip() for name in rows.split(",")],
+        names,
         epochs=epochs,
         held_out=held_out.value,
         draws=draws,
@@ -176,11 +202,9 @@ def benchmark(
         workers=workers,
         progress=not quiet,
     )
-    typer.echo(result.to_markdown())
+    say(result.to_markdown())
     if len(result.titles) > 1:
-        typer.echo(
-            result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format)
-        )
+        say(result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format))
 
 
 @app.command()
@@ -191,7 +215,7 @@ def report(
 ) -> None:
     """Write the report of a finished table again, as HTML and Markdown; compute no scores."""
     result = timl.evaluation.Table1Result.load(out)
-    typer.echo(f"report: {_report(result, timl.CropHarvest(data), regions, out)}")
+    say(f"report: {_report(result, timl.CropHarvest(data), regions, out)}")
 
 
 def _report(
@@ -213,6 +237,7 @@ def _report(
 
 def _size(text: str) -> int:
     """Return a number of labels as the user wrote it."""
-    if not text.strip().isdecimal():
-        raise ValueError(f"--sample-sizes is of {text!r}: give even numbers")
-    return int(text)
+    size = int(text) if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) else 0
+    if size < 2 or size % 2:
+        raise ValueError(f"--sample-sizes is of {text!r}: give even numbers of at least 2")
+    return size

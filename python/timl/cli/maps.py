@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 import timl
-from timl.cli.application import Quiet, Seed, app
+from timl.cli.application import MOST_THREADS, Quiet, Seed, app, say
+from timl.cli.models import require_no_model
+from timl.files import output_folder
 
 
 @app.command(name="map")
@@ -57,7 +59,11 @@ def map_exports(
     seed: Seed = 0,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads, which change no result; by default one a processor."),
+        typer.Option(
+            min=1,
+            max=MOST_THREADS,
+            help="Threads, which change no result; by default one a processor.",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -75,18 +81,18 @@ def map_exports(
                 f"--model is {model}, which is not adapted to a task: give --points to adapt it "
                 f"to, or the folder of a classifier"
             )
-        out.mkdir(parents=True, exist_ok=True)
-        files = timl.predict_map(
-            loaded,
-            exports,
-            out / "map.tif",
-            threshold=0.5 if threshold is None else threshold,
-            prevalence=prevalence,
-            any_month=any_month,
-            workers=workers,
-            progress=not quiet,
-        )
-        typer.echo(f"map             {files.map}\npage            {files.page}")
+        with output_folder(out):
+            files = timl.predict_map(
+                loaded,
+                exports,
+                out / "map.tif",
+                threshold=0.5 if threshold is None else threshold,
+                prevalence=prevalence,
+                any_month=any_month,
+                workers=workers,
+                progress=not quiet,
+            )
+        say(f"map             {files.map}\npage            {files.page}")
         return
     if isinstance(loaded, timl.nn.StrongClassifier):
         raise ValueError(f"--model is {model}, an adapted classifier: leave out --points")
@@ -95,6 +101,7 @@ def map_exports(
             f"--model is {model}, which does not tell how its series were prepared: give a model "
             f"that timl train made"
         )
+    require_no_model(out / "classifier", model)
     places = timl.data.own_points(
         points,
         export_files(exports),
@@ -117,8 +124,8 @@ def map_exports(
         progress=not quiet,
     )
     if made.validation is not None:
-        typer.echo(f"{made.validation!r}")
-    typer.echo(
+        say(f"{made.validation!r}")
+    say(
         f"""report          {made.report}
 map             {made.files.map}
 page            {made.files.page}

@@ -10,7 +10,8 @@ import typer
 
 import timl
 from timl import defaults
-from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, use_threads
+from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, say, use_threads
+from timl.files import output_folder
 
 Model = Annotated[
     Path, typer.Option(help="Folder of a model, or of the authors' pair of state dicts.")
@@ -92,7 +93,7 @@ def train(
         tensorboard=tensorboard,
         progress=not quiet,
     )
-    typer.echo(f"{history!r}; the model is in {out}")
+    say(f"{history!r}; the model is in {out}")
 
 
 @app.command()
@@ -140,19 +141,21 @@ def finetune(
             f"{' and '.join(idle)} belong to the paper's protocol: give --protocol paper too, or "
             f"leave out {', '.join(given)} for the strong protocol"
         )
-    classifier = timl.finetune(
-        start,
-        task,
-        protocol=None if protocol is None else protocol.value,
-        steps=steps,
-        k=k,
-        learning_rate=learning_rate,
-        seed=seed,
-    )
-    classifier.save_pretrained(out)
+    require_no_model(out, model)
+    with output_folder(out):
+        classifier = timl.finetune(
+            start,
+            task,
+            protocol=None if protocol is None else protocol.value,
+            steps=steps,
+            k=k,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
+        classifier.save_pretrained(out)
     ran = "strong" if isinstance(classifier, timl.nn.StrongClassifier) else "paper's"
-    typer.echo(f"adapted by the {ran} protocol; the classifier is in {out}")
-    typer.echo(_line(timl.evaluate(classifier, task)))
+    say(f"adapted by the {ran} protocol; the classifier is in {out}")
+    say(_line(timl.evaluate(classifier, task)))
 
 
 @app.command()
@@ -163,10 +166,10 @@ def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = 
     predictor = timl.nn.load_pretrained(model)
     if isinstance(predictor, timl.TIML):
         predictor = predictor.for_task(task.info)
-        typer.echo("a model without fine-tuning:", err=True)
+        say("a model without fine-tuning:", err=True)
     if isinstance(predictor, timl.nn.DeepKernel):
         raise ValueError(f"--model is {model}, a deep kernel: give an adapted classifier")
-    typer.echo(_line(timl.evaluate(predictor, task)))
+    say(_line(timl.evaluate(predictor, task)))
 
 
 @app.command()
@@ -195,19 +198,22 @@ def in_season(
     start = timl.nn.load_pretrained(model)
     if isinstance(start, timl.nn.StrongClassifier):
         raise ValueError(f"--model is {model}, an adapted classifier: give a meta-trained model")
-    result = timl.in_season(
-        start,
-        timl.CropHarvest(data).benchmark(benchmark),
-        None if months is None else [_month(text) for text in months.split(",")],
-        protocol=protocol.value,
-        first_month=first_month,
-        draws=draws,
-        seed=seed,
-    )
-    result.save(out)
-    typer.echo(result.to_markdown())
+    task = timl.CropHarvest(data).benchmark(benchmark)
+    wanted = None if months is None else [_month(text) for text in months.split(",")]
+    with output_folder(out):
+        result = timl.in_season(
+            start,
+            task,
+            wanted,
+            protocol=protocol.value,
+            first_month=first_month,
+            draws=draws,
+            seed=seed,
+        )
+        result.save(out)
+    say(result.to_markdown())
     ran = "strong" if protocol is _Protocol.STRONG else "paper's"
-    typer.echo(f"adapted by the {ran} protocol; written to {out}")
+    say(f"adapted by the {ran} protocol; written to {out}")
 
 
 def _has_kernel(model: object) -> bool:
@@ -215,6 +221,22 @@ def _has_kernel(model: object) -> bool:
     if isinstance(model, timl.TIML):
         return model.deep_kernel is not None
     return isinstance(model, timl.nn.DeepKernel)
+
+
+def require_no_model(out: Path, start: Path) -> None:
+    """Raise ValueError if a folder for a classifier is that of a model that it would replace.
+
+    That is the model that the classifier starts from, or any that is not adapted to a task.
+    """
+    try:
+        there = timl.nn.load_pretrained(out)
+    except (OSError, ValueError):
+        return
+    if out.samefile(start) or isinstance(there, timl.TIML | timl.nn.DeepKernel):
+        raise ValueError(
+            f"--out is {out}, which holds a model that the classifier would replace: give another "
+            f"folder"
+        )
 
 
 def _month(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from timl.cli.application import Data, Quiet, Regions, app
+from timl.cli.application import Data, Quiet, Regions, app, say
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files.")]
 
@@ -47,7 +47,7 @@ def download(
         progress=not quiet,
     )
     size = sum(file.stat().st_size for file in files)
-    typer.echo(f"record {record}: {len(files)} files, {size / 1e6:,.0f} MB, verified, in {root}")
+    say(f"record {record}: {len(files)} files, {size / 1e6:,.0f} MB, verified, in {root}")
     _pack(root)
 
 
@@ -83,17 +83,19 @@ def tasks(
     import timl
     from timl.data import overlap_report
     from timl.files import atomic_write
+    from timl.text import csv_cell
 
     task_set = timl.meta_tasks(timl.CropHarvest(data), regions, k=k, query=query)
     table = task_set.table()
     if out is not None:
+        named = table.map(lambda cell: csv_cell(cell) if isinstance(cell, str) else cell)
         with atomic_write(out, "w") as file:
-            table.to_csv(file, index=False, lineterminator="\n")
-    typer.echo(table.to_string(index=False))
-    typer.echo(f"\n{task_set!r}")
+            named.to_csv(file, index=False, lineterminator="\n")
+    say(table.to_string(index=False))
+    say(f"\n{task_set!r}")
     overlap = overlap_report(task_set)
     if len(overlap):
-        typer.echo(f"\nshared with evaluation tasks:\n{overlap.to_string(index=False)}")
+        say(f"\nshared with evaluation tasks:\n{overlap.to_string(index=False)}")
 
 
 def _pack(
@@ -115,8 +117,8 @@ def _pack(
     if verify:
         verify_store(store, root)
     for file, reason in store.skipped:
-        typer.echo(f"left out: {file}: {reason}", err=True)
-    typer.echo(
+        say(f"left out: {file}: {reason}", err=True)
+    say(
         f"{len(store.series)} series, {len(store.tests)} test files, NDVI {store.ndvi}, "
         f"{len(store.skipped)} left out{', verified' if verify else ''}; the store is "
         f"{store.folder}"

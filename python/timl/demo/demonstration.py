@@ -21,7 +21,8 @@ from timl.evaluation.few_shot import FewShotResult, few_shot_benchmark
 from timl.evaluation.plotting import require_matplotlib
 from timl.evaluation.rows import Row, find_rows
 from timl.evaluation.rows.strong import StrongRow
-from timl.files import atomic_write
+from timl.evaluation.runner import keep_same
+from timl.files import atomic_write, output_folder
 from timl.maps import predict_map, shown_points
 from timl.meta import finetune
 from timl.nn import TIML, DeepKernel
@@ -87,32 +88,44 @@ def demo(
     ImportError
         If matplotlib, rasterio or shapely is not installed.
     ValueError, OSError
-        If an argument is out of range, or a file cannot be read or written.
+        If an argument is out of range, a file cannot be read or written, or `out` holds a
+        demonstration with other arguments.
     """
     require_matplotlib("the demonstration needs")  # now, rather than after a minute of training
     import_rasterio()
-    folder = Path(out)
-    world = simulate(folder / "world", countries, samples, seed)
-    scene = simulate_scene(folder / "scene", world, size=size, points=points, seed=seed)
-    data = CropHarvest(world)
-    with warnings.catch_warnings():
-        # rare crops' tasks are left out, which few-shot.json says
-        warnings.filterwarnings("ignore", ".*cannot be divided in space")
-        result = few_shot_benchmark(
-            data,
-            folder / "few-shot",
-            _rows(kernel_steps),
-            epochs=epochs,
-            budgets=budgets,
-            held_out="district",
-            folds=_FOLDS,
-            scored=[scene.country],
-            seed=seed,
-            workers=workers,
-            progress=progress,
-        )
-    model = _assemble(folder, result)
-    return _map(folder, data, scene, result, model, seed, workers)
+    chosen = {
+        "countries": countries,
+        "samples": samples,
+        "epochs": epochs,
+        "kernel_steps": kernel_steps,
+        "budgets": list(budgets),
+        "size": size,
+        "points": points,
+        "seed": seed,
+    }
+    with output_folder(out) as folder:
+        keep_same(folder, chosen)
+        world = simulate(folder / "world", countries, samples, seed)
+        scene = simulate_scene(folder / "scene", world, size=size, points=points, seed=seed)
+        data = CropHarvest(world)
+        with warnings.catch_warnings():
+            # rare crops' tasks are left out, which few-shot.json says
+            warnings.filterwarnings("ignore", ".*cannot be divided in space")
+            result = few_shot_benchmark(
+                data,
+                folder / "few-shot",
+                _rows(kernel_steps),
+                epochs=epochs,
+                budgets=budgets,
+                held_out="district",
+                folds=_FOLDS,
+                scored=[scene.country],
+                seed=seed,
+                workers=workers,
+                progress=progress,
+            )
+        model = _assemble(folder, result)
+        return _map(folder, data, scene, result, model, seed, workers)
 
 
 def _rows(kernel_steps: int) -> list[Row]:

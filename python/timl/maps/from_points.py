@@ -18,6 +18,7 @@ from timl.evaluation.cross_validation import (
     learning_curve,
 )
 from timl.evaluation.prevalence import at_prevalence, given_prevalence
+from timl.files import output_folder
 from timl.maps.points_map import PointsMap
 from timl.maps.predict import predict_map
 from timl.maps.report import write_report
@@ -92,44 +93,45 @@ def map_points(
         If the points lie too close together to be divided: there is no accuracy then, and the
         threshold is 0.5.
     """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    validation, curve, reason = _validate(model, points, protocol, block_km, seed)
-    classifier = finetune(model, points, protocol=protocol, seed=seed)
-    classifier.save_pretrained(folder / "classifier")
-    ensemble = []
-    if members:
-        ensemble = finetune_ensemble(model, points, members, protocol=protocol, seed=seed)
-    calibration = None
-    if validation is not None and prevalence is not None:
-        calibration = validation.calibrate()
-    if threshold is None and validation is not None and prevalence is None:
-        threshold = _as_given(validation.choose_threshold(), classifier)
-    threshold = 0.5 if threshold is None else threshold
-    table = shown_points(points)
-    files = predict_map(
-        classifier,
-        exports,
-        folder / "map.tif",
-        ensemble=ensemble,
-        threshold=threshold,
-        calibration=calibration,
-        prevalence=prevalence,
-        any_month=any_month,
-        target=points.task.target_label,
-        points=table,
-        workers=workers,
-        progress=progress,
-    )
-    with open_map(files.map) as opened:
-        _, hectares = opened.class_sizes()
-    if validation is not None and curve is not None:
-        validation.to_frame().to_csv(folder / "scores.csv")
-        curve.to_frame().to_csv(folder / "learning-curve.csv", index=False)
-    made = PointsMap(
-        classifier, files, folder / "report.html", threshold, validation, curve, hectares
-    )
-    write_report(made, points, reason)
+    if not 0 < block_km < math.inf:
+        raise ValueError(f"block_km is {block_km}: give a finite number of kilometres above 0")
+    with output_folder(out) as folder:
+        validation, curve, reason = _validate(model, points, protocol, block_km, seed)
+        classifier = finetune(model, points, protocol=protocol, seed=seed)
+        classifier.save_pretrained(folder / "classifier")
+        ensemble = []
+        if members:
+            ensemble = finetune_ensemble(model, points, members, protocol=protocol, seed=seed)
+        calibration = None
+        if validation is not None and prevalence is not None:
+            calibration = validation.calibrate()
+        if threshold is None and validation is not None and prevalence is None:
+            threshold = _as_given(validation.choose_threshold(), classifier)
+        threshold = 0.5 if threshold is None else threshold
+        table = shown_points(points)
+        files = predict_map(
+            classifier,
+            exports,
+            folder / "map.tif",
+            ensemble=ensemble,
+            threshold=threshold,
+            calibration=calibration,
+            prevalence=prevalence,
+            any_month=any_month,
+            target=points.task.target_label,
+            points=table,
+            workers=workers,
+            progress=progress,
+        )
+        with open_map(files.map) as opened:
+            _, hectares = opened.class_sizes()
+        if validation is not None and curve is not None:
+            validation.to_frame().to_csv(folder / "scores.csv")
+            curve.to_frame().to_csv(folder / "learning-curve.csv", index=False)
+        made = PointsMap(
+            classifier, files, folder / "report.html", threshold, validation, curve, hectares
+        )
+        write_report(made, points, reason)
     return made
 
 

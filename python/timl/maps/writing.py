@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
-from timl.files import atomic_write, sync_folder
+from timl.files import atomic_write, remove_leftovers, sync_folder
 from timl.maps.grid import Grid
 from timl.maps.windows import Window
 
@@ -46,6 +46,7 @@ class Parts:
             self.folder.mkdir(parents=True)
             with atomic_write(kept, "w") as file:
                 file.write(text)
+        remove_leftovers(self.folder)
 
     def path(self, number: int) -> Path:
         """Return the file of a window."""

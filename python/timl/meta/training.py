@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from timl import defaults
 from timl.data import TaskSet
-from timl.files import atomic_write
+from timl.files import atomic_write, output_folder
 from timl.meta.checkpoints import (
     CHECKPOINT,
     Snapshot,
@@ -132,6 +132,8 @@ def meta_train(
         If a loss is no longer finite. The last checkpoint stays.
     ImportError
         If TensorBoard is asked for and not installed.
+    BlockingIOError
+        If another process is training into `out`.
     KeyboardInterrupt
         If training is interrupted, after the last finished epoch has been written.
     """
@@ -160,53 +162,71 @@ def meta_train(
     model.deep_kernel = None  # the run's state is without it
     run = TrainingRun(model, tasks, options)
     folder = None if out is None else Path(out)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+    history = run.history
+    with _writing(folder, run, resume):
+        with ExitStack() as stack:
+            shows = []
+            if progress:
+                shows.append(stack.enter_context(progress_bar(history)))
+            if folder is not None and tensorboard:
+                shows.append(stack.enter_context(tensorboard_log(history, folder / TENSORBOARD)))
+            snapshot: Snapshot | None = None
+            try:
+                while run.unfinished:
+                    run.train_epoch()
+                    if folder is not None:
+                        with one_thread():
+                            snapshot = take_snapshot(run.state, run.description)
+                        if history.epochs % checkpoint_every == 0 or not run.unfinished:
+                            _write(folder, snapshot, history)
+                    for show in shows:
+                        show(history)
+            except KeyboardInterrupt:
+                if folder is None or snapshot is None:
+                    raise
+                write_checkpoint(folder / CHECKPOINT, snapshot)
+                raise KeyboardInterrupt(
+                    f"stopped after {snapshot.header['epochs']} of {epochs} epochs: call "
+                    f"meta_train again with the same arguments and out={str(out)!r} to go on"
+                ) from None
+        run.finish()
+        if kernel_steps:
+            learned = None if folder is None else folder / KERNEL
+            kernel = learn_deep_kernel(
+                tasks, steps=kernel_steps, seed=seed, out=learned, progress=progress
+            )
+            if kernel is not None:
+                model.deep_kernel = kernel.to(model.classifier.input_weight)
+        if folder is not None:
+            model.save_pretrained(folder)
+    return history
+
+
+@contextmanager
+def _writing(folder: Path | None, run: TrainingRun, resume: bool) -> Iterator[None]:
+    """Restore a run from its folder, and keep other processes from writing there meanwhile.
+
+    A run that is finished is not kept from them: many processes may read what one has trained.
+    """
+    if folder is None or (resume and _restore(folder, run)):
+        yield
+        return
+    with output_folder(folder):
         if not resume:
             (folder / CHECKPOINT).unlink(missing_ok=True)
             (folder / KERNEL / RECORD).unlink(missing_ok=True)
-        elif (folder / CHECKPOINT).exists():
-            read_checkpoint(folder / CHECKPOINT, run.state, run.description)
+        else:
+            _restore(folder, run)  # again: another process may have gone on
+        run.write_configuration(folder)
+        yield
 
-    history = run.history
-    with ExitStack() as stack:
-        shows = []
-        if progress:
-            shows.append(stack.enter_context(progress_bar(history)))
-        if folder is not None and tensorboard:
-            shows.append(stack.enter_context(tensorboard_log(history, folder / TENSORBOARD)))
-        if folder is not None:
-            run.write_configuration(folder)
-        snapshot: Snapshot | None = None
-        try:
-            while run.unfinished:
-                run.train_epoch()
-                if folder is not None:
-                    with one_thread():
-                        snapshot = take_snapshot(run.state, run.description)
-                    if history.epochs % checkpoint_every == 0 or not run.unfinished:
-                        _write(folder, snapshot, history)
-                for show in shows:
-                    show(history)
-        except KeyboardInterrupt:
-            if folder is None or snapshot is None:
-                raise
-            write_checkpoint(folder / CHECKPOINT, snapshot)
-            raise KeyboardInterrupt(
-                f"stopped after {snapshot.header['epochs']} of {epochs} epochs: call meta_train "
-                f"again with the same arguments and out={str(out)!r} to go on"
-            ) from None
-    run.finish()
-    if kernel_steps:
-        learned = None if folder is None else folder / KERNEL
-        kernel = learn_deep_kernel(
-            tasks, steps=kernel_steps, seed=seed, out=learned, progress=progress
-        )
-        if kernel is not None:
-            model.deep_kernel = kernel.to(model.classifier.input_weight)
-    if folder is not None:
-        model.save_pretrained(folder)
-    return history
+
+def _restore(folder: Path, run: TrainingRun) -> bool:
+    """Restore a run from its checkpoint, if there is one; return whether no epoch is left."""
+    if not (folder / CHECKPOINT).exists():
+        return False
+    read_checkpoint(folder / CHECKPOINT, run.state, run.description)
+    return not run.unfinished
 
 
 def _write(folder: Path, snapshot: Snapshot, history: TrainingHistory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from timl.files import atomic_write
+from timl.files import atomic_write, read_json, remove_leftovers
 from timl.nn import authors
 from timl.normalization import Normalization, checked_normalization
 from timl.parameters import Shape
@@ -20,6 +21,10 @@ from timl.parameters import Shape
 WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
 AUTHORS_CLASSIFIER, AUTHORS_ENCODER = "state_dict.pth", "encoder_state_dict.pth"
 _FORMAT = {"format": "timl", "version": 1}
+
+_FLAGS = ("encoder", "append_information")
+"""Arguments of models that are true or false."""
+_MOST_LAYERS = 1000
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -55,10 +60,17 @@ def write(
     Raises
     ------
     ValueError
-        If the normalising statistics are malformed.
+        If a tensor is not finite, the normalising statistics are malformed, or the folder holds
+        the authors' files.
     """
     from safetensors.torch import save
 
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(
+                f"key '{name}' {list(tensor.shape)} of the model has NaN or infinite values: train "
+                f"it anew, with smaller steps"
+            )
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     stored = None
     if normalization is not None:
@@ -75,7 +87,13 @@ def write(
         indent=2,
     )
     folder = Path(folder)
+    if (folder / AUTHORS_CLASSIFIER).exists():
+        raise ValueError(
+            f"folder is {folder}, which holds the authors' {AUTHORS_CLASSIFIER}, that would no "
+            f"longer be read: give another folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     with (
         atomic_write(folder / WEIGHTS) as weights_file,
         atomic_write(folder / CONFIGURATION, "w") as configuration_file,
@@ -120,6 +138,7 @@ def build(model: type[Model], kind: str, checkpoint: Checkpoint) -> Model:
             f"{checkpoint.path} is of a {checkpoint.kind}, not of a {kind}: read it with "
             f"{checkpoint.kind}.from_pretrained"
         )
+    _check_sizes(checkpoint)
     try:
         with torch.device("meta"):
             built = model(**checkpoint.configuration)
@@ -133,8 +152,60 @@ def build(model: type[Model], kind: str, checkpoint: Checkpoint) -> Model:
     integers = {n: t.dtype for n, t in state.items() if not t.is_floating_point()}
     _check(checkpoint.path, checkpoint.tensors, expected, integers)
     built.load_state_dict(checkpoint.tensors, assign=True)
+    _check_bands(checkpoint)
     built.normalization = checkpoint.normalization  # type: ignore[assignment]
     return built.eval()
+
+
+def _check_sizes(checkpoint: Checkpoint) -> None:
+    """Raise ValueError if a model would be larger than its tensors, before it is built.
+
+    Every layer has a tensor, and every unit, band or step has a number in some tensor.
+    """
+    largest = max((tensor.numel() for tensor in checkpoint.tensors.values()), default=0)
+    count = min(len(checkpoint.tensors), _MOST_LAYERS)
+
+    def check(name: str, value: Any) -> None:
+        most = count if name.endswith(("layers", "networks", "learned_steps")) else largest
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                check(f"{name}.{key}", inner)
+        elif isinstance(value, list):
+            numbers = [item for item in value if not isinstance(item, str)]
+            if len(numbers) > count or len(value) > largest:
+                raise ValueError(
+                    f"{checkpoint.path.with_name(CONFIGURATION)}: {name} has {len(value)} entries, "
+                    f"but {checkpoint.path.name} {len(checkpoint.tensors)} tensors of at most "
+                    f"{largest} numbers: write the model again"
+                )
+            for item in numbers:
+                check(name, item)
+        elif isinstance(value, int) and not isinstance(value, bool) and not 0 <= value <= most:
+            raise ValueError(
+                f"{checkpoint.path.with_name(CONFIGURATION)}: {name} is {value}, but "
+                f"{checkpoint.path.name} has {len(checkpoint.tensors)} tensors of at most "
+                f"{largest} numbers: write the model again"
+            )
+
+    for name, value in checkpoint.configuration.items():
+        check(name, value)
+        flag = name in _FLAGS
+        if flag != isinstance(value, bool):
+            raise ValueError(
+                f"{checkpoint.path.with_name(CONFIGURATION)}: {name} is {value!r}: give "
+                f"{'true or false' if flag else 'no truth value'}"
+            )
+
+
+def _check_bands(checkpoint: Checkpoint) -> None:
+    """Raise ValueError if the statistics are of another number of bands than the model."""
+    bands = checkpoint.configuration.get("bands")
+    normalization = checkpoint.normalization
+    if normalization is not None and bands not in (None, len(normalization["mean"])):
+        raise ValueError(
+            f"{checkpoint.path.with_name(CONFIGURATION)}: normalization is of "
+            f"{len(normalization['mean'])} bands, the model of {bands}: give the same for both"
+        )
 
 
 def _read_own(folder: Path) -> Checkpoint:
@@ -145,10 +216,7 @@ def _read_own(folder: Path) -> Checkpoint:
     for file in (path, folder / WEIGHTS):
         if not file.exists():
             raise FileNotFoundError(f"{file} is missing: write the model again")
-    try:
-        stored = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): write the model again") from error
+    stored = read_json(path, "write the model again")
     if not isinstance(stored, dict) or any(stored.get(k) != v for k, v in _FORMAT.items()):
         raise ValueError(
             f"{path} is not of a timl model of version {_FORMAT['version']}: give the folder of one"
@@ -204,11 +272,14 @@ def _load_state_dict(path: Path) -> dict[str, Tensor]:
     """Load a state dict that `torch.save` wrote, without executing pickled code."""
     data = io.BytesIO(path.read_bytes())
     try:
-        state = torch.load(data, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of versions of pickle, which an error says too
+            warnings.simplefilter("ignore")
+            state = torch.load(data, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise errors of many kinds
-        reason = str(error).split("\n", 1)[0]
+        # PyTorch's own text would advise to run what the file holds
         raise ValueError(
-            f"{path} is truncated or not a state dict ({reason}): download it again"
+            f"{path} is truncated or not a state dict of tensors ({type(error).__name__}): "
+            f"download it again"
         ) from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
@@ -237,6 +308,8 @@ def _check(
             raise ValueError(f"{path}: key '{name}' is {list(tensor.shape)}: give {list(shape)}")
         if tensor.dtype != integers.get(name, tensor.dtype):
             raise ValueError(f"{path}: key '{name}' is {tensor.dtype}: give {integers[name]}")
+        if name.endswith(("num_batches_tracked", "running_variance")) and bool((tensor < 0).any()):
+            raise ValueError(f"{path}: key '{name}' is negative: give numbers of at least 0")
         if name in integers or name.endswith("num_batches_tracked"):
             continue
         types.add(tensor.dtype)

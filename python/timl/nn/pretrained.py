@@ -28,4 +28,9 @@ def load_pretrained(folder: str | Path) -> TIML | Classifier | StrongClassifier 
         return checkpoint.build(StrongClassifier, "StrongClassifier", stored)
     if stored.kind == "DeepKernel":
         return checkpoint.build(DeepKernel, "DeepKernel", stored)
+    if stored.kind != "TIML":
+        raise ValueError(
+            f"{stored.path} is of the unknown kind {stored.kind!r}: write the model with this "
+            f"version of timl, or update timl"
+        )
     return checkpoint.build(TIML, "TIML", stored)

@@ -146,7 +146,10 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
         ("train --data {world} --out {tmp}/x --regions {tmp}/none.json", "none.json"),
         ("table1 --data {world} --out {tmp}/x --rows svm", "no row svm"),
         ("table1 --data {world} --out {tmp}/x --rows {tmp}/my.toml", "my.toml does not exist"),
-        ("table1 --data {world} --out {tmp}/x --sample-sizes 7", "sample_sizes is [7, None]"),
+        (
+            "table1 --data {world} --out {tmp}/x --sample-sizes 7",
+            "--sample-sizes is of '7': give even",
+        ),
         (
             "table1 --data {world} --out {tmp}/x --sample-sizes ten",
             "--sample-sizes is of 'ten': give even numbers",

@@ -55,9 +55,9 @@ def write_world(
     return root
 
 
-def write_benchmarked_world(root: Path) -> Path:
+def write_benchmarked_world(root: Path, seed: int = 0) -> Path:
     """Write four regions of 40 samples, two of them with a benchmark, whose crops are greener."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     features, labels, regions, benchmarks, tests = {}, [], [], [], {}
 
     def series(is_crop: int) -> np.ndarray:

@@ -56,7 +56,14 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 
 
 def test_everything_is_written(data: timl.CropHarvest, out: Path) -> None:
-    names = {"cells.jsonl", "table1.csv", "table1.json", "table1.md", *DEFAULT_ROWS[3:]}
+    names = {
+        "cells.jsonl",
+        "experiment.json",
+        "table1.csv",
+        "table1.json",
+        "table1.md",
+        *DEFAULT_ROWS[3:],
+    }
     if importlib.util.find_spec("pyarrow") is not None:
         names.add("table1.parquet")
     assert {path.name for path in out.iterdir()} == names
@@ -132,28 +139,31 @@ def test_an_interrupted_table_goes_on_to_the_same_bytes(
     assert (tmp_path / "table1.csv").read_bytes() == (out / "table1.csv").read_bytes()
 
 
-def test_other_settings_are_other_cells(
-    data: timl.CropHarvest, tmp_path: Path, computed: list[Cell]
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"epochs": 3}, r"epochs = 2 \(now 3\)"),
+        ({"steps": 4, "rows": ["no-pre-training"]}, r"steps = 3 \(now 4\)"),
+        ({"seed": 3}, r"seed = 0 \(now 3\)"),
+        ({"as_published_code": True}, r"as_published_code = False \(now True\)"),
+    ],
+)
+def test_a_table_of_other_settings_is_not_replaced(
+    data: timl.CropHarvest, out: Path, changed: dict[str, Any], message: str
 ) -> None:
+    before = (out / "table1.json").read_bytes()
+    with pytest.raises(ValueError, match=rf"{message}.*: give the same .* remove .* to start anew"):
+        timl.table1(data, out, **{**SMALL, **changed})
+    assert (out / "table1.json").read_bytes() == before
+
+
+def test_another_seed_gives_other_scores(data: timl.CropHarvest, tmp_path: Path) -> None:
     rows = ["no-pre-training", "logistic-regression"]
-    first = timl.table1(data, tmp_path, **SMALL, rows=rows)
+    first = timl.table1(data, tmp_path / "0", **SMALL, rows=rows)
     assert list(first.titles) == ["logistic-regression", "no-pre-training"]
-    computed.clear()
-    second = timl.table1(data, tmp_path, **{**SMALL, "steps": 4}, rows=rows)
-    assert [cell.row for cell in computed] == ["no-pre-training"] * 4
-    computed.clear()
-    timl.table1(data, tmp_path, **SMALL, rows=rows)
-    assert computed == []
-    seeded = timl.table1(data, tmp_path, **SMALL, rows=rows, seed=3)
+    seeded = timl.table1(data, tmp_path / "3", **SMALL, rows=rows, seed=3)
     assert {cell.seed for cell in seeded.cells} == {3000, 3001}
-    assert first.cells != second.cells and first.cells[2].scores != seeded.cells[2].scores
-
-
-def test_the_meta_training_of_other_settings_is_not_overwritten(
-    data: timl.CropHarvest, out: Path
-) -> None:
-    with pytest.raises(ValueError, match=r"epochs = 2 \(now 3\)"):
-        timl.table1(data, out, **{**SMALL, "epochs": 3}, rows=["maml"])
+    assert first.cells[2].scores != seeded.cells[2].scores
 
 
 @pytest.mark.parametrize(

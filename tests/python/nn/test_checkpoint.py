@@ -27,7 +27,7 @@ def folder(tmp_path):
 def test_round_trip(tmp_path, encoder, dtype):
     model = small(encoder=encoder, dropout=0.1).to(dtype)
     model.train()(torch.randn(4, 3, 4, dtype=dtype), torch.randn(5, dtype=dtype))
-    model.normalization = {"mean": np.arange(4) / 3, "std": np.ones(4), "ndvi": "B7-B3"}
+    model.normalization = {"mean": np.arange(4) / 3, "std": np.ones(4), "ndvi": "record"}
     model.save_pretrained(tmp_path / "some" / "where")
     generator = torch.get_rng_state()
     back = TIML.from_pretrained(tmp_path / "some" / "where")
@@ -39,7 +39,7 @@ def test_round_trip(tmp_path, encoder, dtype):
         assert torch.equal(state[name], tensor) and state[name].dtype == tensor.dtype
     assert all(isinstance(p, torch.nn.Parameter) and p.requires_grad for p in back.parameters())
     np.testing.assert_array_equal(back.normalization["mean"], model.normalization["mean"])
-    assert back.normalization["ndvi"] == "B7-B3"
+    assert back.normalization["ndvi"] == "record"
 
 
 def test_saving_again_replaces_both_files_and_leaves_nothing_else(folder):
@@ -54,9 +54,9 @@ def test_saving_again_replaces_both_files_and_leaves_nothing_else(folder):
     "wrong",
     [
         {"mean": [0.0] * 4, "std": [1.0] * 4},
-        {"mean": [0.0] * 4, "std": [1.0] * 3, "ndvi": "x"},
-        {"mean": [0.0] * 4, "std": [0.0] * 4, "ndvi": "x"},
-        {"mean": [np.nan] * 4, "std": [1.0] * 4, "ndvi": "x"},
+        {"mean": [0.0] * 4, "std": [1.0] * 3, "ndvi": "true"},
+        {"mean": [0.0] * 4, "std": [0.0] * 4, "ndvi": "true"},
+        {"mean": [np.nan] * 4, "std": [1.0] * 4, "ndvi": "true"},
         {"mean": [0.0] * 4, "std": [1.0] * 4, "ndvi": 3},
     ],
 )
@@ -99,7 +99,7 @@ def test_truncated_or_mixed_files(tmp_path, folder):
         ({"hidden": 16}, r"'classifier\.input_weight' is \[32, 4\]: give \[64, 4\]"),
         ({"layers": 3}, r"key 'classifier\.film' is \[56\]: give \[72\]"),
         ({"encoder": False}, r"key 'encoder\..*' .* is unknown"),
-        ({"hidden": -1}, "builds no model.*hidden"),
+        ({"hidden": -1}, "hidden is -1, but model"),
         ({"colour": 1}, "builds no model.*colour"),
     ],
 )

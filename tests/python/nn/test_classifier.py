@@ -148,7 +148,7 @@ def test_compiles_to_one_graph(training):
 def test_copies_and_pickles_keep_the_tasks_film():
     classifier = small().eval()
     classifier.film.add_(torch.randn_like(classifier.film))
-    classifier.normalization = {"mean": [0.0], "std": [1.0], "ndvi": "B8-B4"}
+    classifier.normalization = {"mean": [0.0], "std": [1.0], "ndvi": "true"}
     x = batch(classifier)
     stream = io.BytesIO()
     torch.save(classifier.state_dict(), stream)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,11 @@ import numpy as np
 from timl.data.simulator.draws import Draws
 from timl.data.simulator.places import MOST_COUNTRIES, draw_places
 from timl.data.simulator.samples import choose_evaluations, draw_samples
-from timl.data.simulator.writing import Progress, World, write_json, write_world
-from timl.files import atomic_folder
+from timl.data.simulator.target import Target
+from timl.data.simulator.writing import FILES, Progress, World, write_json, write_world
+from timl.files import read_json
 
-_MARK = "world.json"
-"""Name of the file that marks a simulated world and holds the arguments that made it."""
-
+_MADE_BY = "timl.data.simulate"
 _VERSION = 1
 _FEWEST_SAMPLES = 800
 _FEWEST_PER_COUNTRY = 200
@@ -39,7 +37,7 @@ def simulate(
     ----------
     out
         Folder to make, which is returned. A world of the same arguments that is there already stays
-        as it is; a world of others is replaced.
+        as it is; a world of others is replaced, and with it what timl packed of it.
     countries
         Number of countries, 1 to 540.
     samples
@@ -57,29 +55,24 @@ def simulate(
     ValueError
         If a number is out of range.
     FileExistsError
-        If ``out`` is there and is neither empty nor a simulated world.
+        If ``out`` is there and is neither empty nor a simulated world, or holds other files too.
+    BlockingIOError
+        If another process is simulating a world there.
     """
     _check(countries, samples, seed)
-    out = Path(out)
-    _check_target(out)
+    target = _target(Path(out))
     arguments = {"version": _VERSION, "countries": countries, "samples": samples, "seed": seed}
-    mark = {"made_by": "timl.data.simulate", **arguments}
-    if (out / _MARK).is_file() and json.loads((out / _MARK).read_text(encoding="utf-8")) == mark:
-        return out
-    draws = Draws(seed)
-    places = draw_places(countries, draws)
-    evaluations = choose_evaluations(places)
-    world = World(places, evaluations, draw_samples(places, evaluations, samples, draws), seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-
-    def replace() -> bool:
-        _check_target(out)  # while the world was made, something else may have come there
-        return True
-
-    with atomic_folder(out, replace) as folder:
-        write_world(folder, world, progress or (lambda made, total: None))
-        write_json(folder / _MARK, mark)
-    return out
+    mark = {"made_by": _MADE_BY, **arguments}
+    with target.writing(mark) as folder:
+        if folder is not None:
+            draws = Draws(seed)
+            places = draw_places(countries, draws)
+            evaluations = choose_evaluations(places)
+            made = draw_samples(places, evaluations, samples, draws)
+            world = World(places, evaluations, made, seed)
+            write_world(folder, world, progress or (lambda made, total: None))
+            write_json(folder / target.mark, mark)
+    return target.out
 
 
 def world_arguments(world: str | Path) -> dict[str, int]:
@@ -92,13 +85,13 @@ def world_arguments(world: str | Path) -> dict[str, int]:
     ValueError
         If it was made by another version of the simulator.
     """
-    mark = Path(world) / _MARK
-    if not mark.is_file():
+    target = _target(Path(world))
+    if not target.is_made(target.out):
         raise FileNotFoundError(
-            f"world is {world}, which is no simulated world (it has no {_MARK}): give a folder "
-            "that timl.data.simulate made"
+            f"world is {world}, which is no simulated world (no {target.mark} in it is of "
+            f"{_MADE_BY}): give a folder that it made"
         )
-    found = json.loads(mark.read_text(encoding="utf-8"))
+    found = read_json(target.out / target.mark, "simulate it anew")
     if found.get("version") != _VERSION:
         raise ValueError(
             f"world is {world}, of version {found.get('version')} of the simulator: simulate it "
@@ -120,11 +113,5 @@ def _check(countries: int, samples: int, seed: int) -> None:
         raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
 
 
-def _check_target(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / _MARK).is_file()):
-        raise FileExistsError(
-            f"out is {out}, which is no simulated world (it has no {_MARK}): give a new folder, or "
-            "empty this one"
-        )
+def _target(out: Path) -> Target:
+    return Target(out, "world", _MADE_BY, FILES)

@@ -33,6 +33,17 @@ from timl.data.simulator.places import Places
 from timl.data.simulator.samples import Evaluation, Samples
 from timl.data.simulator.series import make_series
 
+FILES = frozenset(
+    {
+        f"{FEATURES}{ARCHIVE_SUFFIX}",
+        f"{TEST_FEATURES}{ARCHIVE_SUFFIX}",
+        LABELS,
+        REGIONS,
+        BENCHMARKS,
+    }
+)
+"""Names of the files that `write_world` writes."""
+
 _CHUNK = 1024
 """Number of series made and compressed at once: their arrays stay in the processor's cache."""
 

@@ -246,7 +246,8 @@ def meta_tasks(
     tasks: list[Task] = []
     positives: list[NDArray[np.int64]] = []
     negatives: list[NDArray[np.int64]] = []
-    for region in _regions(data, regions):
+    # no region has more samples than there are: sizes beyond reason are refused at once
+    for region in _regions(data, regions) if 2 * needed <= len(data.labels) else ():
         rows = training_rows(data.labels, region, externally_contributed)
         if len(rows) < 2 * needed:
             continue

@@ -7,6 +7,7 @@ better than it is where nothing was labelled.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -115,7 +116,7 @@ def block_folds(
         If the blocks were made smaller, or are fewer than ten, so that intervals over them are too
         narrow.
     """
-    if folds < 2 or not block_km > 0 or not distance_km >= 0:
+    if folds < 2 or not 0 < block_km < math.inf or not 0 <= distance_km < math.inf:
         raise ValueError(
             f"folds is {folds}, block_km is {block_km}, distance_km is {distance_km}: give at "
             f"least 2 folds, blocks of more than 0 km and a distance of at least 0 km"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from timl.evaluation.runner import (
     Training,
     complete,
     digest,
+    keep_same,
     provenance,
     software_versions,
     worker_count,
 )
 from timl.evaluation.scores import evaluate
+from timl.files import output_folder
 from timl.meta.configuration import checksum
 
 FEW_SHOT_ROWS = (
@@ -69,14 +72,16 @@ def few_shot_benchmark(
 
     Each fold of regions is held out in turn (see `few_shot_folds`): rows that are trained on other
     regions' tasks see no sample of it. Finished cells are kept in `out`: the same call goes on
-    where it was stopped. The same seed gives the same scores for any number of workers.
+    where it was stopped, and one with other rows or `scored` computes only what is new; other data
+    or settings need another `out`. The same seed gives the same scores for any number of workers.
 
     Parameters
     ----------
     data
         The data set.
     out
-        Folder for cells.jsonl, few-shot.csv, few-shot.json, few-shot.md and the trainings.
+        Folder for cells.jsonl, experiment.json, few-shot.csv, few-shot.json, few-shot.md and the
+        trainings.
     rows
         As of `timl.table1`; by default `FEW_SHOT_ROWS`.
     epochs
@@ -101,13 +106,19 @@ def few_shot_benchmark(
     ------
     ValueError
         If an argument is out of range, a row is unknown or cannot be sent to other processes, or
-        `out` holds files of another kind.
+        `out` holds files of another kind or a benchmark with other data or settings.
+    BlockingIOError
+        If another process is computing a benchmark in `out`.
     RuntimeError
         If a worker process dies. Finished cells are kept.
     """
     processes = worker_count(workers)
-    if epochs < 1 or seed < 0:
-        raise ValueError(f"epochs is {epochs}, seed is {seed}: give at least 1 and at least 0")
+    if epochs < 1 or not 0 <= seed < 2**64:
+        raise ValueError(
+            f"epochs is {epochs}, seed is {seed}: give at least 1, and a seed in [0, 2**64)"
+        )
+    if not 0 < block_km < math.inf:
+        raise ValueError(f"block_km is {block_km}: give a finite number above 0")
     wanted = tuple(dict.fromkeys(budgets))
     if not wanted or any(budget is not None and budget < 1 for budget in wanted):
         raise ValueError(f"budgets is {list(budgets)}: give numbers of at least 1, or None for all")
@@ -115,12 +126,11 @@ def few_shot_benchmark(
     made = few_shot_folds(
         data, regions, folds, seed, held_out=held_out, draws=draws, block_km=block_km
     )
+    regions_of_folds = [list(fold.regions) for fold in made]
     if scored is not None:
         made = _folds_of(made, scored)
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    store = open_store(folder)
-    settings = {
+    fixed = {
         "held_out": held_out,
         "epochs": epochs,
         "seed": seed,
@@ -128,8 +138,8 @@ def few_shot_benchmark(
         "draws": draws,
         "random_splits": random_splits,
         "block_km": block_km,
-        **({} if scored is None else {"scored": list(scored)}),
     }
+    settings = {**fixed, **({} if scored is None else {"scored": list(scored)})}
     described = provenance(data, settings)
     start = time.perf_counter()
     experiment = _FewShotExperiment(
@@ -142,27 +152,30 @@ def few_shot_benchmark(
         random_splits=random_splits,
     )
     jobs = experiment.jobs()
-    complete(experiment, jobs, store, folder, processes, progress)
-    result = FewShotResult(
-        {row.name: row.title for row in chosen},
-        tuple(cell for key in jobs for cell in store[key]),
-        {
-            **described,
-            "folds": [
-                {
-                    "regions": dict(zip(fold.regions, fold.surveys, strict=True)),
-                    "tasks": [task.id for task in fold.tasks],
-                    "training_tasks": len(fold.training),
-                    "nearest_training_km": round(fold.nearest_training_km, 1),
-                }
-                for fold in made
-            ],
-            "left_out": made[0].left_out,
-            "workers": processes,
-            "seconds": round(time.perf_counter() - start, 3),
-        },
-    )
-    result.save(folder)
+    with output_folder(folder):
+        store = open_store(folder)
+        keep_same(folder, {"data": data.checksum, **fixed, "folds": digest(regions_of_folds)})
+        complete(experiment, jobs, store, folder, processes, progress)
+        result = FewShotResult(
+            {row.name: row.title for row in chosen},
+            tuple(cell for key in jobs for cell in store[key]),
+            {
+                **described,
+                "folds": [
+                    {
+                        "regions": dict(zip(fold.regions, fold.surveys, strict=True)),
+                        "tasks": [task.id for task in fold.tasks],
+                        "training_tasks": len(fold.training),
+                        "nearest_training_km": round(fold.nearest_training_km, 1),
+                    }
+                    for fold in made
+                ],
+                "left_out": made[0].left_out,
+                "workers": processes,
+                "seconds": round(time.perf_counter() - start, 3),
+            },
+        )
+        result.save(folder)
     return result
 
 

@@ -16,6 +16,7 @@ from timl.evaluation.few_shot.cells import FewShotCell
 from timl.evaluation.plotting import COLOURS, require_matplotlib
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
+from timl.text import csv_cell, markdown_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +198,7 @@ class FewShotResult:
         for name, of in self.titles.items():
             own = table[table["row"] == name].set_index("labels")[column].reindex(budgets)
             shown = ["" if value != value else f"{value:.{digits}f}" for value in own]
-            lines.append(f"| {of} | {' | '.join(shown)} |")
+            lines.append(f"| {markdown_cell(of)} | {' | '.join(shown)} |")
         return "\n".join(lines)
 
     def _tests(self, score: str) -> str:
@@ -228,7 +229,7 @@ class FewShotResult:
                 f"{test.p_surveys:.2g}",
                 test.worst_task,
             ]
-            lines.append(f"| {' | '.join(map(str, cells))} |")
+            lines.append(f"| {' | '.join(markdown_cell(str(cell)) for cell in cells)} |")
         return "\n".join(lines)
 
     def plot(self, score: str = "auc_roc", rows: Sequence[str] | None = None) -> Figure:
@@ -278,7 +279,10 @@ class FewShotResult:
         """Write few-shot.csv, few-shot.json and few-shot.md into a folder."""
         folder = Path(folder)
         with atomic_write(folder / "few-shot.csv", "w") as file:
-            self.frame().to_csv(file, index=False)
+            frame = self.frame()
+            for name in ("row", "task", "region", "survey"):
+                frame[name] = frame[name].map(csv_cell)
+            frame.to_csv(file, index=False)
         with atomic_write(folder / "few-shot.json", "w") as file:
             file.write(json.dumps({"titles": self.titles, **self.provenance}, indent=2) + "\n")
         with atomic_write(folder / "few-shot.md", "w") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +72,7 @@ def split_in_space(
     Split or None
         None where no such division exists.
     """
-    if not block_km > 0 or not distance_km >= 0:
+    if not 0 < block_km < math.inf or not 0 <= distance_km < math.inf:
         raise ValueError(
             f"block_km is {block_km}, distance_km is {distance_km}: give a block of more than 0 "
             f"and a distance of at least 0"

@@ -13,7 +13,8 @@ from timl.evaluation.paper.extrapolation import measure_training
 from timl.evaluation.paper.plans import RUNS_PER_SEED, TableExperiment, plan_cells
 from timl.evaluation.paper.result import Table1Result, default_comparison
 from timl.evaluation.rows import Row, Settings, find_rows
-from timl.evaluation.runner import complete, provenance, worker_count
+from timl.evaluation.runner import complete, digest, keep_same, provenance, worker_count
+from timl.files import output_folder
 
 
 def table1(
@@ -39,16 +40,17 @@ def table1(
     MAML, TIML and its ablations are meta-trained once, on the tasks of `meta_tasks` without the
     benchmarks'; then every row is adapted to every benchmark in each of the runs and scored on
     its test set. Finished cells, and meta-training as far as it got, are kept in `out`: the same
-    call goes on where it was stopped, and computes again only what depends on something that has
-    changed. The same seed gives the same table.
+    call goes on where it was stopped. A call with other rows, runs, meta_seeds, sample_sizes,
+    zero_shot or compare_with computes only what is new; other data, epochs, steps, seed, code or
+    regions need another `out`. The same seed gives the same table.
 
     Parameters
     ----------
     data
         A data set with benchmarks.
     out
-        Folder for cells.jsonl, table1.csv, table1.json, table1.md, and a folder for each
-        meta-training.
+        Folder for cells.jsonl, experiment.json, table1.csv, table1.json, table1.md, and a folder
+        for each meta-training.
     epochs
         Epochs of meta-training.
     rows
@@ -93,8 +95,10 @@ def table1(
         If no regions are given and the data set has none, or a test file is missing.
     ValueError
         If an argument is out of range, a row is unknown or cannot be sent to other processes, the
-        data set has no benchmarks, or `out` holds files of another kind or the meta-training of
-        other settings.
+        data set has no benchmarks, or `out` holds files of another kind or an experiment with
+        other data or settings.
+    BlockingIOError
+        If another process is computing a table in `out`.
     RuntimeError
         If a worker process dies. Finished cells are kept.
     """
@@ -102,6 +106,8 @@ def table1(
     for name, number, least in (("epochs", epochs, 1), ("steps", steps, 0), ("seed", seed, 0)):
         if number < least:
             raise ValueError(f"{name} is {number}: give at least {least}")
+    if seed + meta_seeds > 2**64 // RUNS_PER_SEED:  # seeds of runs are below 2**64
+        raise ValueError(f"seed is {seed}: give at most {2**64 // RUNS_PER_SEED - meta_seeds}")
     if not 1 <= runs <= RUNS_PER_SEED:
         raise ValueError(f"runs is {runs}: give 1 to {RUNS_PER_SEED}")
     if not data.benchmarks:
@@ -129,16 +135,13 @@ def table1(
     tasks = None
     if any(row.meta_trained for row in chosen):
         tasks = training_tasks(data, regions, as_published_code)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    store = open_store(folder)
     described = provenance(data, protocol)
     described["data"]["benchmarks"] = [benchmark.name for benchmark in data.benchmarks]
     described["data"]["meta_training_tasks"] = (
         None if tasks is None else [task.id for task in tasks]
     )
 
-    start = time.perf_counter()
+    folder, start = Path(out), time.perf_counter()
     wanted: list[int | None] = [*([0] if zero_shot else []), *sizes, None]
     plans = [
         plan
@@ -156,18 +159,28 @@ def table1(
         settings=all_settings,
     )
     jobs = {plan.key: plan for plan in plans}
-    complete(experiment, jobs, store, folder, processes, progress)
-    described["workers"] = processes
-    measured = {row.name: measure_training(folder / row.name) for row in chosen}
-    described["trainings"] = {row: found for row, found in measured.items() if found}
-    described["seconds"] = round(time.perf_counter() - start, 3)
-    result = Table1Result(
-        titles={row.name: row.title for row in chosen},
-        benchmarks=tuple(benchmark.name for benchmark in data.benchmarks),
-        cells=tuple(plan.renumbered(cell) for plan in plans for cell in store[plan.key]),
-        provenance=described,
-    )
-    result.save(folder)
+    with output_folder(folder):
+        store = open_store(folder)
+        keep_same(
+            folder,
+            {
+                "data": data.checksum,
+                **dataclasses.asdict(all_settings[0]),
+                "tasks": None if tasks is None else digest([task.id for task in tasks]),
+            },
+        )
+        complete(experiment, jobs, store, folder, processes, progress)
+        described["workers"] = processes
+        measured = {row.name: measure_training(folder / row.name) for row in chosen}
+        described["trainings"] = {row: found for row, found in measured.items() if found}
+        described["seconds"] = round(time.perf_counter() - start, 3)
+        result = Table1Result(
+            titles={row.name: row.title for row in chosen},
+            benchmarks=tuple(benchmark.name for benchmark in data.benchmarks),
+            cells=tuple(plan.renumbered(cell) for plan in plans for cell in store[plan.key]),
+            provenance=described,
+        )
+        result.save(folder)
     return result
 
 

@@ -24,7 +24,8 @@ from timl.evaluation.statistics import (
     paired_tests,
     smallest_p,
 )
-from timl.files import atomic_write
+from timl.files import atomic_write, read_json
+from timl.text import csv_cell, markdown_cell, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,12 +245,18 @@ class Table1Result:
         lines = []
         for metric in _SHOWN:
             header, body = self._grid(metric)
-            lines += [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
+            lines += [
+                f"| {' | '.join(map(markdown_cell, header))} |",
+                f"|---|{'---:|' * (len(header) - 1)}",
+            ]
             for row in body:
-                texts = [("{}", "**{}**\\*", "{}°")[rank].format(text) for text, rank in row]
+                texts = [
+                    ("{}", "**{}**\\*", "{}°")[rank].format(markdown_cell(text))
+                    for text, rank in row
+                ]
                 lines.append(f"| {' | '.join(texts)} |")
             lines.append("")
-        return "\n".join([*lines, self._caption().replace("*", "\\*"), ""])
+        return "\n".join([*lines, markdown_cell(self._caption()).replace("*", "\\*"), ""])
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -290,17 +297,17 @@ class Table1Result:
             table.add_column(header[0], no_wrap=True)
             for text in header[1:]:
                 # names of benchmarks are long: place above crop
-                heading = text.replace("_", "\n")
+                heading = Text(printable(text).replace("_", "\n"))
                 table.add_column(heading, justify="right", min_width=_CELL_WIDTH)
             for row in body:
                 table.add_row(
                     *(
-                        Text(f"{text}{_MARKS[rank]}", style="bold" if rank == 1 else "")
+                        Text(f"{printable(text)}{_MARKS[rank]}", style="bold" if rank == 1 else "")
                         for text, rank in row
                     )
                 )
             yield table
-        yield Text(self._caption())
+        yield Text(printable(self._caption()))
 
     @classmethod
     def load(cls, folder: str | Path) -> Table1Result:
@@ -319,10 +326,10 @@ class Table1Result:
                 raise FileNotFoundError(
                     f"{folder} holds no finished table, {name} is missing: run timl table1"
                 )
-        document = json.loads((folder / "table1.json").read_text("utf-8"))
+        titles, provenance = _read_summary(folder / "table1.json")
         # the store also holds cells of other settings, and numbers runs as they were computed
         kept = {
-            tuple(map(str, (*_key(cell), *vars(cell.scores).values()))): cell
+            tuple(map(str, (*_line(cell), *vars(cell.scores).values()))): cell
             for cell in open_store(folder)
         }
         scores = [field.name for field in fields(Scores)]
@@ -331,15 +338,21 @@ class Table1Result:
             for line in csv.DictReader(file):
                 names = ("row", "benchmark", "seed", "size", *scores)
                 cell = kept.get(tuple(line.get(name, "") for name in names))
-                if cell is None:
+                numbers = [str(line.get(name)) for name in ("run", "meta_seed")]
+                if cell is None or not all(number.isdecimal() for number in numbers):
                     raise ValueError(
-                        f"{folder}: a line of table1.csv ({line['row']}, {line['benchmark']}, seed "
-                        f"{line['seed']}) is not in cells.jsonl: run timl table1 again"
+                        f"{folder}: a line of table1.csv ({line.get('row')}, "
+                        f"{line.get('benchmark')}, seed {line.get('seed')}) is not in cells.jsonl: "
+                        f"run timl table1 again"
                     )
-                cells.append(replace(cell, run=int(line["run"]), meta_seed=int(line["meta_seed"])))
-        provenance = document["provenance"]
+                run, meta_seed = map(int, numbers)
+                cells.append(replace(cell, run=run, meta_seed=meta_seed))
+        if {cell.row for cell in cells} != set(titles):
+            raise ValueError(
+                f"{folder}: table1.csv and table1.json are of other rows: run timl table1 again"
+            )
         return cls(
-            titles={row: entry["title"] for row, entry in document["rows"].items()},
+            titles=titles,
             benchmarks=tuple(provenance["data"]["benchmarks"]),
             cells=tuple(cells),
             provenance=provenance,
@@ -360,7 +373,7 @@ class Table1Result:
             writer.writerow(["row", "benchmark", "run", "seed", *scores, "meta_seed", "size"])
             for cell in self.cells:
                 values = [getattr(cell.scores, name) for name in scores]
-                row, benchmark, seed, size = _key(cell)
+                row, benchmark, seed, size = _line(cell)
                 writer.writerow([row, benchmark, cell.run, seed, *values, cell.meta_seed, size])
         summary = {
             row: {
@@ -435,9 +448,38 @@ def default_comparison(rows: Collection[str], wanted: str | None = None) -> str:
     return wanted or ("timl" if "timl" in rows else next(iter(rows)))
 
 
-def _key(cell: Cell) -> tuple[str, str, int, int | str]:
+def _line(cell: Cell) -> tuple[str, str, int, int | str]:
     """Return row, benchmark, seed and sample size of a cell, as table1.csv has them."""
-    return cell.row, cell.benchmark, cell.seed, "all" if cell.size is None else cell.size
+    size = "all" if cell.size is None else cell.size
+    return csv_cell(cell.row), csv_cell(cell.benchmark), cell.seed, size
+
+
+def _read_summary(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the titles of the rows and the provenance in table1.json.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or of something else.
+    """
+    document = read_json(path, "run timl table1 again")
+    try:
+        titles = {str(row): str(entry["title"]) for row, entry in document["rows"].items()}
+        provenance: dict[str, Any] = document["provenance"]
+        settings, data = provenance["settings"], provenance["data"]
+        found = [settings[name] for name in ("epochs", "steps", "runs", "seed")]
+        right = (
+            all(type(number) is int for number in found)
+            and isinstance(settings["as_published_code"], bool)
+            and isinstance(data["checksum"], str)
+            and isinstance(data["meta_training_tasks"], list | type(None))
+            and all(isinstance(name, str) for name in data["benchmarks"])
+        )
+    except (AttributeError, KeyError, TypeError):
+        right = False
+    if not right or not titles or not data["benchmarks"]:
+        raise ValueError(f"{path} is not of a finished table: run timl table1 again")
+    return titles, provenance
 
 
 def _estimate(runs: dict[tuple[int, int], float]) -> Estimate:

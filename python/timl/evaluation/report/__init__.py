@@ -19,7 +19,7 @@ from timl.evaluation.report.scored import (
 )
 from timl.evaluation.report.settings import provenance, run_times
 from timl.evaluation.report.training import embedding, forgetting, hardest_tasks, learning
-from timl.files import atomic_write
+from timl.files import atomic_write, output_folder
 
 _SECTIONS = (
     table,
@@ -74,13 +74,14 @@ def write_report(
         sections=[section(inputs) for section in _SECTIONS],
     )
     path = inputs.folder / "report.html"
-    for picture in document.pictures:
-        with atomic_write(inputs.folder / f"{picture.name}.svg") as file:
-            file.write(picture.svg)
-    with atomic_write(path.with_suffix(".md"), "w") as file:
-        file.write(document.to_markdown())
-    with atomic_write(path, "w") as file:
-        file.write(document.to_html())
+    with output_folder(inputs.folder):
+        for picture in document.pictures:
+            with atomic_write(inputs.folder / f"{picture.name}.svg") as file:
+                file.write(picture.svg)
+        with atomic_write(path.with_suffix(".md"), "w") as file:
+            file.write(document.to_markdown())
+        with atomic_write(path, "w") as file:
+            file.write(document.to_html())
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from timl.data import BBox, LabelledData, Task, TaskSet
 from timl.evaluation.paper.result import Table1Result
 from timl.evaluation.plotting import SMOOTHING_WINDOW
+from timl.files import read_json
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -111,7 +111,7 @@ def place(box: BBox | None) -> str:
 
 
 def _read(file: Path, title: str) -> TrainingRecord:
-    stored: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    stored: dict[str, Any] = read_json(file, "train again")
     try:
         tasks = tuple(
             TaskRecord(
@@ -125,7 +125,7 @@ def _read(file: Path, title: str) -> TrainingRecord:
             for task in stored[kind]
         )
         return TrainingRecord(title, stored["epochs"], stored["best_epoch"], tasks)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"{file} is not the history of a meta-training ({error!r}): train again"
         ) from error

@@ -11,6 +11,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from timl.data import TaskSet
 from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.evaluation.runner import Experiment, Training
+from timl.evaluation.runner.worker import PATIENCE
+from timl.files import wait_for_folder
 
 Job = TypeVar("Job")
 Cell = TypeVar("Cell")
@@ -61,6 +63,8 @@ class RowExperiment(Experiment[Job, Cell], Generic[Job, Cell]):
 
     def train(self, training: Training, progress: bool) -> None:
         """Prepare a row, which leaves the files of its training."""
+        # workers of a call that was killed may be at it for some seconds
+        wait_for_folder(self.shared(*training).folder, 2 * PATIENCE)
         self._prepare(training, progress)
 
     def prepared(self, job: Job) -> Prepared:

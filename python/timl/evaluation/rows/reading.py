@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,6 +75,15 @@ METHODS: dict[str, type[Row]] = {
 }
 """Classes of rows by the name that a row's file gives."""
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_RESERVED = {
+    "mean",  # a column of the table
+    "world",  # the folder of a simulated world
+    "con", "prn", "aux", "nul",  # devices of Windows
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}  # fmt: skip
+"""Names that a row's folder may not have, in small letters."""
+
 _FOLDER = Path(__file__).parent
 _SUFFIX = ".toml"
 
@@ -100,7 +110,8 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
     TypeError
         If an entry is of another kind.
     ValueError
-        If there is no row of a name, none is given, two have one name, or a file is malformed.
+        If there is no row of a name, none is given, two have one name, a name is no word of
+        letters, digits, - and _ or is reserved, or a file is malformed.
     """
     names, known = [], row_names()
     own: list[Row] = []
@@ -122,11 +133,35 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
             f"path of a {_SUFFIX} file"
         )
     found = [read_row(_FOLDER / f"{name}{_SUFFIX}") for name in known if name in names] + own
-    all_names = [row.name for row in found]
+    for row in found:
+        _check_name(row)
+    # some systems' folders do not tell capitals from small letters
+    all_names = [row.name.lower() for row in found]
     repeated = sorted({name for name in all_names if all_names.count(name) > 1})
     if repeated:
         raise ValueError(f"several rows are called {', '.join(repeated)}: give them other names")
+    for name in all_names:
+        stem, _, number = name.rpartition("-")
+        if stem in all_names and number.isdecimal():
+            raise ValueError(
+                f"rows are called {stem} and {name}, which is the folder of a repetition of "
+                f"{stem}: give one another name"
+            )
     return found
+
+
+def _check_name(row: Row) -> None:
+    """Raise ValueError unless a row's name can be that of a folder, and its title be shown."""
+    if not isinstance(row.name, str) or not _NAME.fullmatch(row.name):
+        raise ValueError(
+            f"a row is called {row.name!r}: give a name of 1 to 80 letters, digits, - and _"
+        )
+    if row.name.lower() in _RESERVED:
+        raise ValueError(f"a row is called {row.name!r}, which is reserved: give another name")
+    if not isinstance(row.title, str) or not row.title.strip() or not row.title.isprintable():
+        raise ValueError(
+            f"row {row.name!r} has the title {row.title!r}: give one line of printable characters"
+        )
 
 
 def read_row(path: str | Path) -> Row:
@@ -147,10 +182,10 @@ def read_row(path: str | Path) -> Row:
         raise FileNotFoundError(f"{path} does not exist: give the path of a row's TOML file")
     try:
         given: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     name, method = path.stem, given.pop("method", None)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"{path}: method is {method!r}: choose of {', '.join(METHODS)}")
     kind = METHODS[method]
     fields = {field.name: field for field in dataclasses.fields(kind) if field.name != "name"}
@@ -172,4 +207,6 @@ def read_row(path: str | Path) -> Row:
         )
         if not isinstance(value, kinds) or (isinstance(value, bool) and wanted != "bool"):
             raise ValueError(f"{path}: {key} is {value!r}: give a {wanted}")
-    return kind(name=name, **given)
+    row = kind(name=name, **given)
+    _check_name(row)
+    return row

@@ -3,6 +3,7 @@
 from timl.evaluation.runner.experiment import Experiment, Training, complete
 from timl.evaluation.runner.jobs import Workers, worker_count
 from timl.evaluation.runner.provenance import digest, provenance, software_versions
+from timl.evaluation.runner.record import keep_same, require_same
 from timl.evaluation.runner.store import CellStore
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Workers",
     "complete",
     "digest",
+    "keep_same",
     "provenance",
+    "require_same",
     "software_versions",
     "worker_count",
 ]

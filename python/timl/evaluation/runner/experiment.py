@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from timl.evaluation.runner.jobs import Workers
+from timl.evaluation.runner.jobs import Workers, remove_sent_functions
 from timl.evaluation.runner.progress import progress_bar
 from timl.evaluation.runner.store import CellStore
 from timl.evaluation.runner.worker import on_one_thread
@@ -75,7 +75,7 @@ def complete(
     store
         Gets the cells of every job as it is finished.
     folder
-        The experiment's folder, which all workers must be able to read.
+        The experiment's folder, which all workers must be able to read and no other call uses.
     workers
         Number of processes, as of `worker_count`.
     progress
@@ -88,6 +88,7 @@ def complete(
     RuntimeError
         If a worker process dies.
     """
+    remove_sent_functions(folder)
     missing = {key: job for key, job in jobs.items() if key not in store}
     needed = {key: experiment.training(job) for key, job in missing.items()}
     trainings = list(dict.fromkeys(training for training in needed.values() if training))

@@ -21,6 +21,16 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+_JOBS = ".jobs-"
+"""Beginning of the names of the files that functions are sent in."""
+
+
+def remove_sent_functions(folder: Path) -> None:
+    """Remove the functions that killed processes left in a folder, which no other may use."""
+    for file in folder.glob(f"{_JOBS}*.pickle"):
+        file.unlink(missing_ok=True)
+
+
 def worker_count(workers: int | None) -> int:
     """Return the number of processes that a `workers` argument means.
 
@@ -77,7 +87,7 @@ class Workers(Generic[Job, Result]):
     def __init__(self, function: Callable[[Job], Result], folder: Path, workers: int) -> None:
         self.function, self.workers = function, workers
         # absolute: workers of a cluster have working directories of their own
-        self._file = folder.resolve() / f".jobs-{uuid.uuid4().hex}.pickle"
+        self._file = folder.resolve() / f"{_JOBS}{uuid.uuid4().hex}.pickle"
 
     def __enter__(self) -> Workers[Job, Result]:
         return self

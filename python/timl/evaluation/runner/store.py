@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 Cell = TypeVar("Cell")
 
-_BEGINNING = '{"key": '
+_BEGINNING = b'{"key": '
 
 
 class CellStore(Generic[Cell]):
@@ -40,17 +40,17 @@ class CellStore(Generic[Cell]):
         content = path.read_bytes() if path.exists() else b""
         self._whole = content.rfind(b"\n") + 1
         """Bytes of the file up to the end of the last whole line."""
-        lines = content[: self._whole].decode("utf-8").splitlines()
-        torn = content[self._whole :].decode("utf-8", "replace")
+        lines = content[: self._whole].splitlines()
+        torn = content[self._whole :]
         if not torn.startswith(_BEGINNING[: len(torn)]):
             lines.append(torn)
         for number, line in enumerate(lines, start=1):
             try:
-                stored = json.loads(line)
+                stored = json.loads(line.decode("utf-8"))
                 self._cells[str(stored["key"])] = [read(cell) for cell in stored["cells"]]
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise ValueError(
-                    f"{path}, line {number} is not a finished job ({error!r}): remove the line or "
+                    f"{path}, line {number} is not a finished job ({error}): remove the line or "
                     f"the file"
                 ) from error
 

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from timl import random
 from timl.crop_classes import CROP
 from timl.data import TaskSet
 from timl.defaults import KERNEL_STEPS
-from timl.files import atomic_write
+from timl.files import atomic_write, output_folder, read_json
 from timl.meta.checks import require_count
 from timl.meta.configuration import checksum
 from timl.meta.progress import steps_bar
@@ -91,22 +91,27 @@ def learn_deep_kernel(
     ------
     TypeError, ValueError
         If the steps are out of range.
+    BlockingIOError
+        If another process is learning into `out`.
     """
     require_count("steps", steps)
     folder = None if out is None else Path(out)
     run = {"steps": steps, "seed": seed, "samples": checksum(tasks), "constants": constants()}
     run = json.loads(json.dumps(run))
     if folder is not None and (folder / RECORD).is_file():
-        if json.loads((folder / RECORD).read_text("utf-8"))["run"] == run:
+        record = read_json(folder / RECORD, "remove it to learn anew")
+        if isinstance(record, dict) and record.get("run") == run:
             return DeepKernel.from_pretrained(folder)
-        (folder / RECORD).unlink()
-    start = time.perf_counter()
-    kernel = _learn(tasks, steps, seed, progress)
-    if kernel is not None and folder is not None:
-        kernel.save_pretrained(folder)
-        with atomic_write(folder / RECORD, "w") as file:
-            seconds = round(time.perf_counter() - start, 3)
-            file.write(json.dumps({"run": run, "seconds": seconds}, indent=2) + "\n")
+    with nullcontext() if folder is None else output_folder(folder):
+        if folder is not None:
+            (folder / RECORD).unlink(missing_ok=True)
+        start = time.perf_counter()
+        kernel = _learn(tasks, steps, seed, progress)
+        if kernel is not None and folder is not None:
+            kernel.save_pretrained(folder)
+            with atomic_write(folder / RECORD, "w") as file:
+                seconds = round(time.perf_counter() - start, 3)
+                file.write(json.dumps({"run": run, "seconds": seconds}, indent=2) + "\n")
     return kernel
 
 

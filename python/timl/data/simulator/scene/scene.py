@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,11 @@ from timl.data.simulator.samples import choose_evaluations, draw_mixes
 from timl.data.simulator.scene.landscape import Landscape
 from timl.data.simulator.scene.pixels import Ground
 from timl.data.simulator.scene.writing import LEGEND, PIXEL, Grid, write_scene
+from timl.data.simulator.target import Target
 from timl.data.simulator.world import world_arguments
 from timl.data.simulator.writing import Progress, write_json
-from timl.files import atomic_folder
 
-_MARK = "scene.json"
-"""Name of the file that marks a simulated scene and says how it was made."""
-
+_MADE_BY = "timl.data.simulate_scene"
 _VERSION = 1
 _SMALLEST, _LARGEST = 64, 16384
 _BLOCK = 5
@@ -99,7 +96,9 @@ def simulate_scene(
     FileNotFoundError
         If ``world`` is no simulated world.
     FileExistsError
-        If ``out`` is there and is neither empty nor a simulated scene.
+        If ``out`` is there and is neither empty nor a simulated scene, or holds other files too.
+    BlockingIOError
+        If another process is simulating a scene there.
     ImportError
         If rasterio or shapely is not installed: the extra ``timl[maps]``.
     """
@@ -113,11 +112,10 @@ def simulate_scene(
     if name not in names:
         raise ValueError(f"country is {country!r}: give one of {', '.join(names)}")
     out, number = Path(out), names.index(name)
-    _check_target(out)
     month = f"{places.year[number]}-{FIRST_MONTH:02}"
     grid = _grid(places.boxes[number], size)
     mark = {
-        "made_by": "timl.data.simulate_scene",
+        "made_by": _MADE_BY,
         "version": _VERSION,
         "world": arguments,
         "country": name,
@@ -144,27 +142,23 @@ def simulate_scene(
         pixel_hectares=PIXEL**2 / 1e4,
         legend=dict(LEGEND),
     )
-    if (out / _MARK).is_file() and json.loads((out / _MARK).read_text(encoding="utf-8")) == mark:
-        return scene
-    mix = draw_mixes(places, choose_evaluations(places), arguments["samples"], world_draws)[number]
-    out.parent.mkdir(parents=True, exist_ok=True)
-
-    def replace() -> bool:
-        _check_target(out)  # while the scene was made, something else may have come there
-        return True
-
-    with atomic_folder(out, replace) as folder:
-        write_scene(
-            folder,
-            Ground(number, _BLOCK, places, grid.to_degrees),
-            Landscape(size, mix, seed),
-            grid,
-            scene.export.relative_to(out),
-            points,
-            seed,
-            progress or (lambda made, total: None),
-        )
-        write_json(folder / _MARK, mark)
+    own = ("exports/scene_dates=*.tif", scene.truth.name, scene.fields.name, scene.points.name)
+    target = Target(out, "scene", _MADE_BY, frozenset(own))
+    with target.writing(mark) as folder:
+        if folder is not None:
+            evaluations = choose_evaluations(places)
+            mix = draw_mixes(places, evaluations, arguments["samples"], world_draws)[number]
+            write_scene(
+                folder,
+                Ground(number, _BLOCK, places, grid.to_degrees),
+                Landscape(size, mix, seed),
+                grid,
+                scene.export.relative_to(out),
+                points,
+                seed,
+                progress or (lambda made, total: None),
+            )
+            write_json(folder / target.mark, mark)
     return scene
 
 
@@ -190,13 +184,3 @@ def _check(size: int, points: int, seed: int) -> None:
         raise ValueError(f"points is {points}: give at least 1")
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
-
-
-def _check_target(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / _MARK).is_file()):
-        raise FileExistsError(
-            f"out is {out}, which is no simulated scene (it has no {_MARK}): give a new folder, or "
-            "empty this one"
-        )
