@@ -188,4 +188,6 @@ def test_a_curve_is_extrapolated_by_its_power() -> None:
     assert "About 80 more points would bring about +0.013" in curve.hint()
     flat = LearningCurve(labels, scores, np.full((50, 4), 0.9), 0.95)
     assert "may bring something or nothing" in flat.hint()
+    fraction = LearningCurve((10.0, 20.0, 40.0, 79.6), scores, rows, 0.95)  # a mean over folds
+    assert "About 79 more points" in fraction.hint()
     assert math.isnan(LearningCurve(labels, scores, np.full((2, 4), np.nan), 0.95).gain(1).low)

@@ -90,7 +90,7 @@ class LearningCurve:
 
     def hint(self) -> str:
         """Say in words what as many labels again are likely to bring."""
-        last, more = self.auc_roc[-1], round((_FARTHEST - 1) * self.labels[-1])
+        last, more = self.auc_roc[-1], int((_FARTHEST - 1) * self.labels[-1])
         gain = self.gain(more)
         start = (
             f"With about {self.labels[-1]:.0f} labels AUC ROC is {last.value:.3f}. About {more} "
