@@ -207,10 +207,8 @@ def _compute(
 
     missing = parts.missing()
     jobs = (joblib.delayed(_window)(source, predictor, n, source.windows[n]) for n in missing)
-    # a thread more than processors: one reads while the others compute
-    parallel = joblib.Parallel(
-        n_jobs=workers + (workers > 1), prefer="threads", return_as="generator_unordered"
-    )
+    # each thread reads, predicts and hands on: while one reads another computes
+    parallel = joblib.Parallel(n_jobs=workers, prefer="threads", return_as="generator_unordered")
     rasterio = import_rasterio()
     sizes = [window.height * window.width for window in source.windows]
     with (
