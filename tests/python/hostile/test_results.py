@@ -38,7 +38,17 @@ def test_a_classifier_does_not_replace_the_model_that_it_starts_from(
     )
     (tmp_path / "x").mkdir()
     before = bytes_of(model)
-    adapt = ["finetune", "--data", benchmarked_world, "--benchmark", "world_0", "--steps", 1]
+    adapt = [
+        "finetune",
+        "--data",
+        benchmarked_world,
+        "--benchmark",
+        "world_0",
+        "--protocol",
+        "paper",
+        "--steps",
+        1,
+    ]
     message = refusal(*adapt, "--model", model, "--out", out)
     assert message == (
         f"--out is {out}, which holds a model that the classifier would replace: give another "
@@ -50,7 +60,17 @@ def test_a_classifier_does_not_replace_the_model_that_it_starts_from(
 def test_a_classifier_replaces_neither_another_model_nor_the_classifier_it_starts_from(
     benchmarked_world: Path, trained: Path, tmp_path: Path
 ) -> None:
-    adapt = ["finetune", "--data", benchmarked_world, "--benchmark", "world_0", "--steps", 1]
+    adapt = [
+        "finetune",
+        "--data",
+        benchmarked_world,
+        "--benchmark",
+        "world_0",
+        "--protocol",
+        "paper",
+        "--steps",
+        1,
+    ]
     other = shutil.copytree(trained, tmp_path / "other")
     assert "which holds a model" in refusal(*adapt, "--model", trained, "--out", other)
     timl.nn.Classifier().save_pretrained(tmp_path / "c")
@@ -113,7 +133,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
     "command",
     [
         "train --data {world} --out {out} --epochs 1 --kernel-steps 0 --quiet",
-        "finetune --data {world} --benchmark world_0 --model {model} --steps 1 --out {out}",
+        "finetune --data {world} --benchmark world_0 --model {model} --out {out}",
         "in-season --data {world} --benchmark world_0 --model {model} --out {out}",
         "table1 --data {world} --rows logistic-regression --out {out} --quiet",
         "demo --out {out} --quiet",
