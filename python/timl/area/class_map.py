@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from timl.data.own.exports import import_rasterio
+from timl.data.own.exports import import_rasterio, open_raster
 
 _PIXELS_AT_ONCE = 2**21
 """Pixels of a strip, about."""
@@ -215,17 +215,8 @@ def open_map(path: str | Path, band: str | int = "class") -> Iterator[ClassMap]:
     ImportError
         If rasterio is not installed: the extra ``timl[maps]``.
     """
-    rasterio = import_rasterio()
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"map is {path}, which does not exist: give a GeoTIFF")
-    try:
-        file = rasterio.open(path)
-    except rasterio.errors.RasterioError as error:
-        raise ValueError(f"map is {path}, which is no readable GeoTIFF: {error}") from error
-    with file:
-        if file.crs is None:
-            raise ValueError(f"map is {path}, which has no reference system: give one that has")
+    with open_raster(path, "map") as file:
         yield ClassMap(file, _band_number(file, band, path), path)
 
 

@@ -30,6 +30,14 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_THREADS, help="Number of threads, which changes no result."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST_THREADS,
+        help="Processes of one thread; by default as many as there are CPUs.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from timl.cli.application import MOST_THREADS, Quiet, Seed, Threads, app, say, use_threads
+from timl.cli.application import Quiet, Seed, Threads, Workers, app, say, use_threads
 
 Countries = Annotated[int, typer.Option(min=1, help="Number of countries.")]
 Samples = Annotated[int, typer.Option(min=1, help="Number of series, test samples included.")]
@@ -80,14 +80,7 @@ def demo(
     size: Size = 256,
     points: Points = 50,
     seed: Seed = 0,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=MOST_THREADS,
-            help="Processes of one thread; by default as many as there are CPUs.",
-        ),
-    ] = None,
+    workers: Workers = None,
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:

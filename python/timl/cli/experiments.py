@@ -18,6 +18,7 @@ from timl.cli.application import (
     Regions,
     Seed,
     Threads,
+    Workers,
     app,
     say,
     use_threads,
@@ -169,14 +170,7 @@ def benchmark(
     ] = None,
     regions: Regions = None,
     seed: Seed = 0,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=MOST_THREADS,
-            help="Processes of one thread; by default as many as there are CPUs.",
-        ),
-    ] = None,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Score rows on tasks of held-out regions, for several numbers of labels."""

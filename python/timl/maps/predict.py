@@ -187,7 +187,9 @@ def predict_map(
         parts = Parts(path, plan, opened.windows)
         _compute(opened, predictor, parts, threads, progress)
         write_map(path, parts, opened.grid, predictor.bands, tags, threads)
-    return _beside(path, points)
+        files = _beside(path, points)
+        parts.remove()  # not before: a call that is stopped while it draws computes nothing again
+    return files
 
 
 def _checked_out(out: str | Path) -> Path:

@@ -8,7 +8,6 @@ from importlib import resources
 
 import numpy as np
 
-from timl.data.own.exports import import_rasterio
 from timl.data.own.points import OwnPoints
 from timl.evaluation.cross_validation import LearningCurve
 from timl.evaluation.prevalence import given_prevalence
@@ -74,7 +73,6 @@ def write_report(made: PointsMap, points: OwnPoints, reason: str) -> None:
             blocks=None if made.validation is None else int(made.validation.folds.blocks.max()) + 1,
             scores=scores,
             reason=reason,
-            curve=None if made.curve is None else made.curve.to_frame().to_dict("records"),
             curve_picture=None if made.curve is None else _data_uri(_curve_picture(made.curve)),
             hint=None if made.curve is None else made.curve.hint(),
             threshold=made.threshold,
@@ -91,7 +89,6 @@ def write_report(made: PointsMap, points: OwnPoints, reason: str) -> None:
 
 def _unlike_share(made: PointsMap) -> str | None:
     """Return the share of pixels unlike the training, None where the map does not tell."""
-    import_rasterio()
     _, _, bands = read_shrunk(made.files.map, 1024)
     if "unlike" not in bands:
         return None

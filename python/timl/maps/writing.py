@@ -148,7 +148,6 @@ def write_map(
         os.close(descriptor)
     os.replace(finished, out)
     sync_folder(out.parent)
-    parts.remove()
 
 
 def _verify(path: Path, parts: Parts) -> None:

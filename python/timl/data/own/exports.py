@@ -214,20 +214,44 @@ def read_export(path: str | Path, ndvi: str, fill: Fill = "file") -> Export:
 
 def open_export(path: str | Path) -> Any:
     """Open an export with rasterio and check its bands and reference system; to be closed."""
-    rasterio = import_rasterio()
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"path is {path}, which does not exist: give a GeoTIFF")
-    try:
-        file = rasterio.open(path)
-    except rasterio.errors.RasterioError as error:
-        raise ValueError(f"path is {path}, which is no readable GeoTIFF: {error}") from error
+    file = open_raster(path, "path")
     try:
         check_band_count(file.count, path)
-        if file.crs is None:
-            raise ValueError(f"path is {path}, which has no reference system: give one that has")
     except ValueError:
         file.close()
         raise
+    return file
+
+
+def open_raster(path: str | Path, name: str) -> Any:
+    """Open a raster with rasterio and check that it has a reference system; to be closed.
+
+    Parameters
+    ----------
+    path
+        File to open.
+    name
+        Name of the argument in messages.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read or has no reference system.
+    ImportError
+        If rasterio is not installed: the extra ``timl[maps]``.
+    """
+    rasterio = import_rasterio()
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{name} is {path}, which does not exist: give a GeoTIFF")
+    try:
+        file = rasterio.open(path, driver="GTiff")  # a VRT by another name reaches other files
+    except rasterio.errors.RasterioError as error:
+        raise ValueError(f"{name} is {path}, which is no readable GeoTIFF: {error}") from error
+    if file.crs is None:
+        file.close()
+        raise ValueError(f"{name} is {path}, which has no reference system: give one that has")
     return file
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data.own.exports import import_rasterio
+from timl.data.own.exports import import_rasterio, open_raster
 from timl.maps.drawing.legend import LAYERS
 from timl.maps.grid import Grid
 
@@ -94,7 +92,7 @@ def read_map_file(path: str | Path) -> MapFile:
     ImportError
         If rasterio is not installed: the extra ``timl[maps]``.
     """
-    with _opened(path) as file:
+    with open_raster(path, "map") as file:
         return _described(Path(path), file)
 
 
@@ -127,7 +125,7 @@ def read_shrunk(
         As for `read_map_file`.
     """
     rasterio = import_rasterio()
-    with _opened(path) as file:
+    with open_raster(path, "map") as file:
         described = _described(Path(path), file)
         full = described.grid
         factor = max(1.0, max(full.height, full.width) / most)
@@ -150,25 +148,7 @@ def read_shrunk(
         return described, full.resized(*shape), bands
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    """Open a map with rasterio while the block runs."""
-    rasterio = import_rasterio()
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"map is {path}, which does not exist: give a map's GeoTIFF")
-    try:
-        file = rasterio.open(path)
-    except rasterio.errors.RasterioError as error:
-        raise ValueError(
-            f"map is {path}, which is no readable GeoTIFF: give a finished map ({error})"
-        ) from error
-    with file:
-        yield file
-
-
 def _described(path: Path, file: Any) -> MapFile:
-    if file.crs is None:
-        raise ValueError(f"map is {path}, which has no reference system: give one that has")
     descriptions = tuple(name or f"band {i + 1}" for i, name in enumerate(file.descriptions))
     numbers = {name: i + 1 for i, name in enumerate(descriptions)}
     bands = {name: numbers[name] for name in LAYERS if name in numbers}
