@@ -4,6 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -122,23 +124,38 @@ const timl::Engine<T>& usable_engine() {
 
 // Elements that one row of the opaque buffers takes: what the fake kernels need.
 template <class T>
-std::pair<int64_t, int64_t> buffer_row(int64_t steps, int64_t bands, int64_t hidden,
-                                       int64_t layers) {
+std::pair<int64_t, int64_t> buffer_row(int64_t steps, int64_t bands, int64_t hidden, int64_t layers,
+                                       int64_t outputs) {
   const timl::Engine<T>& engine = usable_engine<T>();
-  const timl::Shape shape = {.steps = steps, .bands = bands, .hidden = hidden, .layers = layers};
+  const timl::Shape shape = {
+      .steps = steps, .bands = bands, .hidden = hidden, .layers = layers, .outputs = outputs};
   return {engine.tape_size(shape, 1), engine.adjoint_size(shape, 1)};
 }
 
-// The mean loss of logits [B] against labels [B], its gradient and its curvature [B] by the logits.
+// The mean loss of logits [B] or [B,K] against labels [B], its gradient and its curvature by the
+// logits, as they are.
 template <class T>
-std::tuple<T, py::array_t<T>, py::array_t<T>> mean_loss(const Array<T>& logits,
-                                                        const Array<T>& labels) {
-  if (logits.ndim() != 1 || labels.ndim() != 1 || logits.shape(0) != labels.shape(0))
+std::tuple<T, py::array_t<T>, py::array_t<T>> mean_loss(
+    const Array<T>& logits, const Array<T>& labels, const std::optional<Array<T>>& class_weights) {
+  if ((logits.ndim() != 1 && logits.ndim() != 2) || labels.ndim() != 1 ||
+      logits.shape(0) != labels.shape(0))
     throw std::invalid_argument("logits is " + shape_text(logits) + " and labels " +
-                                shape_text(labels) + ": give both as [B]");
-  const py::ssize_t batch = logits.shape(0);
-  py::array_t<T> gradient(batch), curvature(batch);
-  const T value = usable_engine<T>().loss(batch, logits.data(), labels.data(),
+                                shape_text(labels) + ": give [B] or [B, K], and [B]");
+  const py::ssize_t batch = logits.shape(0), outputs = logits.ndim() == 1 ? 1 : logits.shape(1);
+  const py::ssize_t classes = outputs == 1 ? 2 : outputs;
+  for (py::ssize_t b = 0; b < batch; ++b)
+    if (const T label = labels.data()[b];
+        !(label >= T(-1) && label < T(classes)) || label != std::floor(label))
+      throw std::invalid_argument("labels is " + shape_text(labels) + " with the label " +
+                                  std::to_string(label) + ": give classes 0 to " +
+                                  std::to_string(classes - 1) + ", or -1 for none");
+  if (class_weights && (class_weights->ndim() != 1 || class_weights->shape(0) != classes))
+    throw std::invalid_argument("class_weights is " + shape_text(*class_weights) + ": give [" +
+                                std::to_string(classes) + "]");
+  const std::vector<py::ssize_t> shape(logits.shape(), logits.shape() + logits.ndim());
+  py::array_t<T> gradient(shape), curvature(shape);
+  const T value = usable_engine<T>().loss(batch, outputs, logits.data(), labels.data(),
+                                          class_weights ? class_weights->data() : nullptr,
                                           gradient.mutable_data(), curvature.mutable_data());
   return {value, gradient, curvature};
 }
@@ -167,13 +184,15 @@ PYBIND11_MODULE(_core, module) {
       },
       "Return the instruction sets that this machine can run, best first.");
   const char* row =
-      "Return elements per row of tape and adjoints, for steps, bands, hidden, layers.";
+      "Return elements per row of tape and adjoints, for steps, bands, hidden, layers, outputs.";
   module.def("buffer_row_float32", &buffer_row<float>, row);
   module.def("buffer_row_float64", &buffer_row<double>, row);
   const char* loss =
-      "Return the mean loss of logits [B] against labels [B], its gradient and curvature.";
-  module.def("mean_loss_float32", &mean_loss<float>, py::arg("logits"), py::arg("labels"), loss);
-  module.def("mean_loss_float64", &mean_loss<double>, py::arg("logits"), py::arg("labels"), loss);
+      "Return the mean loss of logits [B] or [B,K] against labels [B], its gradient and curvature.";
+  module.def("mean_loss_float32", &mean_loss<float>, py::arg("logits"), py::arg("labels"),
+             py::arg("class_weights") = py::none(), loss);
+  module.def("mean_loss_float64", &mean_loss<double>, py::arg("logits"), py::arg("labels"),
+             py::arg("class_weights") = py::none(), loss);
   module.attr("CHUNK_ROWS") = timl::kChunkRows;
   module.attr("BATCH_NORM_EPSILON") = timl::kBatchNormEpsilon;
 }

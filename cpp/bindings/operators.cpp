@@ -6,17 +6,18 @@ namespace timl {
 namespace {
 
 Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, int64_t hidden,
-                    int64_t layers) {
+                    int64_t layers, int64_t outputs) {
   require(x.dim() == steps_dim + 2, operation, ": x is ", shape_text(x), ": give ", steps_dim + 2,
           " dimensions, the last two steps and bands");
   const Shape shape = {.steps = x.size(steps_dim),
                        .bands = x.size(steps_dim + 1),
                        .hidden = hidden,
-                       .layers = layers};
-  for (const int64_t size : {shape.steps, shape.bands, shape.hidden, shape.layers})
+                       .layers = layers,
+                       .outputs = outputs};
+  for (const int64_t size : {shape.steps, shape.bands, shape.hidden, shape.layers, shape.outputs})
     require(size >= 1 && size <= kLargestSize, operation, ": x is ", shape_text(x), " for hidden ",
-            hidden, " and layers ", layers, ": give steps, bands, hidden and layers from 1 to ",
-            kLargestSize);
+            hidden, ", layers ", layers, " and outputs ", outputs,
+            ": give steps, bands, hidden, layers and outputs from 1 to ", kLargestSize);
   return shape;
 }
 
@@ -30,8 +31,8 @@ template <class T>
 struct Arguments {
   Arguments(const char* operation, const Tensor& x_in, const Tensor& weights_in,
             const Tensor& film_in, const OptionalTensor& mask_in, const OptionalTensor& mean_in,
-            const OptionalTensor& variance_in, int64_t hidden, int64_t layers)
-      : shape(checked_shape(operation, x_in, 1, hidden, layers)),
+            const OptionalTensor& variance_in, int64_t hidden, int64_t layers, int64_t outputs)
+      : shape(checked_shape(operation, x_in, 1, hidden, layers, outputs)),
         x(checked(operation, "x", x_in, kDtype<T>, {-1, shape.steps, shape.bands})),
         batch(x.size(0)),
         weights(checked(operation, "weights", weights_in, kDtype<T>, {weights_size(shape)})),
@@ -66,6 +67,13 @@ struct Arguments {
   Tensor empty(std::initializer_list<int64_t> sizes) const {
     return torch::stable::new_empty(x, std::vector<int64_t>(sizes));
   }
+  Tensor empty_logits() const {
+    return shape.outputs == 1 ? empty({batch}) : empty({batch, shape.outputs});
+  }
+  Tensor checked_logits(const char* operation, const char* name, const Tensor& tensor) const {
+    return shape.outputs == 1 ? checked(operation, name, tensor, kDtype<T>, {batch})
+                              : checked(operation, name, tensor, kDtype<T>, {batch, shape.outputs});
+  }
 
   Shape shape;
   Tensor x;
@@ -76,18 +84,19 @@ struct Arguments {
 
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
-// -> logits [B], batch mean [L,H], batch variance [L,H] (both [0,H] with running statistics), tape
+// -> logits ([B] with one output, else [B,K]), batch mean [L,H], batch variance [L,H] (both [0,H]
+// with running statistics), tape
 Four network(const Tensor& x, const Tensor& weights, const Tensor& film, const OptionalTensor& mask,
              const OptionalTensor& running_mean, const OptionalTensor& running_variance,
-             int64_t hidden, int64_t layers) {
+             int64_t hidden, int64_t layers, int64_t outputs) {
   return by_dtype("timl::network", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a("timl::network", x, weights, film, mask, running_mean, running_variance,
-                         hidden, layers);
+                         hidden, layers, outputs);
     check_finite<T>("timl::network", "x", a.x);
     const int64_t norms = running_mean ? 0 : layers;
-    const Tensor logits = a.empty({a.batch});
+    const Tensor logits = a.empty_logits();
     const Tensor mean = a.empty({norms, hidden}), variance = a.empty({norms, hidden});
     const Tensor tape = a.empty({buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
     engine.forward(a.input(), logits.mutable_data_ptr<T>(), mean.mutable_data_ptr<T>(),
@@ -101,14 +110,15 @@ Four network(const Tensor& x, const Tensor& weights, const Tensor& film, const O
 Four network_backward(const Tensor& cotangent, const Tensor& x, const Tensor& weights,
                       const Tensor& film, const OptionalTensor& mask,
                       const OptionalTensor& running_mean, const OptionalTensor& running_variance,
-                      const Tensor& tape, int64_t hidden, int64_t layers, bool x_gradient) {
+                      const Tensor& tape, int64_t hidden, int64_t layers, int64_t outputs,
+                      bool x_gradient) {
   return by_dtype("timl::network_backward", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::network_backward";
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
-                         layers);
-    const Tensor g = checked(operation, "cotangent", cotangent, kDtype<T>, {a.batch});
+                         layers, outputs);
+    const Tensor g = a.checked_logits(operation, "cotangent", cotangent);
     const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
                                 {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
     const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
@@ -131,13 +141,13 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
                      const OptionalTensor& running_variance, const Tensor& tape,
                      const Tensor& adjoints, const OptionalTensor& x_direction,
                      const Tensor& weights_direction, const OptionalTensor& film_direction,
-                     int64_t hidden, int64_t layers, bool x_gradient) {
+                     int64_t hidden, int64_t layers, int64_t outputs, bool x_gradient) {
   return by_dtype("timl::network_tangent", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::network_tangent";
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
-                         layers);
+                         layers, outputs);
     const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
                                 {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
     const Tensor adjoint = checked(operation, "adjoints", adjoints, kDtype<T>,
@@ -151,7 +161,7 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
     if (film_direction)
       v_film =
           checked(operation, "film_direction", *film_direction, kDtype<T>, {film_size(a.shape)});
-    const Tensor logits = a.empty({a.batch});
+    const Tensor logits = a.empty_logits();
     const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
     engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
@@ -168,17 +178,17 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
   });
 }
 
-// Evaluation mode without a tape, for any number of rows -> logits [n]
+// Evaluation mode without a tape, for any number of rows -> logits [n] or [n,K]
 Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& film,
                         const Tensor& running_mean, const Tensor& running_variance, int64_t hidden,
-                        int64_t layers) {
+                        int64_t layers, int64_t outputs) {
   return by_dtype("timl::network_evaluate", x, [&](auto zero) -> Tensor {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a("timl::network_evaluate", x, weights, film, std::nullopt, running_mean,
-                         running_variance, hidden, layers);
+                         running_variance, hidden, layers, outputs);
     check_finite<T>("timl::network_evaluate", "x", a.x);
-    const Tensor logits = a.empty({a.batch});
+    const Tensor logits = a.empty_logits();
     static thread_local Workspace<T> preparation;
     T* prepared = preparation.of_size(engine.prepared_size(a.shape));
     engine.prepare(a.input(), prepared);
@@ -192,8 +202,8 @@ Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& fi
           for (int64_t piece = begin; piece < end; ++piece) {
             const int64_t first = piece * kRows;
             const int64_t count = first + kRows <= a.batch ? kRows : a.batch - first;
-            engine.evaluate(a.shape, prepared, rows + first * series, count, out + first,
-                            workspace);
+            engine.evaluate(a.shape, prepared, rows + first * series, count,
+                            out + first * a.shape.outputs, workspace);
           }
         });
     return logits;
@@ -202,32 +212,52 @@ Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& fi
 
 using MetaResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-void check_labels(const Tensor& labels, const char* name) {
-  const auto wrong = [&](auto zero) {
-    using T = decltype(zero);
-    const T* values = labels.const_data_ptr<T>();
-    for (int64_t i = 0; i < labels.numel(); ++i)
-      if (values[i] != T(0) && values[i] != T(1)) return std::to_string(values[i]);
-    return std::string();
-  };
-  const std::string value =
-      labels.scalar_type() == ScalarType::Float ? wrong(float{}) : wrong(double{});
-  require(value.empty(), "timl::meta_gradient: ", name, " is ", shape_text(labels),
-          " with the label ", value, ": give labels 0 or 1");
+// Checks labels [.., samples]: 0 or 1 with one output, else 0 to outputs - 1, and -1 for what
+// counts for nothing. Every batch needs a label that counts.
+template <class T>
+void check_labels(const Tensor& labels, const char* name, int64_t samples, int64_t outputs) {
+  const T* values = labels.const_data_ptr<T>();
+  const int64_t classes = outputs == 1 ? 2 : outputs;
+  bool counts = false;
+  for (int64_t i = 0; i < labels.numel(); ++i) {
+    const T label = values[i];
+    require(label >= T(-1) && label < T(classes) && label == std::floor(label),
+            "timl::meta_gradient: ", name, " is ", shape_text(labels), " with the label ",
+            std::to_string(label), " at flat index ", i, ": give classes 0 to ", classes - 1,
+            ", or -1 for a sample that counts for nothing");
+    counts = counts || label >= T(0);
+    if ((i + 1) % samples != 0) continue;
+    require(counts, "timl::meta_gradient: ", name, " is ", shape_text(labels),
+            " with a batch of -1 alone, the one that ends at flat index ", i,
+            ": give every batch a label that counts");
+    counts = false;
+  }
+}
+
+// Checks class weights [N,classes]: finite and above 0.
+template <class T>
+void check_class_weights(const Tensor& weights) {
+  const T* values = weights.const_data_ptr<T>();
+  for (int64_t i = 0; i < weights.numel(); ++i)
+    require(std::isfinite(values[i]) && values[i] > T(0), "timl::meta_gradient: class_weights is ",
+            shape_text(weights), " with the weight ", std::to_string(values[i]), " at flat index ",
+            i, ": give finite weights above 0");
 }
 
 // The meta-step of a meta-batch, threaded over tasks.
-// -> loss [N], logits [N,Q], support loss [N,S], weights gradient [P] and film gradient [N,Phi] of
+// -> loss [N], logits ([N,Q] or [N,Q,K]), support loss [N,S], weights gradient [P] and film
+// gradient [N,Phi] of
 //    the mean loss, step-size gradient [S, tensors], batch mean and variance [N,S+1,L,H]
 MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const Tensor& query_x,
                          const Tensor& query_y, const Tensor& weights, const Tensor& film,
                          const OptionalTensor& support_mask, const OptionalTensor& query_mask,
-                         const Tensor& step_sizes, int64_t hidden, int64_t layers, int64_t order) {
+                         const OptionalTensor& class_weights, const Tensor& step_sizes,
+                         int64_t hidden, int64_t layers, int64_t outputs, int64_t order) {
   return by_dtype("timl::meta_gradient", support_x, [&](auto zero) -> MetaResult {
     using T = decltype(zero);
     const char* operation = "timl::meta_gradient";
     const Engine<T>& engine = checked_engine<T>();
-    const Shape shape = checked_shape(operation, support_x, 3, hidden, layers);
+    const Shape shape = checked_shape(operation, support_x, 3, hidden, layers, outputs);
     require(order >= 0 && order <= 2, operation, ": order is ", order,
             ": give 0 (losses only), 1 (first order) or 2 (exact second order)");
     const Tensor sx = checked(operation, "support_x", support_x, kDtype<T>,
@@ -246,24 +276,31 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     const Tensor phi = checked(operation, "film", film, kDtype<T>, {tasks, film_size(shape)});
     const Tensor alpha =
         checked(operation, "step_sizes", step_sizes, kDtype<T>, {inner_steps, tensor_count(shape)});
-    OptionalTensor sm, qm;
+    OptionalTensor sm, qm, classes;
     if (support_mask)
       sm = checked(operation, "support_mask", *support_mask, kDtype<T>,
                    {tasks, inner_steps, support, hidden});
     if (query_mask)
       qm = checked(operation, "query_mask", *query_mask, kDtype<T>, {tasks, query, hidden});
+    const int64_t class_count = outputs == 1 ? 2 : outputs;
+    if (class_weights) {
+      classes =
+          checked(operation, "class_weights", *class_weights, kDtype<T>, {tasks, class_count});
+      check_class_weights<T>(*classes);
+    }
     check_finite<T>(operation, "support_x", sx);
     check_finite<T>(operation, "query_x", qx);
     check_finite<T>(operation, "step_sizes", alpha);
-    check_labels(sy, "support_y");
-    check_labels(qy, "query_y");
+    check_labels<T>(sy, "support_y", support, outputs);
+    check_labels<T>(qy, "query_y", query, outputs);
 
     const auto empty = [&](std::initializer_list<int64_t> sizes) {
       return torch::stable::new_empty(sx, std::vector<int64_t>(sizes));
     };
     const bool gradients = order > 0;
     const int64_t tensors = tensor_count(shape), phi_size = film_size(shape);
-    const Tensor loss = empty({tasks}), logits = empty({tasks, query});
+    const Tensor loss = empty({tasks});
+    const Tensor logits = outputs == 1 ? empty({tasks, query}) : empty({tasks, query, outputs});
     const Tensor support_loss = empty({tasks, inner_steps});
     const Tensor dw = empty({gradients ? weights_size(shape) : 0});
     const Tensor dphi = empty({gradients ? tasks : 0, phi_size});
@@ -298,11 +335,13 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
             .support_mask =
                 sm ? sm->template const_data_ptr<T>() + n * inner_steps * support * hidden
                    : nullptr,
-            .query_mask = qm ? qm->template const_data_ptr<T>() + n * query * hidden : nullptr};
+            .query_mask = qm ? qm->template const_data_ptr<T>() + n * query * hidden : nullptr,
+            .class_weights =
+                classes ? classes->template const_data_ptr<T>() + n * class_count : nullptr};
         const EpisodeResult<T> result = {
             .loss = loss.mutable_data_ptr<T>() + n,
             .support_loss = support_loss.mutable_data_ptr<T>() + n * inner_steps,
-            .logits = logits.mutable_data_ptr<T>() + n * query,
+            .logits = logits.mutable_data_ptr<T>() + n * query * outputs,
             .batch_mean = mean.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
             .batch_variance = variance.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
             .packed_gradient = task_gradients + n * packed_size,
@@ -333,23 +372,28 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
 STABLE_TORCH_LIBRARY(timl, library) {
   library.def(
       "network(Tensor x, Tensor weights, Tensor film, Tensor? mask, Tensor? running_mean, "
-      "Tensor? running_variance, int hidden, int layers) -> (Tensor, Tensor, Tensor, Tensor)");
+      "Tensor? running_variance, int hidden, int layers, int outputs) -> (Tensor, Tensor, Tensor, "
+      "Tensor)");
   library.def(
       "network_backward(Tensor cotangent, Tensor x, Tensor weights, Tensor film, Tensor? mask, "
-      "Tensor? running_mean, Tensor? running_variance, Tensor tape, int hidden, int layers, "
+      "Tensor? running_mean, Tensor? running_variance, Tensor tape, int hidden, int layers, int "
+      "outputs, "
       "bool x_gradient) -> (Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "network_tangent(Tensor x, Tensor weights, Tensor film, Tensor? mask, Tensor? running_mean, "
       "Tensor? running_variance, Tensor tape, Tensor adjoints, Tensor? x_direction, "
-      "Tensor weights_direction, Tensor? film_direction, int hidden, int layers, bool x_gradient) "
+      "Tensor weights_direction, Tensor? film_direction, int hidden, int layers, int outputs, bool "
+      "x_gradient) "
       "-> (Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "network_evaluate(Tensor x, Tensor weights, Tensor film, Tensor running_mean, "
-      "Tensor running_variance, int hidden, int layers) -> Tensor");
+      "Tensor running_variance, int hidden, int layers, int outputs) -> Tensor");
   library.def(
       "meta_gradient(Tensor support_x, Tensor support_y, Tensor query_x, Tensor query_y, "
-      "Tensor weights, Tensor film, Tensor? support_mask, Tensor? query_mask, Tensor step_sizes, "
-      "int hidden, int layers, int order) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, "
+      "Tensor weights, Tensor film, Tensor? support_mask, Tensor? query_mask, Tensor? "
+      "class_weights, "
+      "Tensor step_sizes, int hidden, int layers, int outputs, int order) -> (Tensor, Tensor, "
+      "Tensor, Tensor, Tensor, Tensor, "
       "Tensor, Tensor)");
 }
 

@@ -34,7 +34,7 @@ class MetaGradient(NamedTuple):
     loss: Tensor
     """Query losses after adaptation, [N]."""
     logits: Tensor
-    """Query logits after adaptation, [N, Q]."""
+    """Query logits after adaptation, [N, Q] with one output, else [N, Q, K]."""
     support_loss: Tensor
     """Support losses before each inner step, [N, S]."""
     weights_gradient: Tensor
@@ -49,10 +49,11 @@ class MetaGradient(NamedTuple):
     """Biased batch variances of the same passes, [N, S + 1, L, H]."""
 
 
-def weight_shapes(bands: int, hidden: int, layers: int) -> dict[str, Shape]:
+def weight_shapes(bands: int, hidden: int, layers: int, outputs: int = 1) -> dict[str, Shape]:
     """Return the shapes of the classifier's L + 4 parameter tensors, by name and in order.
 
-    The rows of the LSTM's tensors are the gates input, forget, candidate, output.
+    The rows of the LSTM's tensors are the gates input, forget, candidate, output; those of the last
+    dense layer the outputs.
     """
     shapes: dict[str, Shape] = {
         "input_weight": (4 * hidden, bands),
@@ -61,8 +62,8 @@ def weight_shapes(bands: int, hidden: int, layers: int) -> dict[str, Shape]:
     }
     for layer in range(layers - 1):
         shapes[f"dense.{layer}.weight"] = (hidden, hidden)
-    shapes[f"dense.{layers - 1}.weight"] = (1, hidden)
-    shapes[f"dense.{layers - 1}.bias"] = (1,)
+    shapes[f"dense.{layers - 1}.weight"] = (outputs, hidden)
+    shapes[f"dense.{layers - 1}.bias"] = (outputs,)
     return shapes
 
 

@@ -104,8 +104,8 @@ TEST_CASE("a product is the sum of its terms", "[product]") {
 }
 
 TEST_CASE("packed weights unpack to themselves, and transposes are transposes", "[product]") {
-  for (const timl::Shape s : {timl::Shape{12, 18, 128, 2}, timl::Shape{2, 31, 5, 3},
-                              timl::Shape{1, 1, 1, 1}, timl::Shape{3, 2, 70, 2}}) {
+  for (const timl::Shape s : {timl::Shape{12, 18, 128, 2, 1}, timl::Shape{2, 31, 5, 3, 4},
+                              timl::Shape{1, 1, 1, 1, 1}, timl::Shape{3, 2, 70, 2, 19}}) {
     const timl::PackedLayout<double> layout(s);
     const std::vector<double> flat = normals(weights_size(s), 1, 0, 1);
     Buffer<double> packed(layout.packed_size), transposed(layout.transposed_size),

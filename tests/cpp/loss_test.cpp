@@ -21,7 +21,7 @@ Loss run(const timl::Engine<T>& engine, const std::vector<double>& logits,
     z.get()[b] = static_cast<T>(logits[b]);
     y.get()[b] = static_cast<T>(labels[b]);
   }
-  const double value = engine.loss(batch, z, y, gradient, curvature);
+  const double value = engine.loss(batch, 1, z, y, nullptr, gradient, curvature);
   return {.value = value, .gradient = gradient.values(), .curvature = curvature.values()};
 }
 
@@ -70,5 +70,52 @@ TEST_CASE("the gradient is the slope of the loss, the curvature that of the grad
       const double slope = (high.gradient[b] - low.gradient[b]) / (2 * h);
       CHECK(here.curvature[b] == Approx(slope).margin(1e-9));
     }
+  }
+}
+
+TEST_CASE("the softmax's gradient is the slope of the loss, its curvature that of the gradient",
+          "[loss]") {
+  const int64_t batch = 5, outputs = 13;
+  const std::vector<double> logits = normals(batch * outputs, 4, 0, 1);
+  const std::vector<double> labels = {0, 12, -1, 5, 5}, weights = normals(outputs, 0.1, 1, 2);
+  const std::vector<double> direction = normals(batch * outputs, 1, 0, 3);
+  const double h = 1e-5;
+  for (const char* isa : instruction_sets()) {
+    const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
+    struct Result {
+      double value;
+      std::vector<double> gradient, curvature;
+    };
+    const auto at = [&](double step) -> Result {
+      Buffer<double> gradient(batch * outputs), curvature(batch * outputs);
+      const double value = engine.loss(batch, outputs, moved(logits, step, direction).data(),
+                                       labels.data(), weights.data(), gradient, curvature);
+      return {value, gradient.values(), curvature.values()};
+    };
+    const Result here = at(0), low = at(-h), high = at(h);
+    INFO(isa);
+    CHECK(inner_product(here.gradient, direction) ==
+          Approx((high.value - low.value) / (2 * h)).epsilon(1e-8));
+    for (int64_t b = 0; b < batch; ++b) {
+      double sum = 0, mean = 0;
+      for (int64_t k = b * outputs; k < (b + 1) * outputs; ++k) {
+        sum += here.curvature[k];
+        mean += here.curvature[k] * direction[k];
+      }
+      for (int64_t k = b * outputs; k < (b + 1) * outputs; ++k) {
+        const double product = here.curvature[k] * (direction[k] - (sum > 0 ? mean / sum : 0));
+        CHECK(product == Approx((high.gradient[k] - low.gradient[k]) / (2 * h)).margin(1e-9));
+      }
+    }
+  }
+}
+
+TEST_CASE("logits beyond the exponential's range have a finite softmax loss", "[loss]") {
+  for (const char* isa : instruction_sets()) {
+    const timl::Engine<float>& engine = *timl::engine_for<float>(isa);
+    const float logits[] = {-800, 0, 800}, label[] = {0};
+    float gradient[3], curvature[3];
+    CHECK(engine.loss(1, 3, logits, label, nullptr, gradient, curvature) == Approx(1600.0));
+    CHECK((gradient[0] == -1 && gradient[1] == 0 && gradient[2] == 1));
   }
 }

@@ -8,6 +8,7 @@ namespace {
 struct MetaProblem {
   timl::MetaShape shape;
   std::vector<double> support_x, support_y, query_x, query_y, weights, film, step_sizes, mask;
+  std::vector<double> class_weights;
 
   explicit MetaProblem(const timl::MetaShape& m)
       : shape(m),
@@ -17,8 +18,14 @@ struct MetaProblem {
         film(normals(film_size(m.network), 0.3, 0.8, 4)),
         step_sizes(normals(m.inner_steps * tensor_count(m.network), 0.03, 0.1, 5)),
         mask(normals(m.inner_steps * m.support * m.network.hidden, 1, 0, 6)) {
-    for (int64_t i = 0; i < m.inner_steps * m.support; ++i) support_y.push_back(i % 2);
-    for (int64_t i = 0; i < m.query; ++i) query_y.push_back(i % 2);
+    const int64_t classes = m.network.outputs == 1 ? 2 : m.network.outputs;
+    for (int64_t k = 0; k < classes; ++k) class_weights.push_back(1 + 0.3 * double(k));
+    // every class, and with several of them some labels that count for nothing
+    const auto label = [&](int64_t i) {
+      return double(m.network.outputs > 1 && i % 4 == 3 ? -1 : i % classes);
+    };
+    for (int64_t i = 0; i < m.inner_steps * m.support; ++i) support_y.push_back(label(i));
+    for (int64_t i = 0; i < m.query; ++i) query_y.push_back(label(i));
     for (double& value : mask) value = value < 0.8 ? 1.25 : 0;
   }
 };
@@ -34,7 +41,8 @@ MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int or
   const timl::Shape& s = m.network;
   Buffer<double> base(engine.base_size(s)), workspace(engine.meta_workspace(m));
   const int64_t statistics = (m.inner_steps + 1) * s.layers * s.hidden;
-  Buffer<double> loss(1), support_loss(m.inner_steps), logits(m.query), mean(statistics);
+  Buffer<double> loss(1), support_loss(m.inner_steps), logits(m.query * s.outputs),
+      mean(statistics);
   Buffer<double> variance(statistics), packed(engine.packed_size(s)), film(film_size(s));
   Buffer<double> steps(m.inner_steps * tensor_count(s)), weights(weights_size(s));
   Buffer<double> scratch(engine.packed_size(s));
@@ -46,7 +54,8 @@ MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int or
                     .query_y = p.query_y.data(),
                     .film = p.film.data(),
                     .support_mask = p.mask.data(),
-                    .query_mask = nullptr},
+                    .query_mask = nullptr,
+                    .class_weights = p.class_weights.data()},
                    {.loss = loss,
                     .support_loss = support_loss,
                     .logits = logits,
@@ -65,15 +74,16 @@ MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int or
 
 TEST_CASE("the second-order meta-gradient is the slope of the adapted loss", "[meta]") {
   for (const char* isa : instruction_sets())
-    for (const int64_t inner_steps : {1, 3}) {
+    for (const auto& [inner_steps, outputs] : {std::pair{1, 1}, {3, 1}, {3, 4}}) {
       const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
-      const MetaProblem p({.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2},
-                           .inner_steps = inner_steps,
-                           .support = 6,
-                           .query = 4,
-                           .order = 2});
+      const MetaProblem p(
+          {.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2, .outputs = outputs},
+           .inner_steps = inner_steps,
+           .support = 6,
+           .query = 4,
+           .order = 2});
       const MetaOutcome exact = run(engine, p, 2);
-      INFO(isa << ", inner steps " << inner_steps);
+      INFO(isa << ", inner steps " << inner_steps << ", outputs " << outputs);
       const double h = 1e-6;
       const auto slope = [&](std::vector<double> MetaProblem::* field,
                              const std::vector<double>& direction) {

@@ -6,9 +6,10 @@
 namespace {
 
 const Problem kProblems[] = {
-    {{4, 3, 6, 2}, 5, true, true},      {{1, 2, 3, 1}, 4, true, false},
-    {{3, 5, 20, 3}, 3, false, true},    {{2, 31, 70, 2}, 60, true, true},
-    {{2, 18, 33, 2}, 97, false, false}, {{12, 18, 128, 2}, 20, true, true},
+    {{4, 3, 6, 2, 1}, 5, true, true},      {{1, 2, 3, 1, 1}, 4, true, false},
+    {{3, 5, 20, 3, 1}, 3, false, true},    {{2, 31, 70, 2, 1}, 60, true, true},
+    {{2, 18, 33, 2, 1}, 97, false, false}, {{12, 18, 128, 2, 1}, 20, true, true},
+    {{3, 6, 20, 2, 5}, 97, false, true},   {{2, 2, 33, 1, 19}, 60, true, false},
 };
 
 // Chunks in reverse: a result that changes has read a neighbour's memory.
@@ -106,7 +107,7 @@ TEST_CASE("evaluation without a tape equals forward with running statistics", "[
                                                 .running_mean = in.running_mean.data(),
                                                 .running_variance = in.running_variance.data(),
                                                 .batch_statistics = false};
-      Buffer<double> prepared(engine.prepared_size(p.shape)), logits(p.batch);
+      Buffer<double> prepared(engine.prepared_size(p.shape)), logits(p.batch * p.shape.outputs);
       Buffer<double> workspace(engine.evaluate_workspace(p.shape, p.batch));
       engine.prepare(input, prepared);
       engine.evaluate(p.shape, prepared, in.x.data(), p.batch, logits, workspace);

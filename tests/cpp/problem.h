@@ -81,11 +81,11 @@ struct Inputs {
         mask(normals(p.batch * p.shape.hidden, 1, 0, 4)),
         running_mean(normals(p.shape.layers * p.shape.hidden, 0.1, 0, 5)),
         running_variance(normals(p.shape.layers * p.shape.hidden, 0.1, 1, 6)),
-        cotangent(normals(p.batch, 1, 0, 7)),
+        cotangent(normals(p.batch * p.shape.outputs, 1, 0, 7)),
         x_direction(normals(p.batch * p.shape.steps * p.shape.bands, 1, 0, 8)),
         weights_direction(normals(weights_size(p.shape), 1, 0, 9)),
         film_direction(normals(film_size(p.shape), 1, 0, 10)),
-        cotangent_direction(normals(p.batch, 1, 0, 11)) {
+        cotangent_direction(normals(p.batch * p.shape.outputs, 1, 0, 11)) {
     for (double& m : mask) m = m < 0.8 ? 1.25 : 0;
     for (double& v : running_variance) v = std::abs(v) + 0.1;
   }
@@ -120,7 +120,7 @@ Outcome run(const timl::Engine<T>& engine, const Problem& p, const Inputs& in,
                                        .batch_statistics = p.batch_statistics};
 
   const int64_t norms = p.batch_statistics ? s.layers * s.hidden : 0;
-  Buffer<T> logits(p.batch), batch_mean(norms), batch_variance(norms);
+  Buffer<T> logits(p.batch * s.outputs), batch_mean(norms), batch_variance(norms);
   Buffer<T> tape(engine.tape_size(s, p.batch)), adjoints(engine.adjoint_size(s, p.batch));
   Buffer<T> forward_workspace(engine.forward_workspace(s, p.batch));
   engine.forward(input, logits, batch_mean, batch_variance, tape, forward_workspace, parallel);
@@ -130,7 +130,8 @@ Outcome run(const timl::Engine<T>& engine, const Problem& p, const Inputs& in,
   engine.backward(input, cotangent, tape, {.x = dx, .weights = dw, .film = df}, adjoints,
                   backward_workspace, parallel);
 
-  Buffer<T> logits_dot(p.batch), dx_dot(x.size()), dw_dot(weights.size()), df_dot(film.size());
+  Buffer<T> logits_dot(p.batch * s.outputs), dx_dot(x.size()), dw_dot(weights.size()),
+      df_dot(film.size());
   Buffer<T> tangent_workspace(engine.tangent_workspace(s, p.batch));
   engine.tangent(input, tape, adjoints,
                  {.x = x_direction,

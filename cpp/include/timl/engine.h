@@ -2,7 +2,8 @@
 // a tape, and the meta-step, as one table of functions per scalar type and instruction set.
 //
 // All arrays are dense and row-major. Sizes in brackets: T steps, F bands, H hidden, L dense
-// layers, B samples; P = weights_size, Phi = film_size (shape.h). No function allocates, throws or
+// layers, K
+// outputs, B samples; P = weights_size, Phi = film_size (shape.h). No function allocates, throws or
 // keeps state: the caller gives every buffer, with the sizes that the *_size functions tell, in
 // elements of the scalar type and aligned to kAlignment bytes where a comment says so.
 #pragma once
@@ -60,19 +61,20 @@ struct NetworkDirection {
   const T* x;          // [B,T,F] or null
   const T* weights;    // [P]
   const T* film;       // [Phi] or null
-  const T* cotangent;  // [B] or null
+  const T* cotangent;  // [B,K] or null
 };
 
 // One task's share of a meta-batch.
 template <class T>
 struct Episode {
-  const T* support_x;     // [S,B,T,F]
-  const T* support_y;     // [S,B], 0 or 1
-  const T* query_x;       // [Q,T,F]
-  const T* query_y;       // [Q]
-  const T* film;          // [Phi]
-  const T* support_mask;  // [S,B,H] or null
-  const T* query_mask;    // [Q,H] or null
+  const T* support_x;      // [S,B,T,F]
+  const T* support_y;      // [S,B]: 0 or 1 where K = 1, else 0 to K - 1; -1 counts for nothing
+  const T* query_x;        // [Q,T,F]
+  const T* query_y;        // [Q]
+  const T* film;           // [Phi]
+  const T* support_mask;   // [S,B,H] or null
+  const T* query_mask;     // [Q,H] or null
+  const T* class_weights;  // [K], or [2] where K = 1; null for ones
 };
 
 struct MetaShape {
@@ -88,7 +90,7 @@ template <class T>
 struct EpisodeResult {
   T* loss;                // [1] mean query loss after adaptation
   T* support_loss;        // [S] mean support loss before each inner step
-  T* logits;              // [Q] query logits after adaptation
+  T* logits;              // [Q,K] query logits after adaptation
   T* batch_mean;          // [S+1,L,H] statistics of the support passes in order, then of the query
   T* batch_variance;      // [S+1,L,H], biased
   T* packed_gradient;     // [packed_size], aligned; the sum over tasks is unpacked once
@@ -108,7 +110,7 @@ struct Engine {
   int64_t (*tangent_workspace)(const Shape&, int64_t batch);
   int64_t (*evaluate_workspace)(const Shape&, int64_t batch);
 
-  // logits [B] and the tape; batch_mean, batch_variance [L,H] (biased) if batch_statistics.
+  // logits [B,K] and the tape; batch_mean, batch_variance [L,H] (biased) if batch_statistics.
   void (*forward)(const NetworkInput<T>&, T* logits, T* batch_mean, T* batch_variance, T* tape,
                   T* workspace, const Parallel&);
   // Gradients of sum(cotangent * logits), and the adjoints that tangent needs.
@@ -126,9 +128,12 @@ struct Engine {
   void (*evaluate)(const Shape&, const T* prepared, const T* x, int64_t rows, T* logits,
                    T* workspace);
 
-  // Mean loss of logits [batch] against labels [batch], 0 or 1; its gradient and its curvature (the
-  // diagonal of the Hessian) by the logits, [batch] each.
-  T (*loss)(int64_t batch, const T* logits, const T* labels, T* gradient, T* curvature);
+  // Mean loss of logits [batch,outputs] against labels [batch] as an episode has them; its gradient
+  // and its curvature by the logits, [batch,outputs] each: the diagonal of the Hessian where
+  // outputs = 1, else the probabilities as the mean weighs them, c, of which each sample's Hessian
+  // is diag(c) - c c^T / sum(c).
+  T (*loss)(int64_t batch, int64_t outputs, const T* logits, const T* labels,
+            const T* class_weights, T* gradient, T* curvature);
 
   // The meta-step. `base` holds the packed shared weights (aligned, base_size elements).
   int64_t (*packed_size)(const Shape&);

@@ -8,17 +8,18 @@ namespace timl {
 
 // Sizes of the network of one task (all at run time).
 struct Shape {
-  int64_t steps;   // T, time steps of a series
-  int64_t bands;   // F, values per step
-  int64_t hidden;  // H, units of the LSTM and of each dense layer but the last
-  int64_t layers;  // L, dense layers; the last has one output
+  int64_t steps;    // T, time steps of a series
+  int64_t bands;    // F, values per step
+  int64_t hidden;   // H, units of the LSTM and of each dense layer but the last
+  int64_t layers;   // L, dense layers
+  int64_t outputs;  // K, logits of a sample: 1 for two classes, else one for each class
 };
 
 // Flat weights [P]: input [4H,F], hidden [4H,H], bias [4H] (gates in the order i,f,g,o), then
-// dense 1..L-1 [H,H] each, dense L [1,H] and its bias [1].
+// dense 1..L-1 [H,H] each, dense L [K,H] and its bias [K].
 inline int64_t weights_size(const Shape& s) {
-  return 4 * s.hidden * (s.bands + s.hidden + 1) + (s.layers - 1) * s.hidden * s.hidden + s.hidden +
-         1;
+  return 4 * s.hidden * (s.bands + s.hidden + 1) + (s.layers - 1) * s.hidden * s.hidden +
+         s.outputs * (s.hidden + 1);
 }
 
 // Parameter tensors in that order: those of the LSTM, one for each dense layer, the last one's

@@ -100,7 +100,7 @@ void backward(const NetworkInput<T>& in, const T* cotangent, const T* tape_memor
   transpose(layout, memory.packed, memory.packed + layout.packed_size);
   const NetworkTape<T> tape(layout, in.batch, const_cast<T*>(tape_memory));
   const NetworkAdjoints<T> adjoints(layout, in.batch, adjoint_memory);
-  copy(in.batch, cotangent, adjoints.head.logits);
+  copy(in.batch * layout.outputs, cotangent, adjoints.head.logits);
   const Weights<T> weights = {.packed = memory.packed,
                               .transposed = memory.packed + layout.packed_size};
   network_backward(layout, batch_of(in), weights, tape, adjoints,
@@ -221,7 +221,7 @@ void evaluate(const Shape& s, const T* prepared_memory, const T* x, int64_t rows
         memory.head.normal);
     head_forward(layout, chunk.count, static_cast<const T*>(prepared.packed),
                  prepared.film + 2 * series, false, prepared.running_mean,
-                 prepared.running_variance, memory.head, logits + chunk.begin,
+                 prepared.running_variance, memory.head, logits + chunk.begin * layout.outputs,
                  static_cast<T*>(nullptr), static_cast<T*>(nullptr));
   }
 }

@@ -1,5 +1,5 @@
 // What follows the LSTM, for a whole batch: BatchNorm, then dense layers with FiLM, GELU and
-// BatchNorm between them, down to one logit. Forward, backward, and both halves of the tangent.
+// BatchNorm between them, down to K logits. Forward, backward, and both halves of the tangent.
 //
 // The formulas are those of docs/explanation/meta-step.md, whose layers 1..L are 0..L-1 here: with
 // n_0 = BatchNorm(hd_T), p_l = gamma_l n_l + beta_l, r_l = D_l p_l, n_(l+1) = BatchNorm(GELU(r_l)).
@@ -26,12 +26,12 @@ struct HeadTape {
   T *normal, *filmed, *before_gelu, *inverse_deviation, *gamma, *beta;
 };
 
-// Gradients: of the logits [B]; of p_l, of n_l and of BatchNorm's input, each [L][B][wide]; of r_l
-// [L-1][B][wide].
+// Gradients: of the logits [B,K]; of p_l, of n_l and of BatchNorm's input, each [L][B][wide]; of
+// r_l [L-1][B][wide].
 template <class T>
 struct HeadAdjoints {
   HeadAdjoints(const PackedLayout<T>& layout, int64_t batch, Arena<T>& arena) {
-    logits = arena.take(batch);
+    logits = arena.take(batch * layout.outputs);
     filmed = arena.take(layout.layers * batch * layout.wide);
     normal = arena.take(layout.layers * batch * layout.wide);
     before_norm = arena.take(layout.layers * batch * layout.wide);
@@ -199,18 +199,21 @@ inline void head_forward(const PackedLayout<T>& layout, int64_t batch, const T* 
         store<T>(next + at, value * distribution);
       }
     } else {
-      for (int64_t b = 0; b < batch; ++b) {
-        Vector<T> sum{};
-        for (int64_t v = 0; v < layout.wide; v += lanes)
-          sum += load(filmed + b * layout.wide + v) * load(packed + layout.last + v);
-        logits[b] = sum_lanes<T>(sum) + packed[layout.last_bias];
-      }
+      for (int64_t b = 0; b < batch; ++b)
+        for (int64_t k = 0; k < layout.outputs; ++k) {
+          const T* last = packed + layout.last + k * layout.wide;
+          Vector<T> sum{};
+          for (int64_t v = 0; v < layout.wide; v += lanes)
+            sum += load(filmed + b * layout.wide + v) * load(last + v);
+          logits[b * layout.outputs + k] = sum_lanes<T>(sum) + packed[layout.last_bias + k];
+        }
     }
   }
 }
 
-// adjoints.logits holds the cotangent [B] on entry; on exit adjoints.before_norm[0] is the gradient
-// of hd_T. Fills the dense part of `gradient` (packed) and the dense FiLM gradients (flat).
+// adjoints.logits holds the cotangent [B,K] on entry; on exit adjoints.before_norm[0] is the
+// gradient of hd_T. Fills the dense part of `gradient` (packed) and the dense FiLM gradients
+// (flat).
 template <class T>
 inline void head_backward(const PackedLayout<T>& layout, int64_t batch, const Weights<T>& weights,
                           bool batch_statistics, const HeadTape<T>& tape,
@@ -221,17 +224,20 @@ inline void head_backward(const PackedLayout<T>& layout, int64_t batch, const We
     const T* filmed = tape.filmed + layer;
     T* d_filmed = adjoints.filmed + layer;
     if (l + 1 == layout.layers) {
-      fill<T>(layout.wide, 0, gradient + layout.last);
-      fill<T>(lanes, 0, gradient + layout.last_bias);
-      for (int64_t b = 0; b < batch; ++b) {
-        const T d = adjoints.logits[b];
-        gradient[layout.last_bias] += d;
-        for (int64_t v = 0; v < layout.wide; v += lanes) {
-          T* g = gradient + layout.last + v;
-          store<T>(g, load(g) + d * load(filmed + b * layout.wide + v));
-          store<T>(d_filmed + b * layout.wide + v, d * load(weights.packed + layout.last + v));
+      fill<T>(layout.packed_size - layout.last, 0, gradient + layout.last);
+      for (int64_t b = 0; b < batch; ++b)
+        for (int64_t k = 0; k < layout.outputs; ++k) {
+          const T d = adjoints.logits[b * layout.outputs + k];
+          const int64_t last = layout.last + k * layout.wide;
+          gradient[layout.last_bias + k] += d;
+          for (int64_t v = 0; v < layout.wide; v += lanes) {
+            const int64_t at = b * layout.wide + v;
+            T* g = gradient + last + v;
+            store<T>(g, load(g) + d * load(filmed + at));
+            const Vector<T> share = d * load(weights.packed + last + v);
+            store<T>(d_filmed + at, k == 0 ? share : load(d_filmed + at) + share);
+          }
         }
-      }
     } else {
       const T* r = tape.before_gelu + layer;
       const T* d_after = adjoints.before_norm + layer + batch * layout.wide;
@@ -320,18 +326,21 @@ inline void head_tangent_forward(const PackedLayout<T>& layout, int64_t batch, c
         store<T>(next + at, (distribution + value * density) * load(r_dot + at));
       }
     } else {
-      for (int64_t b = 0; b < batch; ++b) {
-        Vector<T> sum{};
-        for (int64_t v = 0; v < layout.wide; v += lanes)
-          sum += load(filmed_dot + b * layout.wide + v) * load(packed + layout.last + v) +
-                 load(filmed + b * layout.wide + v) * load(packed_dot + layout.last + v);
-        logits_dot[b] = sum_lanes<T>(sum) + packed_dot[layout.last_bias];
-      }
+      for (int64_t b = 0; b < batch; ++b)
+        for (int64_t k = 0; k < layout.outputs; ++k) {
+          const int64_t last = layout.last + k * layout.wide;
+          Vector<T> sum{};
+          for (int64_t v = 0; v < layout.wide; v += lanes)
+            sum += load(filmed_dot + b * layout.wide + v) * load(packed + last + v) +
+                   load(filmed + b * layout.wide + v) * load(packed_dot + last + v);
+          logits_dot[b * layout.outputs + k] = sum_lanes<T>(sum) + packed_dot[layout.last_bias + k];
+        }
     }
   }
 }
 
-// Second half. cotangent_dot [B] or null; on exit tangents.first is the tangent of hd_T's gradient.
+// Second half. cotangent_dot [B,K] or null; on exit tangents.first is the tangent of hd_T's
+// gradient.
 template <class T>
 inline void head_tangent_backward(const PackedLayout<T>& layout, int64_t batch,
                                   const Weights<T>& weights, const Weights<T>& direction,
@@ -347,20 +356,22 @@ inline void head_tangent_backward(const PackedLayout<T>& layout, int64_t batch,
     const T* filmed = tape.filmed + layer;
     const T* filmed_dot = tangents.filmed + layer;
     if (l + 1 == layout.layers) {
-      fill<T>(layout.wide, 0, gradient_dot + layout.last);
-      fill<T>(lanes, 0, gradient_dot + layout.last_bias);
-      for (int64_t b = 0; b < batch; ++b) {
-        const T d = adjoints.logits[b];
-        const T d_dot = cotangent_dot == nullptr ? T(0) : cotangent_dot[b];
-        gradient_dot[layout.last_bias] += d_dot;
-        for (int64_t v = 0; v < layout.wide; v += lanes) {
-          const int64_t at = b * layout.wide + v;
-          T* g = gradient_dot + layout.last + v;
-          store<T>(g, load(g) + d_dot * load(filmed + at) + d * load(filmed_dot + at));
-          store<T>(d_filmed_dot + at, d_dot * load(weights.packed + layout.last + v) +
-                                          d * load(direction.packed + layout.last + v));
+      fill<T>(layout.packed_size - layout.last, 0, gradient_dot + layout.last);
+      for (int64_t b = 0; b < batch; ++b)
+        for (int64_t k = 0; k < layout.outputs; ++k) {
+          const T d = adjoints.logits[b * layout.outputs + k];
+          const T d_dot = cotangent_dot == nullptr ? T(0) : cotangent_dot[b * layout.outputs + k];
+          const int64_t last = layout.last + k * layout.wide;
+          gradient_dot[layout.last_bias + k] += d_dot;
+          for (int64_t v = 0; v < layout.wide; v += lanes) {
+            const int64_t at = b * layout.wide + v;
+            T* g = gradient_dot + last + v;
+            store<T>(g, load(g) + d_dot * load(filmed + at) + d * load(filmed_dot + at));
+            const Vector<T> share =
+                d_dot * load(weights.packed + last + v) + d * load(direction.packed + last + v);
+            store<T>(d_filmed_dot + at, k == 0 ? share : load(d_filmed_dot + at) + share);
+          }
         }
-      }
     } else {
       const T* r = tape.before_gelu + layer;
       const T* r_dot = tangents.before_gelu + layer;

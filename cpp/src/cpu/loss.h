@@ -1,6 +1,6 @@
 // The loss and its derivatives by the logits. Nothing else in the engine knows which loss it is: to
-// change it, change sample_loss, its readable twin (python/timl/reference/loss.py) and the formulas
-// of docs/explanation/meta-step.md, "Loss".
+// change it, change binary_loss and softmax_loss, their readable twin
+// (python/timl/reference/loss.py) and the formulas of docs/explanation/meta-step.md, "Loss".
 #pragma once
 
 #include <cmath>
@@ -9,50 +9,90 @@
 namespace timl {
 namespace {
 
-// What one of `count` samples has: its own loss, and the first and second derivative, by its logit,
-// of the mean loss of all.
-template <class T>
-struct SampleLoss {
-  T value;
-  T gradient;
-  T curvature;
-};
+// Label of a sample that counts for nothing.
+inline constexpr int kIgnoredLabel = -1;
 
-// Binary cross entropy of a logit z against a label 0 or 1. Computed from the logit, because
-// log(1 + e^-|z|) neither overflows nor saturates.
+// Binary cross entropy of a logit z against a label 0 or 1, in a mean over `count` samples of its
+// weight: returns it, and writes the first and second derivative of the mean by the logit. Computed
+// from the logit, because log(1 + e^-|z|) neither overflows nor saturates.
 template <class T>
-inline SampleLoss<T> sample_loss(T z, T label, T count) {
+inline T binary_loss(T z, T label, T count, T* gradient, T* curvature) {
   const T e = std::exp(z < 0 ? z : -z);
   const T p = z < 0 ? e / (T(1) + e) : T(1) / (T(1) + e);
-  const T gradient = (p - label) * (T(1) / count);
+  *gradient = (p - label) * (T(1) / count);
   // p as the rounded gradient implies it: the second-order part then belongs to the gradient with
   // which the inner step was taken. Taking p itself would change last bits of every result.
-  const T implied = gradient * count + label;
-  return {.value = (z > 0 ? z : T(0)) - z * label + std::log1p(e),
-          .gradient = gradient,
-          .curvature = implied * (T(1) - implied) / count};
+  const T implied = *gradient * count + label;
+  *curvature = implied * (T(1) - implied) / count;
+  return (z > 0 ? z : T(0)) - z * label + std::log1p(e);
 }
 
-// Returns the mean loss of logits [B] against labels [B]; writes its gradient [B] and, unless null,
-// its curvature [B]: the diagonal of the Hessian, which has nothing beside it.
+// Cross entropy of the softmax of logits z [K] against a class, in such a mean; writes the gradient
+// [K] and the curvature [K]: the probabilities / count, of which curvature_product makes the
+// Hessian's product with a vector.
 template <class T>
-inline T mean_loss(int64_t batch, const T* logits, const T* labels, T* gradient, T* curvature) {
-  const T count = static_cast<T>(batch);
-  T total = 0;
-  for (int64_t b = 0; b < batch; ++b) {
-    const SampleLoss<T> sample = sample_loss(logits[b], labels[b], count);
-    total += sample.value;
-    gradient[b] = sample.gradient;
-    if (curvature != nullptr) curvature[b] = sample.curvature;
+inline T softmax_loss(int64_t outputs, const T* z, int64_t label, T count, T* gradient,
+                      T* curvature) {
+  int64_t largest = 0;
+  for (int64_t k = 1; k < outputs; ++k)
+    if (z[k] > z[largest]) largest = k;
+  T others = 0;  // sum of e^(z_k - largest z), but for the largest itself, whose term is 1
+  for (int64_t k = 0; k < outputs; ++k) {
+    curvature[k] = std::exp(z[k] - z[largest]);
+    if (k != largest) others += curvature[k];
   }
-  return total * (T(1) / count);
+  const T scale = T(1) / (count * (T(1) + others));
+  for (int64_t k = 0; k < outputs; ++k) {
+    curvature[k] *= scale;
+    gradient[k] = curvature[k];
+  }
+  gradient[label] -= T(1) / count;
+  return z[largest] - z[label] + std::log1p(others);
 }
 
-// The tangent of mean_loss's gradient along a tangent of the logits, [B] each.
+// Returns the mean loss of logits [B,K] against labels [B]; writes its gradient and its curvature
+// [B,K]. With K = 1 labels are 0 or 1; else classes 0 to K - 1; kIgnoredLabel counts for nothing.
+// class_weights (null for ones) has one weight for each class, two where K = 1; the mean is
+// weighted by those of the samples, and 0 where nothing counts.
 template <class T>
-inline void loss_gradient_tangent(int64_t batch, const T* curvature, const T* logits_dot,
-                                  T* gradient_dot) {
-  for (int64_t b = 0; b < batch; ++b) gradient_dot[b] = curvature[b] * logits_dot[b];
+inline T mean_loss(int64_t batch, int64_t outputs, const T* logits, const T* labels,
+                   const T* class_weights, T* gradient, T* curvature) {
+  const auto weight_of = [&](int64_t b) {
+    if (labels[b] == T(kIgnoredLabel)) return T(0);
+    return class_weights == nullptr ? T(1) : class_weights[static_cast<int64_t>(labels[b])];
+  };
+  T count = 0, total = 0;
+  for (int64_t b = 0; b < batch; ++b) count += weight_of(b);
+  for (int64_t b = 0; b < batch;
+       ++b, logits += outputs, gradient += outputs, curvature += outputs) {
+    const T weight = weight_of(b);
+    if (weight == T(0)) {
+      for (int64_t k = 0; k < outputs; ++k) gradient[k] = curvature[k] = 0;
+    } else if (outputs == 1) {
+      total += weight * binary_loss(*logits, labels[b], count / weight, gradient, curvature);
+    } else {
+      total += weight * softmax_loss(outputs, logits, static_cast<int64_t>(labels[b]),
+                                     count / weight, gradient, curvature);
+    }
+  }
+  return count == T(0) ? T(0) : total * (T(1) / count);
+}
+
+// The tangent of mean_loss's gradient along a tangent of the logits, [B,K] each. The softmax's
+// Hessian is diag(c) - c c^T / sum(c) for the curvature c of a sample.
+template <class T>
+inline void curvature_product(int64_t batch, int64_t outputs, const T* curvature,
+                              const T* logits_dot, T* gradient_dot) {
+  for (int64_t b = 0; b < batch;
+       ++b, curvature += outputs, logits_dot += outputs, gradient_dot += outputs) {
+    T mean = 0, sum = 0;
+    for (int64_t k = 0; k < outputs && outputs > 1; ++k) {
+      mean += curvature[k] * logits_dot[k];
+      sum += curvature[k];
+    }
+    if (sum > T(0)) mean /= sum;
+    for (int64_t k = 0; k < outputs; ++k) gradient_dot[k] = curvature[k] * (logits_dot[k] - mean);
+  }
 }
 
 }  // namespace

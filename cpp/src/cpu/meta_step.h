@@ -37,13 +37,13 @@ struct MetaMemory {
     query_adjoints = arena.take(NetworkAdjoints<T>::size(layout, m.query));
     scratch = arena.take(NetworkScratch<T>::size(layout, wider));
     film = arena.take(film_size(m.network));
-    logits = arena.take(m.support);
-    curvatures = arena.take(m.inner_steps * m.support);
+    logits = arena.take(wider * layout.outputs);
+    curvatures = arena.take((m.inner_steps * m.support + m.query) * layout.outputs);
     if (back) {
       direction = arena.take(layout.packed_size + layout.transposed_size);
       product = arena.take(layout.packed_size);
       tangents = arena.take(NetworkTangents<T>::size(layout, m.support));
-      cotangent_dot = arena.take(m.support);
+      cotangent_dot = arena.take(m.support * layout.outputs);
     }
     step_stride = back ? 1 : 0;
   }
@@ -52,9 +52,9 @@ struct MetaMemory {
 
   Arena<T> arena;
   T *weights, *gradients, *tapes, *adjoints, *query_tape, *query_adjoints, *scratch, *film, *logits;
-  T* curvatures;  // [S,B] of the support losses by their logits
+  T* curvatures;  // [S,B,K] of the support losses by their logits, then [Q,K] of the query's
   T *direction = nullptr, *product = nullptr, *tangents = nullptr;
-  T* cotangent_dot = nullptr;  // [B] tangent of the support loss's gradient by the logits
+  T* cotangent_dot = nullptr;  // [B,K] tangent of the support loss's gradient by the logits
   int64_t tape_size, adjoint_size, step_stride;
 };
 
@@ -90,8 +90,10 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
     network_forward(layout, batch, weights.packed, tape, memory.logits,
                     result.batch_mean + s * layout.layers * layout.hidden,
                     result.batch_variance + s * layout.layers * layout.hidden, kSerial);
-    result.support_loss[s] = mean_loss(m.support, memory.logits, episode.support_y + s * m.support,
-                                       adjoints.head.logits, memory.curvatures + s * m.support);
+    result.support_loss[s] =
+        mean_loss(m.support, layout.outputs, memory.logits, episode.support_y + s * m.support,
+                  episode.class_weights, adjoints.head.logits,
+                  memory.curvatures + s * m.support * layout.outputs);
     T* gradient = memory.gradients + s * layout.packed_size;
     network_backward(layout, batch, weights, tape, adjoints, scratch, gradient, memory.film,
                      kSerial);
@@ -113,8 +115,9 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
   const int64_t statistics = m.inner_steps * layout.layers * layout.hidden;
   network_forward(layout, query, adapted.packed, query_tape, result.logits,
                   result.batch_mean + statistics, result.batch_variance + statistics, kSerial);
-  *result.loss = mean_loss(m.query, result.logits, episode.query_y, query_adjoints.head.logits,
-                           static_cast<T*>(nullptr));
+  *result.loss = mean_loss(m.query, layout.outputs, result.logits, episode.query_y,
+                           episode.class_weights, query_adjoints.head.logits,
+                           memory.curvatures + m.inner_steps * m.support * layout.outputs);
   if (m.order == 0) return;
 
   T* v = result.packed_gradient;
@@ -147,8 +150,8 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
     const NetworkTangents<T> tangents(layout, m.support, memory.tangents);
     network_tangent_forward(layout, batch, weights.packed, tape, direction, tangents, memory.logits,
                             kSerial);
-    loss_gradient_tangent(m.support, memory.curvatures + s * m.support, memory.logits,
-                          memory.cotangent_dot);
+    curvature_product(m.support, layout.outputs, memory.curvatures + s * m.support * layout.outputs,
+                      memory.logits, memory.cotangent_dot);
     network_tangent_backward(layout, batch, weights, tape, adjoints, direction, tangents,
                              memory.cotangent_dot, scratch, memory.product, memory.film, kSerial);
     for (int64_t i = 0; i < layout.packed_size; i += kLanes<T>)

@@ -16,7 +16,11 @@ namespace {
 template <class T>
 struct PackedLayout {
   explicit PackedLayout(const Shape& shape)
-      : steps(shape.steps), bands(shape.bands), hidden(shape.hidden), layers(shape.layers) {
+      : steps(shape.steps),
+        bands(shape.bands),
+        hidden(shape.hidden),
+        layers(shape.layers),
+        outputs(shape.outputs) {
     constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
     padded = (hidden + lanes - 1) / lanes * lanes;
     blocks = padded / lanes;
@@ -29,23 +33,24 @@ struct PackedLayout {
     bias = blocks * gate_panel;
     dense = bias + blocks * columns;
     last = dense + (layers - 1) * panels * dense_panel;
-    last_bias = last + wide;
-    packed_size = last_bias + lanes;
+    last_bias = last + outputs * wide;
+    packed_size = last_bias + (outputs + lanes - 1) / lanes * lanes;
 
     dense_transposed = panels * 4 * padded * columns;
     transposed_size = dense_transposed + (layers - 1) * panels * dense_panel;
   }
 
-  int64_t steps, bands, hidden, layers;  // T, F, H, L
-  int64_t padded;                        // units in whole vectors
-  int64_t blocks;                        // of kLanes units: gate panels
-  int64_t wide;                          // units in whole tiles
-  int64_t panels;                        // of kTileColumns units
+  int64_t steps, bands, hidden, layers, outputs;  // T, F, H, L, K
+  int64_t padded;                                 // units in whole vectors
+  int64_t blocks;                                 // of kLanes units: gate panels
+  int64_t wide;                                   // units in whole tiles
+  int64_t panels;                                 // of kTileColumns units
   int64_t row;          // length of a row of units: odd in cache lines, so that columns spread
   int64_t gate_panel;   // elements of a gate panel
   int64_t dense_panel;  // elements of a dense panel, transposed or not
 
-  // Offsets in the packed weights (the gate panels are first), and how many elements they take.
+  // Offsets in the packed weights (the gate panels are first), and how many elements they take. The
+  // last layer is K rows of `wide`, then K biases.
   int64_t bias, dense, last, last_bias, packed_size;
   // Likewise of the transposes (those of the recurrent weights are first).
   int64_t dense_transposed, transposed_size;
@@ -92,9 +97,11 @@ TIML_INLINE void for_each_run(const PackedLayout<T>& layout, const Visit& visit)
               count);
     }
   const int64_t last = dense + (layout.layers - 1) * layout.hidden * layout.hidden;
-  visit(kLstmTensors + layout.layers - 1, layout.last, last, int64_t{1}, layout.hidden);
-  visit(kLstmTensors + layout.layers, layout.last_bias, last + layout.hidden, int64_t{1},
-        int64_t{1});
+  for (int64_t k = 0; k < layout.outputs; ++k)
+    visit(kLstmTensors + layout.layers - 1, layout.last + k * layout.wide, last + k * layout.hidden,
+          int64_t{1}, layout.hidden);
+  visit(kLstmTensors + layout.layers, layout.last_bias, last + layout.outputs * layout.hidden,
+        int64_t{1}, layout.outputs);
 }
 
 template <class T>
@@ -124,8 +131,8 @@ TIML_INLINE void for_each_segment(const PackedLayout<T>& layout, const Visit& vi
   for (int64_t l = 0; l + 1 < layout.layers; ++l)
     visit(kLstmTensors + l, layout.dense + l * layout.panels * layout.dense_panel,
           layout.panels * layout.dense_panel);
-  visit(kLstmTensors + layout.layers - 1, layout.last, layout.wide);
-  visit(kLstmTensors + layout.layers, layout.last_bias, kLanes<T>);
+  visit(kLstmTensors + layout.layers - 1, layout.last, layout.outputs * layout.wide);
+  visit(kLstmTensors + layout.layers, layout.last_bias, layout.packed_size - layout.last_bias);
 }
 
 // out[c, r] = in[r, c] for one square of kLanes x kLanes, in registers: each pass swaps halves of

@@ -24,10 +24,11 @@ __all__ = ["describe", "meta_gradient", "network", "strong_evaluate"]
 _operators = torch.ops.timl
 
 # arguments of torch.ops.timl.network in order: x, weights, film, mask, running_mean,
-# running_variance, hidden, layers
-_NETWORK_ARGUMENTS = 8
-# those of network_backward: the cotangent, six tensors, the tape, hidden, layers, x_gradient
-_BACKWARD_ARGUMENTS = 11
+# running_variance, hidden, layers, outputs
+_NETWORK_ARGUMENTS = 9
+# those of network_backward: the cotangent, six tensors, the tape, hidden, layers, outputs,
+# x_gradient
+_BACKWARD_ARGUMENTS = 12
 
 
 def network(
@@ -40,6 +41,7 @@ def network(
     *,
     hidden: int,
     layers: int,
+    outputs: int = 1,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the logits of one task's series by the engine.
@@ -58,14 +60,14 @@ def network(
         Variational dropout mask; None for ones. A constant to differentiation.
     running_mean, running_variance : tensors of shape [L, H]
         Used without batch statistics.
-    hidden, layers
-        H and L.
+    hidden, layers, outputs
+        H, L and K.
     batch_statistics
         Normalise by the batch's own statistics (training) instead of the running ones.
 
     Returns
     -------
-    logits : tensor of shape [B]
+    logits : tensor of shape [B] with one output, else [B, K]
     batch_mean, batch_variance : tensors of shape [L, H]
         Not differentiable, the variance biased; of shape [0] without batch statistics.
 
@@ -88,13 +90,13 @@ def network(
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in differentiable))
     ):
         logits: Tensor = _operators.network_evaluate(
-            x, weights, film, running_mean, running_variance, hidden, layers
+            x, weights, film, running_mean, running_variance, hidden, layers, outputs
         )
         empty = running_mean.new_empty(0)
         return logits, empty, empty
     statistics = (None, None) if batch_statistics else (running_mean, running_variance)
     logits, mean, variance, _ = _operators.network(
-        x, weights, film, mask, *statistics, hidden, layers
+        x, weights, film, mask, *statistics, hidden, layers, outputs
     )
     if not batch_statistics:
         mean, variance = mean.reshape(0), variance.reshape(0)
@@ -114,14 +116,18 @@ def meta_gradient(
     *,
     hidden: int,
     layers: int,
+    outputs: int = 1,
     order: int,
+    class_weights: Tensor | None = None,
 ) -> MetaGradient:
     """Adapt to each task by S inner steps and differentiate the mean query loss, in the engine.
 
     Parameters
     ----------
     support_x, support_y : float32 or float64 tensors of shape [N, S, B, T, F] and [N, S, B]
-        Series and labels 0 or 1, one support set for each inner step. All tensors have one dtype.
+        Series and labels, one support set for each inner step. All tensors have one dtype. Labels
+        are 0 or 1 with one output, else classes 0 to K - 1; -1 for a sample that counts for
+        nothing.
     query_x, query_y : tensors of shape [N, Q, T, F] and [N, Q]
     weights, film : tensors of shape [P] and [N, Phi]
         In the order of `timl.parameters`.
@@ -129,10 +135,12 @@ def meta_gradient(
         Variational dropout masks; None for no dropout.
     step_sizes : tensor of shape [S, L + 4]
         Inner step sizes: one for each inner step and parameter tensor.
-    hidden, layers
-        H and L.
+    hidden, layers, outputs
+        H, L and K.
     order
         2 exact second order; 1 first order (FOMAML); 0 losses only.
+    class_weights : tensor of shape [N, 2] with one output, else [N, K]
+        Weights of each task's classes, by which its losses are weighted means; None for ones.
 
     Returns
     -------
@@ -142,7 +150,8 @@ def meta_gradient(
     Raises
     ------
     RuntimeError
-        If a shape, dtype or device is wrong, a value is not finite, or a label is not 0 or 1.
+        If a shape, dtype or device is wrong, a value is not finite, a label is no class, or a batch
+        has no label that counts.
     """
     with torch.no_grad():
         return MetaGradient(
@@ -156,9 +165,11 @@ def meta_gradient(
                     film,
                     support_mask,
                     query_mask,
+                    class_weights,
                     step_sizes,
                     hidden,
                     layers,
+                    outputs,
                     order,
                 ),
                 order,
@@ -248,11 +259,11 @@ def _refuse_tangents(name: str, *tensors: Tensor) -> None:
 
 
 def _network_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, hidden, layers = inputs
+    *tensors, hidden, layers, outputs = inputs
     _, mean, variance, tape = output
     ctx.mark_non_differentiable(mean, variance, tape)
     ctx.save_for_backward(*tensors, tape)
-    ctx.sizes = (hidden, layers)
+    ctx.sizes = (hidden, layers, outputs)
 
 
 def _network_backward(ctx: Any, cotangent: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -265,11 +276,11 @@ def _network_backward(ctx: Any, cotangent: Tensor, *_: Tensor) -> tuple[Tensor |
 
 
 def _backward_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, *tensors, hidden, layers, x_gradient = inputs
+    _, *tensors, hidden, layers, outputs, x_gradient = inputs
     adjoints = output[3]
     ctx.mark_non_differentiable(adjoints)
     ctx.save_for_backward(*tensors, adjoints)
-    ctx.sizes = (hidden, layers)
+    ctx.sizes = (hidden, layers, outputs)
     ctx.x_gradient = x_gradient
 
 
@@ -330,13 +341,17 @@ for _name in ("describe", "strong_evaluate"):
 # --- fake kernels -----------------------------------------------------------------------------
 
 
-def _buffers(x: Tensor, hidden: int, layers: int) -> tuple[Tensor, Tensor]:
+def _buffers(x: Tensor, hidden: int, layers: int, outputs: int) -> tuple[Tensor, Tensor]:
     """Return an empty tape and empty adjoints, as large as the operators make them."""
     batch, steps, bands = x.shape
     row = _core.buffer_row_float64 if x.dtype == torch.float64 else _core.buffer_row_float32
-    tape, adjoints = row(int(steps), int(bands), int(hidden), int(layers))
+    tape, adjoints = row(int(steps), int(bands), int(hidden), int(layers), int(outputs))
     rows = batch + batch // _core.CHUNK_ROWS + 1
     return x.new_empty(rows * tape), x.new_empty(rows * adjoints)
+
+
+def _logits(x: Tensor, outputs: int) -> Tensor:
+    return x.new_empty(x.shape[0] if outputs == 1 else (x.shape[0], outputs))
 
 
 def _fake_network(
@@ -348,10 +363,11 @@ def _fake_network(
     running_variance: Tensor | None,
     hidden: int,
     layers: int,
+    outputs: int,
 ) -> tuple[Tensor, ...]:
     norms = layers if running_mean is None else 0
     statistics = x.new_empty(norms, hidden), x.new_empty(norms, hidden)
-    return x.new_empty(x.shape[0]), *statistics, _buffers(x, hidden, layers)[0]
+    return _logits(x, outputs), *statistics, _buffers(x, hidden, layers, outputs)[0]
 
 
 def _fake_network_backward(
@@ -365,10 +381,11 @@ def _fake_network_backward(
     tape: Tensor,
     hidden: int,
     layers: int,
+    outputs: int,
     x_gradient: bool,
 ) -> tuple[Tensor, ...]:
     x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
-    adjoints = _buffers(x, hidden, layers)[1]
+    adjoints = _buffers(x, hidden, layers, outputs)[1]
     return x_out, x.new_empty(weights.shape), x.new_empty(film.shape), adjoints
 
 
@@ -386,10 +403,11 @@ def _fake_network_tangent(
     film_direction: Tensor | None,
     hidden: int,
     layers: int,
+    outputs: int,
     x_gradient: bool,
 ) -> tuple[Tensor, ...]:
     x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
-    return x.new_empty(x.shape[0]), x_out, x.new_empty(weights.shape), x.new_empty(film.shape)
+    return _logits(x, outputs), x_out, x.new_empty(weights.shape), x.new_empty(film.shape)
 
 
 def _fake_network_evaluate(
@@ -400,8 +418,9 @@ def _fake_network_evaluate(
     running_variance: Tensor,
     hidden: int,
     layers: int,
+    outputs: int,
 ) -> Tensor:
-    return x.new_empty(x.shape[0])
+    return _logits(x, outputs)
 
 
 def _fake_meta_gradient(
@@ -413,9 +432,11 @@ def _fake_meta_gradient(
     film: Tensor,
     support_mask: Tensor | None,
     query_mask: Tensor | None,
+    class_weights: Tensor | None,
     step_sizes: Tensor,
     hidden: int,
     layers: int,
+    outputs: int,
     order: int,
 ) -> tuple[Tensor, ...]:
     tasks, steps = support_x.shape[:2]
@@ -423,7 +444,7 @@ def _fake_meta_gradient(
     new = support_x.new_empty
     return (
         new(tasks),
-        new(query_y.shape),
+        new(query_y.shape if outputs == 1 else (*query_y.shape, outputs)),
         new(tasks, steps),
         new(weights.shape if wanted else 0),
         new(tasks if wanted else 0, film.shape[1]),

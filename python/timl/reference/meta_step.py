@@ -24,7 +24,9 @@ def meta_gradient(
     *,
     hidden: int,
     layers: int,
+    outputs: int = 1,
     order: int,
+    class_weights: Tensor | None = None,
 ) -> MetaGradient:
     """Adapt to each task by S inner steps and differentiate the mean query loss.
 
@@ -33,7 +35,8 @@ def meta_gradient(
     Parameters
     ----------
     support_x, support_y : floating tensors of shape [N, S, B, T, F] and [N, S, B]
-        Series and labels, one support set for each inner step. All tensors have one dtype.
+        Series and labels, one support set for each inner step. All tensors have one dtype. Labels
+        are those of `mean_loss`.
     query_x, query_y : tensors of shape [N, Q, T, F] and [N, Q]
     weights, film : tensors of shape [P] and [N, Phi]
         In the order of `timl.parameters`.
@@ -41,11 +44,13 @@ def meta_gradient(
         Variational dropout masks; None for no dropout.
     step_sizes : tensor of shape [S, L + 4]
         Inner step sizes: one for each inner step and parameter tensor.
-    hidden, layers
-        H and L.
+    hidden, layers, outputs
+        H, L and K.
     order
         2 exact; 1 first order (the inner gradients are taken as constants, as in FOMAML); 0 losses
         only.
+    class_weights : tensor of shape [N, 2] or [N, K]
+        Weights of each task's classes; None for ones.
 
     Returns
     -------
@@ -54,13 +59,23 @@ def meta_gradient(
     """
     tasks, steps, _, _, bands = support_x.shape
     counts = torch.tensor(
-        parameters.counts(parameters.weight_shapes(bands, hidden, layers)), device=weights.device
+        parameters.counts(parameters.weight_shapes(bands, hidden, layers, outputs)),
+        device=weights.device,
     )
     unused = weights.new_zeros(layers, hidden)  # running statistics do not enter a training pass
 
     def forward(x: Tensor, w: Tensor, phi: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
         return network(
-            x, w, phi, mask, unused, unused, hidden=hidden, layers=layers, batch_statistics=True
+            x,
+            w,
+            phi,
+            mask,
+            unused,
+            unused,
+            hidden=hidden,
+            layers=layers,
+            outputs=outputs,
+            batch_statistics=True,
         )
 
     w0 = weights.detach().requires_grad_()
@@ -70,11 +85,11 @@ def meta_gradient(
     losses, logits, support_losses, means, variances = [], [], [], [], []
 
     for n in range(tasks):
-        w = w0
+        w, of_classes = w0, None if class_weights is None else class_weights[n]
         for s in range(steps):
             mask = None if support_mask is None else support_mask[n, s]
             support_logits, mean, variance = forward(support_x[n, s], w, phis[n], mask)
-            support_loss = mean_loss(support_logits, support_y[n, s])
+            support_loss = mean_loss(support_logits, support_y[n, s], of_classes)
             (inner_gradient,) = torch.autograd.grad(support_loss, w, create_graph=order == 2)
             w = w - alphas[s].repeat_interleave(counts) * inner_gradient
             support_losses.append(support_loss.detach())
@@ -82,7 +97,7 @@ def meta_gradient(
             variances.append(variance)
         mask = None if query_mask is None else query_mask[n]
         query_logits, mean, variance = forward(query_x[n], w, phis[n], mask)
-        loss = mean_loss(query_logits, query_y[n])
+        loss = mean_loss(query_logits, query_y[n], of_classes)
         if order > 0:
             of_task = torch.autograd.grad(loss / tasks, (w0, phis, alphas))
             gradients = [total + part for total, part in zip(gradients, of_task, strict=True)]

@@ -9,9 +9,11 @@ from torch.nn import functional
 from timl.parameters import BATCH_NORM_EPSILON, film_shapes, unflatten, weight_shapes
 
 
-def unflatten_weights(weights: Tensor, bands: int, hidden: int, layers: int) -> dict[str, Tensor]:
+def unflatten_weights(
+    weights: Tensor, bands: int, hidden: int, layers: int, outputs: int = 1
+) -> dict[str, Tensor]:
     """Return the classifier's named parameters as views of `weights` [P]; differentiable."""
-    return unflatten(weights, weight_shapes(bands, hidden, layers))
+    return unflatten(weights, weight_shapes(bands, hidden, layers, outputs))
 
 
 def unflatten_film(
@@ -31,6 +33,7 @@ def network(
     *,
     hidden: int,
     layers: int,
+    outputs: int = 1,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the logits of a batch; differentiable to any order, in any floating type.
@@ -47,20 +50,20 @@ def network(
         Variational dropout mask of 0 and 1 / (1 - rate); None for no dropout.
     running_mean, running_variance : tensors of shape [L, H]
         Used where `batch_statistics` is false.
-    hidden, layers
-        H and L.
+    hidden, layers, outputs
+        H, L and K.
     batch_statistics
         Normalise by the batch's own mean and variance rather than by the running ones.
 
     Returns
     -------
-    logits : tensor of shape [B]
+    logits : tensor of shape [B] with one output, else [B, K]
     batch_mean, batch_variance : tensors of shape [L, H]
         Statistics before each of the L normalisations, detached, the variance biased; of shape [0]
         where `batch_statistics` is false.
     """
     _, steps, bands = x.shape
-    w = unflatten_weights(weights, bands, hidden, layers)
+    w = unflatten_weights(weights, bands, hidden, layers, outputs)
     phi = unflatten_film(film, steps, bands, hidden, layers)
     means: list[Tensor] = []
     variances: list[Tensor] = []
@@ -90,10 +93,12 @@ def network(
     z = normalise(hd)
     for layer in range(1, layers + 1):
         z = z * phi[f"gamma_{layer}"] + phi[f"beta_{layer}"]  # [B, H]
-        z = z @ w[f"dense.{layer - 1}.weight"].T  # [B, H], in the last layer [B, 1]
+        z = z @ w[f"dense.{layer - 1}.weight"].T  # [B, H], in the last layer [B, K]
         if layer < layers:
             z = normalise(functional.gelu(z))
-    logits = (z + w[f"dense.{layers - 1}.bias"]).squeeze(1)
+    logits = z + w[f"dense.{layers - 1}.bias"]
+    if outputs == 1:
+        logits = logits.squeeze(1)
 
     if not batch_statistics:
         return logits, x.new_empty(0), x.new_empty(0)

@@ -13,10 +13,12 @@ from timl.nn import operators
 from torch import Tensor
 from torch.autograd import forward_ad
 
-SIZES = {  # batch, steps, bands, hidden, layers
-    "small": (4, 3, 2, 5, 2),
-    "one step, one layer": (3, 1, 4, 3, 1),
-    "wider than a tile, several chunks": (50, 2, 3, 70, 3),
+SIZES = {  # batch, steps, bands, hidden, layers, outputs
+    "small": (4, 3, 2, 5, 2, 1),
+    "one step, one layer": (3, 1, 4, 3, 1, 1),
+    "wider than a tile, several chunks": (50, 2, 3, 70, 3, 1),
+    "three classes": (4, 3, 2, 5, 2, 3),
+    "more classes than lanes, several chunks": (50, 2, 3, 20, 1, 19),
 }
 
 
@@ -24,9 +26,9 @@ def arguments(
     name: str, dtype: torch.dtype = torch.float64, mask: bool = True, seed: int = 0
 ) -> tuple[dict[str, Tensor | None], dict[str, int]]:
     """Return tensors and sizes of a call of `network`; hidden units vary enough for BatchNorm."""
-    batch, steps, bands, hidden, layers = SIZES[name]
+    batch, steps, bands, hidden, layers, outputs = SIZES[name]
     g = torch.Generator().manual_seed(seed)
-    weights = sum(parameters.counts(parameters.weight_shapes(bands, hidden, layers)))
+    weights = sum(parameters.counts(parameters.weight_shapes(bands, hidden, layers, outputs)))
     film = sum(parameters.counts(parameters.film_shapes(steps, bands, hidden, layers)))
 
     def normal(*shape: int) -> Tensor:
@@ -40,7 +42,7 @@ def arguments(
         "running_mean": normal(layers, hidden) * 0.1,
         "running_variance": normal(layers, hidden).exp(),
     }
-    return tensors, {"hidden": hidden, "layers": layers}
+    return tensors, {"hidden": hidden, "layers": layers, "outputs": outputs}
 
 
 def raw(tensors: dict[str, Any], sizes: dict[str, int], batch_statistics: bool) -> tuple[Any, ...]:
@@ -56,6 +58,7 @@ def raw(tensors: dict[str, Any], sizes: dict[str, int], batch_statistics: bool) 
         *statistics,
         sizes["hidden"],
         sizes["layers"],
+        sizes["outputs"],
     )
 
 
@@ -97,8 +100,9 @@ def test_the_twin_gives_the_same_logits_statistics_and_first_and_second_derivati
 
 
 @both_modes
-def test_gradcheck_and_gradgradcheck(batch_statistics: bool) -> None:
-    tensors, sizes = arguments("small")
+@pytest.mark.parametrize("name", ["small", "three classes"])
+def test_gradcheck_and_gradgradcheck(name: str, batch_statistics: bool) -> None:
+    tensors, sizes = arguments(name)
 
     def logits(x: Tensor, weights: Tensor, film: Tensor) -> Tensor:
         return operators.network(
@@ -137,11 +141,18 @@ def test_float32_stays_close_to_float64(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_statistics", "mask", "dtype"),
-    [(True, True, torch.float64), (True, False, torch.float32), (False, False, torch.float32)],
+    ("name", "batch_statistics", "mask", "dtype"),
+    [
+        ("small", True, True, torch.float64),
+        ("small", True, False, torch.float32),
+        ("small", False, False, torch.float32),
+        ("three classes", True, True, torch.float64),
+    ],
 )
-def test_opcheck_of_every_operator(batch_statistics: bool, mask: bool, dtype: torch.dtype) -> None:
-    tensors, sizes = arguments("small", dtype, mask)
+def test_opcheck_of_every_operator(
+    name: str, batch_statistics: bool, mask: bool, dtype: torch.dtype
+) -> None:
+    tensors, sizes = arguments(name, dtype, mask)
     call = raw(tensors, sizes, batch_statistics)
     ops = torch.ops.timl
     logits, _, _, tape = ops.network(*call)
@@ -165,17 +176,18 @@ def test_opcheck_of_every_operator(batch_statistics: bool, mask: bool, dtype: to
     torch.library.opcheck(
         ops.network_evaluate.default, (*call[:3], *running, *call[6:]), test_utils=tools
     )
-    tasks = [t[None].clone() for t in (call[0], logits)]
+    x = call[0][None].clone()
     labels = (torch.arange(len(call[0])) % 2).to(dtype)
     torch.library.opcheck(
         ops.meta_gradient.default,
         (
-            tasks[0][:, None],
+            x[:, None],
             labels[None, None],
-            tasks[0],
+            x,
             labels[None],
             call[1],
             call[2][None],
+            None,
             None,
             None,
             torch.full((1, parameters.tensor_count(sizes["layers"])), 0.1, dtype=dtype),
@@ -313,12 +325,12 @@ def test_a_strided_input_is_read_as_it_looks() -> None:
 
 
 def meta_batch(
-    tasks: int, steps: int, mask: bool, dtype: torch.dtype
+    tasks: int, steps: int, mask: bool, dtype: torch.dtype, outputs: int = 1
 ) -> tuple[list[Tensor | None], dict[str, int]]:
     """Return a meta-batch of 6 support and 4 query samples, T=3, F=2, H=20, L=2."""
     g = torch.Generator().manual_seed(5)
-    sizes = {"hidden": 20, "layers": 2}
-    weights = sum(parameters.counts(parameters.weight_shapes(2, 20, 2)))
+    sizes = {"hidden": 20, "layers": 2, "outputs": outputs}
+    weights = sum(parameters.counts(parameters.weight_shapes(2, 20, 2, outputs)))
     film = sum(parameters.counts(parameters.film_shapes(3, 2, 20, 2)))
 
     def normal(*shape: int) -> Tensor:
@@ -327,11 +339,16 @@ def meta_batch(
     def bits(*shape: int) -> Tensor:
         return (torch.rand(*shape, generator=g) < 0.5).to(dtype)
 
+    def labels(*shape: int) -> Tensor:
+        if outputs == 1:
+            return bits(*shape)
+        return torch.randint(outputs, shape, generator=g).to(dtype)
+
     tensors = [
         normal(tasks, steps, 6, 3, 2),
-        bits(tasks, steps, 6),
+        labels(tasks, steps, 6),
         normal(tasks, 4, 3, 2),
-        bits(tasks, 4),
+        labels(tasks, 4),
         normal(weights) * 0.3,
         normal(tasks, film) * 0.3 + 0.8,
         bits(tasks, steps, 6, 20) / 0.8 if mask else None,
@@ -341,17 +358,25 @@ def meta_batch(
 
 
 @pytest.mark.parametrize(
-    ("steps", "inner_lr", "mask", "order"),
-    list(itertools.product([1, 3], [1e-3, 0.1], [False, True], [1, 2])),
+    ("steps", "inner_lr", "mask", "order", "outputs"),
+    [
+        *itertools.product([1, 3], [1e-3, 0.1], [False, True], [1, 2], [1]),
+        *itertools.product([1, 3], [0.1], [True], [1, 2], [2, 5, 13]),
+    ],
 )
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "class weights, ignored labels"])
 def test_the_meta_gradient_is_the_twins(
-    steps: int, inner_lr: float, mask: bool, order: int
+    steps: int, inner_lr: float, mask: bool, order: int, outputs: int, weighted: bool
 ) -> None:
-    tensors, sizes = meta_batch(3, steps, mask, torch.float64)
+    tensors, sizes = meta_batch(3, steps, mask, torch.float64, outputs)
+    weights = {}
+    if weighted:
+        tensors[1][:, :, 1] = tensors[3][:, 2] = -1
+        weights["class_weights"] = torch.rand(3, max(outputs, 2), dtype=torch.float64) + 0.1
     step_sizes = inner_lr * torch.linspace(0.5, 1.5, steps * 6, dtype=torch.float64).view(steps, 6)
-    ours = operators.meta_gradient(*tensors, step_sizes, order=order, **sizes)
-    theirs = reference.meta_gradient(*tensors, step_sizes, order=order, **sizes)
-    blocks = parameters.weight_shapes(2, 20, 2)
+    ours = operators.meta_gradient(*tensors, step_sizes, order=order, **sizes, **weights)
+    theirs = reference.meta_gradient(*tensors, step_sizes, order=order, **sizes, **weights)
+    blocks = parameters.weight_shapes(2, 20, 2, outputs)
     pairs = list(zip(ours, theirs, strict=True)) + list(
         zip(
             parameters.unflatten(ours.weights_gradient, blocks).values(),
@@ -362,6 +387,8 @@ def test_the_meta_gradient_is_the_twins(
     for mine, twins in pairs:
         assert mine.shape == twins.shape
         assert (mine - twins).norm() / twins.norm() < 1e-9
+    if weighted:
+        return
     singles = [None if t is None else t.float() for t in tensors]
     single = operators.meta_gradient(*singles, step_sizes.float(), order=order, **sizes)
     doubles = [None if t is None else t.double() for t in singles]
@@ -370,8 +397,9 @@ def test_the_meta_gradient_is_the_twins(
         assert (mine - exact).norm() / exact.norm() < 1e-4
 
 
-def test_central_differences_agree_with_the_meta_gradient() -> None:
-    tensors, sizes = meta_batch(2, 2, True, torch.float64)
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_central_differences_agree_with_the_meta_gradient(outputs: int) -> None:
+    tensors, sizes = meta_batch(2, 2, True, torch.float64, outputs)
     step_sizes = torch.full((2, 6), 0.1, dtype=torch.float64)
     exact = operators.meta_gradient(*tensors, step_sizes, order=2, **sizes)
     g = torch.Generator().manual_seed(7)
@@ -426,9 +454,16 @@ def test_the_bits_do_not_depend_on_threads_or_on_the_other_tasks() -> None:
         (
             1,
             torch.full((2, 1, 6), 0.5),
-            r"support_y is \[2, 1, 6\] with the label 0.5\d*: give labels 0 or 1",
+            r"support_y is \[2, 1, 6\] with the label 0.5\d* at flat index 0: give classes 0 to 1",
         ),
         (3, torch.full((2, 4), torch.nan), r"query_y is \[2, 4\] with the label -?nan"),
+        (3, torch.full((2, 4), 2.0), r"query_y is \[2, 4\] with the label 2.0*"),
+        (3, torch.full((2, 4), -2.0), r"query_y is \[2, 4\] with the label -2.0*"),
+        (
+            3,
+            torch.tensor([[0.0, 1, 0, -1], [-1, -1, -1, -1]]),
+            r"query_y is \[2, 4\] with a batch of -1 alone, the one that ends at flat index 7",
+        ),
         (
             0,
             torch.full((2, 1, 6, 3, 2), torch.inf),
@@ -444,6 +479,41 @@ def test_bad_episodes_are_named(position: int, value: Tensor, message: str) -> N
     tensors[position] = value
     with pytest.raises(RuntimeError, match=message):
         operators.meta_gradient(*tensors, torch.full((1, 6), 0.1), order=2, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.ones(2, 3), r"class_weights is \[2, 3\]: give \[2, 4\]"),
+        (torch.zeros(2, 4), r"class_weights is \[2, 4\] with the weight 0.0* at flat index 0"),
+        (torch.full((2, 4), torch.nan), r"class_weights is \[2, 4\] with the weight -?nan"),
+    ],
+)
+def test_bad_class_weights_are_named(value: Tensor, message: str) -> None:
+    tensors, sizes = meta_batch(2, 1, False, torch.float32, 4)
+    with pytest.raises(RuntimeError, match=message):
+        operators.meta_gradient(
+            *tensors, torch.full((1, 6), 0.1), order=2, class_weights=value, **sizes
+        )
+
+
+def test_two_outputs_of_which_the_first_stays_zero_are_the_binary_network() -> None:
+    # softmax of (0, z) is the sigmoid of z: one inner step on the second row alone, as step sizes
+    # are by tensor, is not possible, so the comparison is of losses and of gradients by film.
+    binary, sizes = meta_batch(3, 1, True, torch.float64)
+    shapes = parameters.weight_shapes(2, 20, 2)
+    named = parameters.unflatten(binary[4], shapes)
+    named["dense.1.weight"] = torch.cat([torch.zeros(1, 20).double(), named["dense.1.weight"]])
+    named["dense.1.bias"] = torch.cat([torch.zeros(1).double(), named["dense.1.bias"]])
+    two = list(binary)
+    two[4] = parameters.flatten(named.values())
+    still = torch.zeros(1, 6, dtype=torch.float64)  # no inner step moves anything
+    one = operators.meta_gradient(*binary, still, order=1, **sizes)
+    other = operators.meta_gradient(*two, still, order=1, **{**sizes, "outputs": 2})
+    torch.testing.assert_close(one.loss, other.loss)
+    torch.testing.assert_close(one.support_loss, other.support_loss)
+    torch.testing.assert_close(one.film_gradient, other.film_gradient)
+    torch.testing.assert_close(one.logits, other.logits[:, :, 1])
 
 
 def test_the_best_instruction_set_is_in_use_unless_forced() -> None:

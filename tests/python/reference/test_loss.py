@@ -67,6 +67,52 @@ def test_the_engines_derivatives_are_central_differences():
         assert np.delete(slope_of_gradient, sample) == pytest.approx(0)
 
 
+@pytest.mark.parametrize("outputs", [1, 2, 13])
+@pytest.mark.parametrize("weighted", [False, True], ids=["ones", "class weights"])
+def test_several_classes_weights_and_ignored_labels_are_the_twins(outputs, weighted):
+    draw = torch.Generator().manual_seed(1)
+    shape = (9,) if outputs == 1 else (9, outputs)
+    logits = 30 * torch.randn(shape, generator=draw, dtype=torch.float64)
+    classes = max(outputs, 2)
+    labels = torch.randint(-1, classes, (9,), generator=draw).double()
+    labels[3] = -1
+    weights = torch.rand(classes, generator=draw).double() + 0.1 if weighted else None
+    value, gradient, curvature = _core.mean_loss_float64(
+        logits.numpy(), labels.numpy(), None if weights is None else weights.numpy()
+    )
+    exact = logits.clone().requires_grad_()
+    loss = mean_loss(exact, labels, weights)
+    (first,) = torch.autograd.grad(loss, exact, create_graph=True)
+    assert value == pytest.approx(loss.item(), rel=1e-14)
+    np.testing.assert_allclose(gradient, first.detach(), rtol=0, atol=1e-14)
+    assert not gradient[labels == -1].any()
+    # The curvature's product with a vector is the derivative of the gradient along it.
+    along = torch.randn(shape, generator=draw, dtype=torch.float64)
+    (second,) = torch.autograd.grad((first * along).sum(), exact)
+    c, v = curvature.reshape(9, -1), along.numpy().reshape(9, -1)
+    product = c * v
+    if outputs > 1:
+        total = c.sum(axis=1, keepdims=True)
+        product -= c * (c * v).sum(axis=1, keepdims=True) / np.where(total > 0, total, 1)
+    np.testing.assert_allclose(product.reshape(shape), second, rtol=0, atol=1e-14)
+
+
+def test_nothing_counted_is_a_loss_of_zero():
+    labels = np.full(3, -1.0)
+    value, gradient, _ = _core.mean_loss_float64(np.ones(3), labels)
+    assert value == 0 and not gradient.any()
+    assert mean_loss(torch.ones(3), torch.from_numpy(labels)).item() == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([0.0, 4], r"labels is \[2\] with the label 4.0*: give classes 0 to 3"), ([0.5, 1], "0.5")],
+)
+def test_labels_that_are_no_class_are_named(labels, message):
+    with pytest.raises(ValueError, match=message):
+        _core.mean_loss_float64(np.zeros((2, 4)), np.array(labels))
+
+
 def test_shapes_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match=r"logits is \[3\] and labels \[2\]: give both as \[B\]"):
+    with pytest.raises(ValueError, match=r"logits is \[3\] and labels \[2\]: give \[B\]"):
         _core.mean_loss_float64(np.zeros(3), np.zeros(2))
