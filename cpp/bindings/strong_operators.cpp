@@ -58,7 +58,8 @@ Tensor describe(const Tensor& x, const Tensor& bands) {
   });
 }
 
-// -> logits [B], and distances [B] in units of the usual one ([0] without known points)
+// -> logits ([B] with one output, else [B,K]), and distances [B] in units of the usual one ([0]
+// without known points)
 std::tuple<Tensor, Tensor> strong_evaluate(
     const Tensor& x, const Tensor& bands, const Tensor& columns, const Tensor& axes,
     const Tensor& hidden_weight, const Tensor& hidden_vectors, const Tensor& point_weight,
@@ -75,7 +76,8 @@ std::tuple<Tensor, Tensor> strong_evaluate(
                            .dimensions = size_of(operation, "axes", axes, 3, 2),
                            .width = size_of(operation, "hidden_weight", hidden_weight, 3, 1),
                            .labels = size_of(operation, "points", points, 3, 1),
-                           .known = known ? size_of(operation, "known", *known, 2, 0) : 0};
+                           .known = known ? size_of(operation, "known", *known, 2, 0) : 0,
+                           .outputs = size_of(operation, "constants", constants, 1, 0) - 3};
     const int64_t size = description_size(s.steps), networks = s.networks;
     const auto real = [&](const char* name, const Tensor& tensor,
                           std::initializer_list<int64_t> sizes) {
@@ -84,6 +86,9 @@ std::tuple<Tensor, Tensor> strong_evaluate(
     const auto whole = [&](const char* name, const Tensor& tensor, int64_t count) {
       return checked(operation, name, tensor, ScalarType::Long, {count});
     };
+    const int64_t outputs = s.outputs;
+    require(outputs > 0, operation, ": constants is ", shape_text(constants),
+            ": give [3 + outputs]: kernel weight, slope, shifts, usual distance");
     require(networks > 0 && s.dimensions > 0 && s.labels > 0, operation, ": axes is ",
             shape_text(axes), " and points ", shape_text(points),
             ": give at least one network, dimension and label");
@@ -91,25 +96,30 @@ std::tuple<Tensor, Tensor> strong_evaluate(
     const Tensor c = real("columns", columns, {2, size});
     const Tensor a = real("axes", axes, {networks, size, s.dimensions});
     const Tensor hw = real("hidden_weight", hidden_weight, {networks, s.width, size});
-    const Tensor hv = real("hidden_vectors", hidden_vectors, {networks, 4, s.width});
+    const Tensor hv = real("hidden_vectors", hidden_vectors, {networks, 3 + outputs, s.width});
     const Tensor pw = real("point_weight", point_weight, {networks, s.dimensions, s.width});
-    const Tensor h = real("heads", heads, {networks, 3});
+    const Tensor h = real("heads", heads, {networks, 2 + outputs});
     const Tensor p = real("points", points, {networks, s.labels, s.dimensions});
-    const Tensor k = real("coefficients", coefficients, {networks, s.labels});
-    const Tensor numbers = real("constants", constants, {4});
+    const Tensor k = outputs == 1
+                         ? real("coefficients", coefficients, {networks, s.labels})
+                         : real("coefficients", coefficients, {networks, outputs, s.labels});
+    const Tensor numbers = real("constants", constants, {3 + outputs});
     OptionalTensor near;
     if (known) near = real("known", *known, {-1, s.dimensions});
     const Tensor r = whole("roots", roots, -1), l = whole("left", left, -1);
     const int64_t trees = r.size(0), nodes = l.size(0);
     const Tensor rt = whole("right", right, nodes), f = whole("feature", feature, nodes);
-    const Tensor t = real("threshold", threshold, {nodes}), v = real("value", value, {nodes});
+    const Tensor t = real("threshold", threshold, {nodes});
+    const Tensor v =
+        outputs == 1 ? real("value", value, {nodes}) : real("value", value, {nodes, outputs});
     check_finite<T>(operation, "threshold", t);
 
     std::vector<uint32_t> packed_roots(static_cast<size_t>(trees));
     std::vector<ForestNode> packed_nodes(static_cast<size_t>(nodes));
-    std::vector<float> packed_values(static_cast<size_t>(nodes));
+    std::vector<float> packed_values(static_cast<size_t>(nodes * outputs));
     const PlainTrees<T> plain = {.trees = trees,
                                  .nodes = nodes,
+                                 .outputs = outputs,
                                  .roots = r.const_data_ptr<int64_t>(),
                                  .left = l.const_data_ptr<int64_t>(),
                                  .right = rt.const_data_ptr<int64_t>(),
@@ -144,7 +154,8 @@ std::tuple<Tensor, Tensor> strong_evaluate(
     engine.strong_prepare(input, prepared);
 
     const int64_t rows = series.size(0);
-    const Tensor logits = torch::stable::new_empty(series, std::vector<int64_t>{rows});
+    const Tensor logits = torch::stable::new_empty(
+        series, outputs == 1 ? std::vector<int64_t>{rows} : std::vector<int64_t>{rows, outputs});
     const Tensor distances =
         torch::stable::new_empty(series, std::vector<int64_t>{known ? rows : 0});
     const T* from = series.const_data_ptr<T>();
@@ -152,7 +163,7 @@ std::tuple<Tensor, Tensor> strong_evaluate(
     T* far = known ? distances.mutable_data_ptr<T>() : nullptr;
     for_each_piece(rows, [&](int64_t first, int64_t count) {
       engine.strong_evaluate(s, prepared, forest, from + first * s.steps * kRecordBands, count,
-                             to + first, far == nullptr ? nullptr : far + first,
+                             to + first * outputs, far == nullptr ? nullptr : far + first,
                              thread_workspace<T>(engine.strong_workspace(s)));
     });
     return {logits, distances};

@@ -23,7 +23,7 @@ struct Strong {
         axes(normals(s.networks * features * s.dimensions,
                      0.7 / std::sqrt(double(features * s.dimensions)), 0, 4)),
         hidden_weight(normals(s.networks * s.width * features, 0.05, 0, 5)),
-        hidden_vectors(normals(s.networks * 4 * s.width, 0.3, 0.5, 6)),
+        hidden_vectors(normals(s.networks * (3 + s.outputs) * s.width, 0.3, 0.5, 6)),
         point_weight(normals(s.networks * s.dimensions * s.width, 0.05, 0, 7)),
         heads(normals(s.networks * 3, 0.1, 1, 8)),
         points(normals(s.networks * s.labels * s.dimensions, 0.3, 0, 9)),
@@ -69,6 +69,7 @@ StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
   int64_t bad = 0;
   const timl::PlainTrees<T> plain = {.trees = 1,
                                      .nodes = 3,
+                                     .outputs = 1,
                                      .roots = p.roots.data(),
                                      .left = p.left.data(),
                                      .right = p.right.data(),

@@ -23,7 +23,8 @@ struct StrongShape {
   int64_t dimensions;  // d, of the metric space
   int64_t width;       // W, hidden units of a network, or 0
   int64_t labels;      // n, labels in the kernel
-  int64_t known;       // K, points that distances are measured to, or 0
+  int64_t known;       // R, points that distances are measured to, or 0
+  int64_t outputs;     // K, logits of a series: 1 for two classes, else one for each class
 };
 
 // A fitted classifier but for its trees.
@@ -34,13 +35,13 @@ struct StrongInput {
   const T* columns;         // [2,D] mean and scale of the descriptions
   const T* axes;            // [M,D,d]
   const T* hidden_weight;   // [M,W,D]
-  const T* hidden_vectors;  // [M,4,W] bias, gain and bias of the normalisation, prior mean
+  const T* hidden_vectors;  // [M,3+K,W] bias, gain and bias of the normalisation, prior means
   const T* point_weight;    // [M,d,W]
-  const T* heads;           // [M,3] length, scale, level
+  const T* heads;           // [M,2+K] length, scale, levels
   const T* points;          // [M,n,d] of the labelled series
-  const T* coefficients;    // [M,n]
-  const T* known;           // [K,d] known points in the space of the first network's axes
-  const T* constants;       // [4] kernel weight, slope, shift, usual distance
+  const T* coefficients;    // [M,K,n]
+  const T* known;           // [R,d] known points in the space of the first network's axes
+  const T* constants;       // [3+K] kernel weight, slope, shifts, usual distance
 };
 
 // A node of a packed tree. Its children lie side by side; those of a leaf would be the leaf itself
@@ -56,18 +57,20 @@ struct Forest {
   int64_t trees;
   const uint32_t* roots;    // [trees]
   const ForestNode* nodes;  // those of a tree in breadth-first order
-  const float* values;      // share of positives of each node
+  const float* values;      // [nodes,K] shares of the classes, or of the positives, in each node
 };
 
-// Trees as timl.nn.Trees holds them: both children of a leaf are the leaf itself.
+// Trees as timl.nn.Trees holds them: both children of a leaf are the leaf itself. value is
+// [nodes,outputs].
 template <class T>
 struct PlainTrees {
-  int64_t trees, nodes;
+  int64_t trees, nodes, outputs;
   const int64_t *roots, *left, *right, *feature;
   const T *threshold, *value;
 };
 
-// Packs the nodes that the roots lead to; roots [trees], nodes and values [nodes] are written.
+// Packs the nodes that the roots lead to; roots [trees], nodes [nodes], values [nodes,outputs] are
+// written.
 // False if these are no trees; then `bad` is the number of a node that is outside or reached twice,
 // whose child is so or alone the node itself, or that compares no feature of `features`.
 template <class T>

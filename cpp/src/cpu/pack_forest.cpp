@@ -27,7 +27,9 @@ bool pack_forest(const PlainTrees<T>& trees, int64_t features, uint32_t* roots, 
     if (!join(*bad)) return false;
     for (; packed < queue.size(); ++packed) {
       const int64_t node = queue[packed], left = trees.left[node], right = trees.right[node];
-      values[packed] = static_cast<float>(trees.value[node]);
+      for (int64_t k = 0; k < trees.outputs; ++k)
+        values[static_cast<int64_t>(packed) * trees.outputs + k] =
+            static_cast<float>(trees.value[node * trees.outputs + k]);
       if (left == node && right == node) {
         nodes[packed] = {.threshold = std::numeric_limits<float>::infinity(),
                          .offset = 0,

@@ -33,7 +33,7 @@ struct StrongLayout {
   }
   StrongShape shape;
   int64_t features;                                     // D
-  int64_t point_row, hidden_row, label_row, known_row;  // d, W, n, K in whole tiles
+  int64_t point_row, hidden_row, label_row, known_row;  // d, W, n, R in whole tiles
 };
 
 // What one network prepares. Matrices are in panels [panel][depth][columns].
@@ -42,19 +42,19 @@ struct PreparedNetwork {
   PreparedNetwork(const StrongLayout<T>& layout, Arena<T>& arena) {
     axes = arena.take(layout.point_row * layout.features);
     hidden_weight = arena.take(layout.hidden_row * layout.features);
-    hidden_vectors = arena.take(4 * layout.hidden_row);
+    hidden_vectors = arena.take((3 + layout.shape.outputs) * layout.hidden_row);
     point_weight = arena.take(layout.point_row * layout.shape.width);
     points = arena.take(layout.label_row * (1 + layout.shape.dimensions));
-    coefficients = arena.take(layout.label_row);
-    head = arena.take(3);
+    coefficients = arena.take(layout.shape.outputs * layout.label_row);
+    head = arena.take(2 + layout.shape.outputs);
   }
   T* axes;            // depth D
   T* hidden_weight;   // depth D
-  T* hidden_vectors;  // [4][hidden_row]
+  T* hidden_vectors;  // [3+K][hidden_row]
   T* point_weight;    // depth W
   T* points;          // depth 1 + d: |z|^2, then -2 z
-  T* coefficients;    // [label_row]
-  T* head;            // [3] length, scale, level
+  T* coefficients;    // [K][label_row]
+  T* head;            // [2+K] length, scale, levels
 };
 
 template <class T>
@@ -65,7 +65,7 @@ struct PreparedStrong {
     columns = arena.take(2 * layout.features);
     in_width = arena.take(layout.hidden_row);
     known = arena.take(layout.known_row * (1 + layout.shape.dimensions));
-    constants = arena.take(4);
+    constants = arena.take(3 + layout.shape.outputs);
     // the number of a network that has the same points, and whether its hidden layer moves them
     owner = arena.take(layout.shape.networks);
     moved = arena.take(layout.shape.networks);
@@ -139,11 +139,11 @@ void strong_prepare(const StrongInput<T>& in, T* memory) {
   const StrongLayout<T> layout(in.shape);
   const PreparedStrong<T> prepared(layout, memory);
   const int64_t features = layout.features, d = in.shape.dimensions, width = in.shape.width;
-  const int64_t labels = in.shape.labels;
+  const int64_t labels = in.shape.labels, outputs = in.shape.outputs;
   copy(2 * kRecordBands, in.bands, prepared.bands);
   copy(features, in.columns, prepared.columns);
   for (int64_t i = features; i < 2 * features; ++i) prepared.columns[i] = T(1) / in.columns[i];
-  copy(int64_t{4}, in.constants, prepared.constants);
+  copy(3 + outputs, in.constants, prepared.constants);
   for (int64_t i = 0; i < layout.hidden_row; ++i) prepared.in_width[i] = i < width ? T(1) : T(0);
   pack_points(in.shape.known, d, in.known, std::numeric_limits<T>::max(), prepared.known);
   for (int64_t i = 0; i < in.shape.networks; ++i) {
@@ -164,16 +164,18 @@ void strong_prepare(const StrongInput<T>& in, T* memory) {
     pack_columns(features, d, axes, d, int64_t{1}, T(1), features * kTileColumns<T>, network.axes);
     pack_columns(features, width, in.hidden_weight + i * width * features, int64_t{1}, features,
                  T(1), features * kTileColumns<T>, network.hidden_weight);
-    fill(4 * layout.hidden_row, T(0), network.hidden_vectors);
-    for (int64_t vector = 0; vector < 4; ++vector)
-      copy(width, in.hidden_vectors + (i * 4 + vector) * width,
+    fill((3 + outputs) * layout.hidden_row, T(0), network.hidden_vectors);
+    for (int64_t vector = 0; vector < 3 + outputs; ++vector)
+      copy(width, in.hidden_vectors + (i * (3 + outputs) + vector) * width,
            network.hidden_vectors + vector * layout.hidden_row);
     pack_columns(width, d, point_weight, int64_t{1}, width, T(1), width * kTileColumns<T>,
                  network.point_weight);
     pack_points(labels, d, points, T(0), network.points);
-    fill(layout.label_row, T(0), network.coefficients);
-    copy(labels, in.coefficients + i * labels, network.coefficients);
-    copy(int64_t{3}, in.heads + i * 3, network.head);
+    fill(outputs * layout.label_row, T(0), network.coefficients);
+    for (int64_t k = 0; k < outputs; ++k)
+      copy(labels, in.coefficients + (i * outputs + k) * labels,
+           network.coefficients + k * layout.label_row);
+    copy(2 + outputs, in.heads + i * (2 + outputs), network.head);
   }
 }
 
@@ -185,10 +187,12 @@ struct StrongMemory {
     hidden = arena.take(kChunkRows * layout.hidden_row);
     points = arena.take(kChunkRows * layout.point_row);
     tile = arena.take(kChunkRows * kTileColumns<T>);
-    sums = arena.take(layout.shape.networks * kChunkRows * kLanes<T>);
+    const int64_t logit_count = kChunkRows * layout.shape.outputs;
+    sums = arena.take(layout.shape.networks * logit_count * kLanes<T>);
     squared = arena.take(kChunkRows);
-    prior = arena.take(layout.shape.networks * kChunkRows);
-    logits = arena.take(kChunkRows);
+    prior = arena.take(layout.shape.networks * logit_count);
+    logits = arena.take(logit_count);
+    votes = arena.take(logit_count * static_cast<int64_t>(sizeof(double) / sizeof(T)));
   }
   Arena<T> arena;
   T* described;  // [D][kChunkRows]
@@ -196,10 +200,11 @@ struct StrongMemory {
   T* hidden;     // [rows][hidden_row]
   T* points;     // [rows][point_row]
   T* tile;       // [rows][kTileColumns]
-  T* sums;       // [M][rows][lanes]
+  T* sums;       // [M][rows][K][lanes], or [rows][lanes] of distances
   T* squared;    // [rows] squared lengths of the points
-  T* prior;      // [M][rows]
-  T* logits;     // [rows] sum of the networks' logits
+  T* prior;      // [M][rows][K]
+  T* logits;     // [rows][K] sums of the networks' logits
+  T* votes;      // [rows][K], as double: the trees'
 };
 
 template <class T>
@@ -207,12 +212,14 @@ int64_t strong_workspace(const StrongShape& shape) {
   return StrongMemory<T>(StrongLayout<T>(shape), nullptr).arena.used();
 }
 
-// The mean share of positives of the trees' leaves, as the logarithm of its odds: logits [rows].
+// The trees' votes [rows,K]: sums of the shares of the leaves, as logarithms. With one output they
+// are the logarithms of the odds of positives, else of the votes: their differences are then odds.
 // All rows go down a tree together, so that one row's steps hide the latency of another's.
 template <class T>
-inline void forest_logits(const Forest& forest, const T* described, int64_t rows, double* logits) {
+inline void forest_logits(const Forest& forest, const T* described, int64_t rows, int64_t outputs,
+                          double* logits) {
   uint32_t at[kChunkRows];
-  for (int64_t r = 0; r < rows; ++r) logits[r] = 0;
+  for (int64_t i = 0; i < rows * outputs; ++i) logits[i] = 0;
   for (int64_t tree = 0; tree < forest.trees; ++tree) {
     for (int64_t r = 0; r < rows; ++r) at[r] = forest.roots[tree];
     for (uint32_t moved = 1; moved != 0;) {
@@ -225,10 +232,14 @@ inline void forest_logits(const Forest& forest, const T* described, int64_t rows
         at[r] = next;
       }
     }
-    for (int64_t r = 0; r < rows; ++r) logits[r] += static_cast<double>(forest.values[at[r]]);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < outputs; ++k)
+        logits[r * outputs + k] += static_cast<double>(forest.values[at[r] * outputs + k]);
   }
-  for (int64_t r = 0; r < rows; ++r)
-    logits[r] = std::log((logits[r] + 0.5) / (static_cast<double>(forest.trees) - logits[r] + 0.5));
+  for (int64_t i = 0; i < rows * outputs; ++i) {
+    const double others = static_cast<double>(forest.trees) - logits[i] + 0.5;
+    logits[i] = std::log((logits[i] + 0.5) / (outputs == 1 ? others : 1.0));
+  }
 }
 
 // C[rows, columns] = descriptions times a packed matrix, a piece of the depth at a time.
@@ -254,7 +265,7 @@ inline void described_product(const StrongLayout<T>& layout, int64_t rows, const
   }
 }
 
-// h = GELU(LayerNorm(H x + b)) in place of H x, and the prior mean's product with it.
+// h = GELU(LayerNorm(H x + b)) in place of H x, and the prior means' products with it, [rows,K].
 template <class T>
 inline void hidden_layer(const StrongLayout<T>& layout, int64_t rows, const T* in_width,
                          const T* vectors, T* hidden, T* prior) {
@@ -262,9 +273,10 @@ inline void hidden_layer(const StrongLayout<T>& layout, int64_t rows, const T* i
   const int64_t row = layout.hidden_row;
   const T *bias = vectors, *gain = vectors + row, *shift = vectors + 2 * row,
           *weights = vectors + 3 * row;
+  const int64_t outputs = layout.shape.outputs;
   const T width = static_cast<T>(layout.shape.width);
   for (int64_t r = 0; r < rows; ++r, hidden += row) {
-    Vector<T> sum = {}, squares = {}, weighted = {};
+    Vector<T> sum = {}, squares = {};
     for (int64_t i = 0; i < row; i += lanes) {
       const Vector<T> v = load(hidden + i) + load(bias + i);
       store(hidden + i, v);
@@ -282,11 +294,14 @@ inline void hidden_layer(const StrongLayout<T>& layout, int64_t rows, const T* i
       const Vector<T> u = load(hidden + i) * inverse * load(gain + i) + load(shift + i);
       Vector<T> density, distribution;
       normal_functions(u, density, distribution);
-      const Vector<T> h = u * distribution;
-      store(hidden + i, h);
-      weighted += h * load(weights + i);
+      store(hidden + i, u * distribution);
     }
-    prior[r] = sum_lanes<T>(weighted);
+    for (int64_t k = 0; k < outputs; ++k) {
+      Vector<T> weighted = {};
+      for (int64_t i = 0; i < row; i += lanes)
+        weighted += load(hidden + i) * load(weights + k * row + i);
+      prior[r * outputs + k] = sum_lanes<T>(weighted);
+    }
   }
 }
 
@@ -359,7 +374,8 @@ inline void known_distances(const PreparedStrong<T>& prepared, int64_t rows,
       least = other < least ? other : least;
     }
     const T squared = memory.squared[r] + least;
-    distances[r] = std::sqrt(squared < T(0) ? T(0) : squared) / prepared.constants[3];
+    distances[r] = std::sqrt(squared < T(0) ? T(0) : squared) /
+                   prepared.constants[2 + prepared.layout.shape.outputs];
   }
 }
 
@@ -369,39 +385,43 @@ inline void kernel_logits(const PreparedStrong<T>& prepared, int64_t owner, int6
                           const StrongMemory<T>& memory) {
   constexpr int64_t lanes = kLanes<T>;
   const StrongLayout<T>& layout = prepared.layout;
-  const int64_t networks = layout.shape.networks;
+  const int64_t networks = layout.shape.networks, outputs = layout.shape.outputs;
   const auto of_owner = [&](int64_t i) { return prepared.owner[i] == static_cast<T>(owner); };
-  fill(networks * kChunkRows * lanes, T(0), memory.sums);
-  for_each_tile(layout, rows, memory.points, layout.label_row,
-                static_cast<const T*>(prepared.network(owner).points), memory.tile,
-                [&](int64_t column) {
-                  for (int64_t i = owner; i < networks; ++i) {
-                    if (!of_owner(i)) continue;
-                    const PreparedNetwork<T> network = prepared.network(i);
-                    const T rate = T(-1) / network.head[0];
-                    T* sums = memory.sums + i * kChunkRows * lanes;
-                    Vector<T> coefficients[4];
-                    for (int v = 0; v < 4; ++v)
-                      coefficients[v] = load(network.coefficients + column + v * lanes);
-                    for (int64_t r = 0; r < rows; ++r) {
-                      const T* tile = memory.tile + r * kTileColumns<T>;
-                      Vector<T> sum = load(sums + r * lanes);
-                      for (int v = 0; v < 4; ++v) {
-                        Vector<T> squared = load(tile + v * lanes) + memory.squared[r];
-                        squared = squared < T(0) ? Vector<T>{} : squared;
-                        sum += exponential<T>(rate * squared) * coefficients[v];
-                      }
-                      store(sums + r * lanes, sum);
-                    }
-                  }
-                });
+  fill(networks * kChunkRows * outputs * lanes, T(0), memory.sums);
+  for_each_tile(
+      layout, rows, memory.points, layout.label_row,
+      static_cast<const T*>(prepared.network(owner).points), memory.tile, [&](int64_t column) {
+        for (int64_t i = owner; i < networks; ++i) {
+          if (!of_owner(i)) continue;
+          const PreparedNetwork<T> network = prepared.network(i);
+          const T rate = T(-1) / network.head[0];
+          T* sums = memory.sums + i * kChunkRows * outputs * lanes;
+          for (int64_t r = 0; r < rows; ++r) {
+            const T* tile = memory.tile + r * kTileColumns<T>;
+            Vector<T> kernel[4];
+            for (int v = 0; v < 4; ++v) {
+              Vector<T> squared = load(tile + v * lanes) + memory.squared[r];
+              squared = squared < T(0) ? Vector<T>{} : squared;
+              kernel[v] = exponential<T>(rate * squared);
+            }
+            for (int64_t k = 0; k < outputs; ++k) {
+              const T* coefficients = network.coefficients + k * layout.label_row + column;
+              Vector<T> sum = load(sums + (r * outputs + k) * lanes);
+              for (int v = 0; v < 4; ++v) sum += kernel[v] * load(coefficients + v * lanes);
+              store(sums + (r * outputs + k) * lanes, sum);
+            }
+          }
+        }
+      });
   for (int64_t i = owner; i < networks; ++i) {
     if (!of_owner(i)) continue;
     const T* head = prepared.network(i).head;
-    for (int64_t r = 0; r < rows; ++r) {
-      const T learned = sum_lanes<T>(load(memory.sums + (i * kChunkRows + r) * lanes));
-      memory.logits[r] += head[1] * (learned + memory.prior[i * kChunkRows + r] - head[2]);
-    }
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t k = 0; k < outputs; ++k) {
+        const int64_t at = (i * kChunkRows + r) * outputs + k;
+        const T learned = sum_lanes<T>(load(memory.sums + at * lanes));
+        memory.logits[r * outputs + k] += head[1] * (learned + memory.prior[at] - head[2 + k]);
+      }
   }
 }
 
@@ -409,24 +429,24 @@ template <class T>
 inline void strong_block(const PreparedStrong<T>& prepared, const Forest& forest, const T* x,
                          int64_t rows, T* logits, T* distances, const StrongMemory<T>& memory) {
   const StrongLayout<T>& layout = prepared.layout;
-  const int64_t networks = layout.shape.networks;
+  const int64_t networks = layout.shape.networks, outputs = layout.shape.outputs;
   T* described = memory.described;
   describe_block(layout.shape.steps, static_cast<const T*>(prepared.bands), x, rows, memory.sorted,
                  described);
   const T most = static_cast<T>(kMostDeviations);
-  double votes[kChunkRows];
-  forest_logits(forest, static_cast<const T*>(described), rows, votes);
+  double* votes = reinterpret_cast<double*>(memory.votes);
+  forest_logits(forest, static_cast<const T*>(described), rows, outputs, votes);
   for (int64_t i = 0; i < layout.features; ++i, described += kChunkRows) {
     const T mean = prepared.columns[i], inverse = prepared.columns[layout.features + i];
     for (int64_t r = 0; r < padded_rows<T>(rows); r += kLanes<T>)
       store(described + r, clamp<T>((load(described + r) - mean) * inverse, -most, most));
   }
   described = memory.described;
-  fill(rows, T(0), memory.logits);
+  fill(rows * outputs, T(0), memory.logits);
   for (int64_t i = 0; i < networks; ++i) {
     const PreparedNetwork<T> network = prepared.network(i);
-    T* prior = memory.prior + i * kChunkRows;
-    fill(rows, T(0), prior);
+    T* prior = memory.prior + i * kChunkRows * outputs;
+    fill(rows * outputs, T(0), prior);
     if (layout.shape.width == 0) continue;
     described_product(layout, rows, static_cast<const T*>(described), layout.hidden_row,
                       static_cast<const T*>(network.hidden_weight), memory.hidden);
@@ -453,12 +473,14 @@ inline void strong_block(const PreparedStrong<T>& prepared, const Forest& forest
     if (i == 0 && distances != nullptr) known_distances(prepared, rows, memory, distances);
     kernel_logits(prepared, i, rows, memory);
   }
-  const T weight = prepared.constants[0], slope = prepared.constants[1],
-          shift = prepared.constants[2];
+  const T weight = prepared.constants[0], slope = prepared.constants[1];
   for (int64_t r = 0; r < rows; ++r)
-    logits[r] =
-        slope * (weight * memory.logits[r] / static_cast<T>(networks) + static_cast<T>(votes[r])) +
-        shift;
+    for (int64_t k = 0; k < outputs; ++k) {
+      const int64_t at = r * outputs + k;
+      logits[at] = slope * (weight * memory.logits[at] / static_cast<T>(networks) +
+                            static_cast<T>(votes[at])) +
+                   prepared.constants[2 + k];
+    }
 }
 
 template <class T>
@@ -470,8 +492,9 @@ void strong_evaluate(const StrongShape& shape, const T* prepared_memory, const F
   const int64_t series = shape.steps * kRecordBands;
   for (int64_t begin = 0; begin < rows; begin += kChunkRows)
     strong_block(prepared, forest, x + begin * series,
-                 begin + kChunkRows <= rows ? kChunkRows : rows - begin, logits + begin,
-                 distances == nullptr ? nullptr : distances + begin, memory);
+                 begin + kChunkRows <= rows ? kChunkRows : rows - begin,
+                 logits + begin * shape.outputs, distances == nullptr ? nullptr : distances + begin,
+                 memory);
 }
 
 template <class T>

@@ -219,7 +219,7 @@ def strong_evaluate(x: Tensor, *arguments: Tensor | None) -> tuple[Tensor, Tenso
     Returns
     -------
     logits, distances : tensors of shape [B]
-        The distances of shape [0] without known points. Without derivatives: differentiating them
+        The logits of shape [B, K] with several outputs, the distances [0] without known points. Without derivatives: differentiating them
         raises.
 
     Raises
@@ -460,8 +460,8 @@ def _fake_describe(x: Tensor, bands: Tensor) -> Tensor:
 
 
 def _fake_strong_evaluate(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
-    known = arguments[-2]
-    return x.new_empty(x.shape[0]), x.new_empty(0 if known is None else x.shape[0])
+    known, outputs = arguments[-2], arguments[-1].shape[0] - 3
+    return _logits(x, outputs), x.new_empty(0 if known is None else x.shape[0])
 
 
 _FAKES: dict[str, Callable[..., Any]] = {

@@ -120,22 +120,25 @@ def strong_evaluate(
         Mean and scale of the descriptions.
     axes, hidden_weight, point_weight : tensors of shape [M, D, d], [M, W, D], [M, d, W]
         Matrices of the networks.
-    hidden_vectors : tensor of shape [M, 4, W]
-        Bias of the hidden layer, gain and bias of its normalisation, and the prior mean's weights.
-    heads : tensor of shape [M, 3]
-        Length, scale and level of the regressions.
-    points, coefficients : tensors of shape [M, n, d] and [M, n]
-        Points of the labelled series, and the regressions' coefficients.
+    hidden_vectors : tensor of shape [M, 3 + K, W]
+        Bias of the hidden layer, gain and bias of its normalisation, and the weights of the prior
+        mean of each of K outputs; K is 1 for two classes.
+    heads : tensor of shape [M, 2 + K]
+        Length, scale and levels of the regressions.
+    points : tensor of shape [M, n, d]
+        Points of the labelled series.
+    coefficients : tensor of shape [M, n] with one output, else [M, K, n]
+        The regressions' coefficients.
     roots, left, right, feature, threshold, value : tensors of shape [trees], the others [nodes]
-        Those of `timl.nn.strong.trees.Trees`.
-    known : tensor of shape [K, d]
+        Those of `timl.nn.strong.trees.Trees`; `value` is [nodes, K] with several outputs.
+    known : tensor of shape [R, d]
         Points in the space of the first network's axes; None: no distances.
-    constants : tensor of shape [4]
-        Weight of the kernel, slope and shift of the logit, and the usual distance.
+    constants : tensor of shape [3 + K]
+        Weight of the kernel, slope, shifts of the logits, and the usual distance.
 
     Returns
     -------
-    logits : float64 tensor of shape [B]
+    logits : float64 tensor of shape [B] with one output, else [B, K]
     distances : float64 tensor of shape [B]
         Distance to the nearest known point over the usual one; of shape [0] without known points.
     """
@@ -160,8 +163,11 @@ def strong_evaluate(
     votes = len(roots) * tree_votes(
         described.float(), roots, left, right, feature, threshold, value
     )
-    forest = torch.log(votes + 0.5) - torch.log(len(roots) - votes + 0.5)
-    weight, slope, shift, usual = constants.double()
+    forest = torch.log(votes + 0.5)
+    if votes.dim() == 1:
+        forest = forest - torch.log(len(roots) - votes + 0.5)
+    weight, slope, *shifts, usual = constants.double()
+    shift = torch.stack(shifts) if votes.dim() == 2 else shifts[0]
     logits = slope * (weight * kernel + forest) + shift
     if known is None:
         return logits, logits.new_empty(0)
@@ -183,18 +189,19 @@ def network_logits(
     points: Tensor,
     coefficients: Tensor,
 ) -> Tensor:
-    """Return one network's logits of standardised descriptions [B, D], [B]."""
-    length, scale, level = head
-    z, prior = x @ axes, x.new_zeros(len(x))
+    """Return one network's logits of standardised descriptions [B, D], [B] or [B, K]."""
+    length, scale, *levels = head
+    z, prior = x @ axes, x.new_zeros(())
     if len(hidden_weight):
-        bias, gain, shift, weights = hidden_vectors
+        bias, gain, shift, *weights = hidden_vectors
         hidden = functional.linear(x, hidden_weight, bias)
         hidden = functional.gelu(functional.layer_norm(hidden, (len(gain),), gain, shift))
-        z, prior = z + hidden @ point_weight.T, hidden @ weights
+        z, prior = z + hidden @ point_weight.T, hidden @ torch.stack(weights, dim=1)
     apart = torch.cdist(z, points, compute_mode="donot_use_mm_for_euclid_dist")
-    learned: Tensor = torch.exp(-(apart**2) / length) @ coefficients
-    logits: Tensor = scale * (learned + prior - level)
-    return logits
+    rows = coefficients if coefficients.dim() == 2 else coefficients[None]
+    learned = torch.exp(-(apart**2) / length) @ rows.T
+    logits: Tensor = scale * (learned + prior - torch.stack(levels))  # [B, K]
+    return logits if coefficients.dim() == 2 else logits.squeeze(1)
 
 
 def tree_votes(
@@ -206,7 +213,7 @@ def tree_votes(
     threshold: Tensor,
     value: Tensor,
 ) -> Tensor:
-    """Return the trees' mean share of positives for features [B, D], float64 [B]."""
+    """Return the trees' mean shares for features [B, D], float64 [B] or [B, K] like `value`."""
     node = roots.expand(len(x), -1)
     while bool((left[node] != node).any()):
         goes_left = x.gather(1, feature[node]) <= threshold[node]

@@ -20,11 +20,13 @@ NAMES = (
     *("known", "constants"),
 )
 TREES = slice(NAMES.index("roots"), NAMES.index("value") + 1)
-SIZES = {  # steps, networks, dimensions, width, labels, known points
-    "as learned": (12, 4, 64, 128, 70, 90),
-    "no hidden layer": (12, 1, 6, 0, 3, 2),
-    "odd sizes": (5, 3, 5, 7, 33, 1),
-    "24 months, nothing known": (24, 2, 9, 40, 17, None),
+SIZES = {  # steps, networks, dimensions, width, labels, known points, outputs
+    "as learned": (12, 4, 64, 128, 70, 90, 1),
+    "no hidden layer": (12, 1, 6, 0, 3, 2, 1),
+    "odd sizes": (5, 3, 5, 7, 33, 1, 1),
+    "24 months, nothing known": (24, 2, 9, 40, 17, None, 1),
+    "five classes": (12, 3, 20, 40, 70, 9, 5),
+    "two classes, no hidden layer": (5, 2, 5, 0, 7, None, 2),
 }
 every_size = pytest.mark.parametrize("name", SIZES)
 
@@ -36,7 +38,9 @@ def bands() -> Tensor:
     return torch.tensor([mean, deviation])
 
 
-def trees(generator: torch.Generator, features: int, count: int, depth: int) -> list[Tensor]:
+def trees(
+    generator: torch.Generator, features: int, count: int, depth: int, outputs: int
+) -> list[Tensor]:
     """Random trees; every third branch ends early."""
     parts: list[list[float]] = [[] for _ in NAMES[TREES]]
     roots, left, right, feature, threshold, value = parts
@@ -57,12 +61,16 @@ def trees(generator: torch.Generator, features: int, count: int, depth: int) -> 
         roots.append(grow(0))
     whole, real = torch.int64, torch.float32
     types = (whole, whole, whole, whole, real, real)
-    return [torch.tensor(part, dtype=kind) for part, kind in zip(parts, types, strict=True)]
+    made = [torch.tensor(part, dtype=kind) for part, kind in zip(parts, types, strict=True)]
+    if outputs > 1:
+        made[-1] = torch.rand(len(left), outputs, generator=generator)
+        made[-1] /= made[-1].sum(dim=1, keepdim=True)
+    return made
 
 
 def arguments(name: str, batch: int = 101, dtype: torch.dtype = torch.float32) -> list[Any]:
     """Arguments of `strong_evaluate` in order; of several networks the first two share points."""
-    steps, networks, d, width, labels, known = SIZES[name]
+    steps, networks, d, width, labels, known, outputs = SIZES[name]
     g = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -83,14 +91,14 @@ def arguments(name: str, batch: int = 101, dtype: torch.dtype = torch.float32) -
         columns,
         axes,
         normal(networks, width, features) / features**0.5,
-        normal(networks, 4, width) * 0.3 + torch.tensor([0.0, 1, 0, 0])[:, None],
+        normal(networks, 3 + outputs, width) * 0.3 + torch.eye(3 + outputs)[1][:, None],
         point_weight,
-        torch.rand(networks, 3, generator=g) + torch.tensor([0.5, 3.0, 0.0]),
+        torch.rand(networks, 2 + outputs, generator=g) + torch.tensor([0.5, 3, *[0.0] * outputs]),
         points,
-        normal(networks, labels) / 4,
-        *trees(g, features, 20, 6),
+        (normal(networks, labels) if outputs == 1 else normal(networks, outputs, labels)) / 4,
+        *trees(g, features, 20, 6, outputs),
         None if known is None else normal(known, d) / (2 * d) ** 0.5,
-        torch.tensor([0.6, 0.8, -0.1, 0.7]),
+        torch.tensor([0.6, 0.8, *torch.linspace(-0.1, 0.3, outputs), 0.7]),
     ]
     return [t.to(dtype) if t is not None and t.is_floating_point() else t for t in made]
 
@@ -141,8 +149,10 @@ def test_logits_and_distances_are_the_twins(name: str) -> None:
         described = operators.describe(given[0], given[1]).float()
         count = len(given[NAMES.index("roots")])
         votes = count * reference.strong.tree_votes(described, *given[TREES])
-        forest = torch.log(votes + 0.5) - torch.log(count - votes + 0.5)
-        even = changed(given, value=torch.full_like(given[TREES][-1], 0.5))  # no opinion
+        several = votes.dim() == 2
+        forest = torch.log(votes + 0.5) - torch.log(0.5 + (count - votes) * (not several))
+        # no opinion: of two classes half the votes, of several none
+        even = changed(given, value=torch.full_like(given[TREES][-1], 0.0 if several else 0.5))
         kernel, apart = reference.strong_evaluate(*even)
         logits, distances = evaluate(given)
         expected = kernel + given[-1][1].double() * forest
@@ -187,7 +197,7 @@ def test_a_known_series_is_at_no_distance_and_distances_are_in_units_of_the_usua
 
 def test_opcheck_and_compile() -> None:
     tools = ("test_schema", "test_autograd_registration", "test_faketensor")
-    for name in ("odd sizes", "24 months, nothing known"):
+    for name in ("odd sizes", "24 months, nothing known", "five classes"):
         given = arguments(name)
         given[0].requires_grad_()
         torch.library.opcheck(

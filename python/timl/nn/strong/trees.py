@@ -17,6 +17,8 @@ class Trees(nn.Module):
     ----------
     trees, nodes
         Number of trees, and of the nodes of all of them together.
+    outputs
+        1 for the trees of two classes, else the number K of classes.
 
     Attributes
     ----------
@@ -28,8 +30,8 @@ class Trees(nn.Module):
         Index of the feature that a node compares.
     threshold : buffer of shape [nodes]
         Greatest value of that feature that goes to the left.
-    value : buffer of shape [nodes]
-        Share of positives among a node's samples.
+    value : buffer of shape [nodes], or [nodes, K] with K outputs
+        Share of positives among a node's samples, or the shares of K classes.
     """
 
     roots: Tensor
@@ -39,13 +41,13 @@ class Trees(nn.Module):
     threshold: Tensor
     value: Tensor
 
-    def __init__(self, trees: int, nodes: int) -> None:
+    def __init__(self, trees: int, nodes: int, outputs: int = 1) -> None:
         super().__init__()
         self.register_buffer("roots", torch.zeros(trees, dtype=torch.int64))
         for name in ("left", "right", "feature"):
             self.register_buffer(name, torch.zeros(nodes, dtype=torch.int64))
-        for name in ("threshold", "value"):
-            self.register_buffer(name, torch.zeros(nodes))
+        self.register_buffer("threshold", torch.zeros(nodes))
+        self.register_buffer("value", torch.zeros(nodes if outputs == 1 else (nodes, outputs)))
 
     @property
     def arrays(self) -> tuple[Tensor, ...]:
@@ -53,12 +55,15 @@ class Trees(nn.Module):
         return self.roots, self.left, self.right, self.feature, self.threshold, self.value
 
     @classmethod
-    def from_fitted(cls, fitted: Sequence[Any]) -> Trees:
-        """Return a copy of fitted scikit-learn trees of classes 0 and 1, such as a forest's."""
+    def from_fitted(cls, fitted: Sequence[Any], outputs: int = 1) -> Trees:
+        """Return a copy of fitted scikit-learn trees, such as a forest's.
+
+        With one output their classes are 0 and 1, else 0 to outputs - 1.
+        """
         parts = [tree.tree_ for tree in fitted]
         sizes = [part.node_count for part in parts]
         starts = np.cumsum([0, *sizes[:-1]])
-        made = cls(len(parts), sum(sizes))
+        made = cls(len(parts), sum(sizes), outputs)
         for part, start, size in zip(parts, starts.tolist(), sizes, strict=True):
             nodes = slice(start, start + size)
             leaf = part.children_left < 0
@@ -73,6 +78,7 @@ class Trees(nn.Module):
             )
             made.threshold[nodes] = torch.from_numpy(rounded)
             votes = part.value[:, 0]
-            made.value[nodes] = torch.from_numpy((votes[:, 1] / votes.sum(axis=1)).astype("f4"))
+            shares = (votes / votes.sum(axis=1, keepdims=True)).astype("f4")
+            made.value[nodes] = torch.from_numpy(shares[:, 1] if outputs == 1 else shares)
         made.roots.copy_(torch.from_numpy(starts))
         return made
