@@ -6,6 +6,7 @@ from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
 from timl.meta.strong import (
     fit_strong,
+    fit_strong_classes,
     learn_deep_kernel,
     learn_metric_kernel,
     unlearned_kernel,
@@ -18,6 +19,7 @@ __all__ = [
     "finetune",
     "finetune_ensemble",
     "fit_strong",
+    "fit_strong_classes",
     "learn_deep_kernel",
     "learn_metric_kernel",
     "meta_gradient",

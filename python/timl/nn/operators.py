@@ -219,8 +219,8 @@ def strong_evaluate(x: Tensor, *arguments: Tensor | None) -> tuple[Tensor, Tenso
     Returns
     -------
     logits, distances : tensors of shape [B]
-        The logits of shape [B, K] with several outputs, the distances [0] without known points. Without derivatives: differentiating them
-        raises.
+        The logits of shape [B, K] with several outputs, the distances [0] without known points.
+        Without derivatives: differentiating them raises.
 
     Raises
     ------

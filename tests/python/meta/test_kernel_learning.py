@@ -224,7 +224,7 @@ def test_the_metric_tells_crops_of_a_place_apart_better_than_plain_distances(
                 describe_series(tasks.data.series(part), learned.normalization) for part in pair
             )
             one, other = (
-                next(kernel.embed(kernel.standardize(numbers), task))[1].numpy()
+                next(kernel.embed(kernel.standardize(numbers), task[None]))[1].numpy()
                 for numbers in described
             )
             apart = ((one.mean(0) - other.mean(0)) ** 2).sum()

@@ -51,6 +51,11 @@ def votes(trees: Trees, x: np.ndarray) -> np.ndarray:
     return tree_votes(torch.from_numpy(x), *trees.arrays).numpy()
 
 
+def forest(x: np.ndarray, y: np.ndarray, seed: int) -> Trees:
+    """Forest of positives and negatives."""
+    return fit_forest(x, [np.flatnonzero(y), np.flatnonzero(~y)], seed, several=False)
+
+
 def easy(samples: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Series of noise, and of a season in which B8 is higher."""
     x = np.random.default_rng(3).normal(size=(samples, 12, 18)).astype(np.float32) * 0.3
@@ -155,23 +160,23 @@ def test_the_forest_is_scikit_learns_where_no_class_is_rare() -> None:
     y = x[:, 0] + np.random.default_rng(1).normal(size=60) > 0.5
     expected = ExtraTreesClassifier(100, class_weight="balanced", random_state=7).fit(x, y)
     np.testing.assert_allclose(
-        votes(fit_forest(x, y, 7), x), expected.predict_proba(x)[:, 1], atol=1e-6
+        votes(forest(x, y, 7), x), expected.predict_proba(x)[:, 1], atol=1e-6
     )
 
 
 def test_trees_see_all_rare_labels_and_a_share_of_the_others() -> None:
     x = np.random.default_rng(0).normal(size=(400, 9)).astype(np.float32)
     y = np.arange(400) < 4
-    trees = fit_forest(x, y, 0)
+    trees = forest(x, y, 0)
     assert len(trees.roots) == 100
     root = trees.value[trees.roots]
     torch.testing.assert_close(root, torch.full_like(root, 0.5))  # balanced
     assert (votes(trees, x)[:4] == 1).all()  # each tree has seen them
     shares = votes(trees, x)[4:]
     assert (shares > 0).mean() > 0.5  # not each tree has seen a negative
-    again = fit_forest(x, y, 0)
+    again = forest(x, y, 0)
     assert same_bits(trees.state_dict(), again.state_dict())
-    assert not same_bits(trees.state_dict(), fit_forest(x, y, 1).state_dict())
+    assert not same_bits(trees.state_dict(), forest(x, y, 1).state_dict())
 
 
 def test_saved_and_loaded_it_gives_the_same_and_shares_nothing(

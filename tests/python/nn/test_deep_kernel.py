@@ -80,7 +80,7 @@ def test_the_prior_mean_is_a_sum_over_class_and_name() -> None:
             parameter.normal_(generator=torch.Generator().manual_seed(0))
     x = torch.randn(5, len(kernel.mean), generator=torch.Generator().manual_seed(1)).double()
     both, by_class, by_name = (
-        next(kernel.embed(x, kernel.describe_task(*task)))[2]
+        next(kernel.embed(x, kernel.describe_task(*task)[None]))[2]
         for task in (("cereals", "maize"), ("cereals", None), (None, "maize"))
     )
     torch.testing.assert_close(both, by_class + by_name)

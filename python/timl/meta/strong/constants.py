@@ -89,8 +89,8 @@ DROPOUT = 0.2
 """Share of inputs and of hidden units that are dropped."""
 
 # the fit to a task's labels
-MOST_LABELS = 500
-"""Labels of a class that the kernel takes at most."""
+MOST_LABELS, MOST_IN_ALL = 500, 2000
+"""Labels that the kernel takes at most: of a class; of all classes where they are several."""
 FEW = 5
 """Labels of the rarer class at which kernel and forest weigh the same."""
 LEAST_KERNEL_WEIGHT = 0.4

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from timl import random
 from timl.meta.strong.constants import (
     FEW,
     LEAST_KERNEL_WEIGHT,
+    MOST_IN_ALL,
     MOST_LABELS,
     SHIFT,
     SLOPE,
@@ -20,7 +23,7 @@ from timl.meta.strong.constants import (
 )
 from timl.meta.strong.forest import fit_forest
 from timl.nn import DeepKernel, StrongClassifier, one_thread
-from timl.nn.strong.deep_kernel import fit_ridge
+from timl.nn.strong.deep_kernel import fit_ridge, fit_ridge_classes
 from timl.nn.strong.description import describe_series
 from timl.normalization import Normalization
 from timl.random import Purpose
@@ -69,8 +72,6 @@ def fit_strong(
         If there are no positives or no negatives, the series have another number of steps or bands
         than those of the deep kernel, or nothing is there of a series.
     """
-    from threadpoolctl import threadpool_limits
-
     series, labels = np.asarray(x, np.float32), np.asarray(y)
     sides = [np.flatnonzero(labels == label) for label in (1, 0)]
     if min(map(len, sides)) == 0:
@@ -78,25 +79,141 @@ def fit_strong(
             f"{name} is of {len(sides[0])} positives and {len(sides[1])} negatives: give some "
             f"of both"
         )
+    return _fit(
+        deep_kernel,
+        series,
+        sides,
+        None,
+        deep_kernel.describe_task(classification_label, target_label)[None],
+        shift=[SHIFT * math.log(len(sides[0]) / len(sides[1]))],
+        normalization=normalization,
+        seed=seed,
+    )
+
+
+def fit_strong_classes(
+    deep_kernel: DeepKernel,
+    x: ArrayLike,
+    y: ArrayLike,
+    classes: Sequence[str],
+    *,
+    normalization: Normalization,
+    classification_labels: Sequence[str | None] | None = None,
+    seed: int = 0,
+    name: str = "y",
+) -> StrongClassifier:
+    """Fit kernel ridge regressions in a deep kernel, and a forest, to labels of several classes.
+
+    One solve for all classes: the difference of two classes' logits is the regression that
+    `fit_strong` fits to one label against another. Every class weighs the same, whatever its
+    number of labels: the probabilities, softmax of the logits, are those where all classes are
+    equally frequent.
+
+    Parameters
+    ----------
+    deep_kernel, x, normalization, name
+        Those of `fit_strong`.
+    y : integer array of shape [n]
+        Classes, 0 to K - 1, each at least once.
+    classes
+        Names of the K classes, two or more and different; those that the deep kernel knows get
+        the prior mean of their label.
+    classification_labels
+        FAO class of each, "crop" for any crop, or None: nothing is assumed of it.
+    seed
+        That of `fit_strong`. Of more than 2,000 labels the kernel takes 2,000 / K of a class.
+
+    Returns
+    -------
+    StrongClassifier
+        Classifier in evaluation mode, with a logit of each class.
+
+    Raises
+    ------
+    ValueError
+        If a class has no labels or is none of the names, names are alike, or the series do not
+        fit the deep kernel.
+    """
+    series, labels = np.asarray(x, np.float32), np.asarray(y)
+    count = len(classes)
+    kinds = [None] * count if classification_labels is None else list(classification_labels)
+    if count < 2 or len(set(classes)) < count or len(kinds) != count:
+        raise ValueError(
+            f"classes is {list(classes)} with the FAO classes {kinds}: give two names or more, all "
+            f"different, and one FAO class or None for each"
+        )
+    members = [np.flatnonzero(labels == number) for number in range(count)]
+    sizes = [len(rows) for rows in members]
+    if min(sizes) == 0 or sum(sizes) < len(labels):
+        found = dict(zip(classes, sizes, strict=True))
+        raise ValueError(
+            f"{name} is of {len(labels)} labels, of classes {found}: give classes 0 to "
+            f"{count - 1}, and some labels of each"
+        )
+    described = [
+        deep_kernel.describe_task(kind, name) for kind, name in zip(kinds, classes, strict=True)
+    ]
+    return _fit(
+        deep_kernel,
+        series,
+        members,
+        classes,
+        torch.stack(described),
+        shift=[0.0] * count,
+        normalization=normalization,
+        seed=seed,
+    )
+
+
+def _fit(
+    deep_kernel: DeepKernel,
+    series: NDArray[np.float32],
+    members: list[NDArray[np.int64]],
+    classes: Sequence[str] | None,
+    task: Tensor,
+    *,
+    shift: list[float],
+    normalization: Normalization,
+    seed: int,
+) -> StrongClassifier:
+    """Return the classifier fitted to the rows of each class.
+
+    With one logit `members` are positives and negatives, and `task` is [1, O]; else both have an
+    entry for each class.
+    """
+    from threadpoolctl import threadpool_limits
+
+    rarest = min(map(len, members))
     mean = deep_kernel.task_mean(series)
     described = describe_series(deep_kernel.complete(series, mean), normalization)
-    kept = np.concatenate([_kernel_rows(rows, seed, c) for c, rows in enumerate(sides)])
-    task = deep_kernel.describe_task(classification_label, target_label)
-    targets = torch.from_numpy(np.where(labels[kept] == 1, 1.0, -1.0))
+    most = min(MOST_LABELS, MOST_IN_ALL // len(members))
+    parts = [_kernel_rows(rows, most, seed, number) for number, rows in enumerate(members)]
+    kept = np.concatenate(parts)
+    of_class = torch.from_numpy(np.repeat(np.arange(len(parts)), [len(part) for part in parts]))
     with threadpool_limits(1), one_thread():
         standard = deep_kernel.standardize(described[kept])
-        fitted = [
-            (points, *fit_ridge(points, prior, targets, head))
-            for head, points, prior in deep_kernel.embed(standard, task)
-        ]
+        networks = deep_kernel.embed(standard, task)
+        if classes is None:
+            targets = torch.where(of_class == 0, 1.0, -1.0).double()
+            fitted = [
+                (points, *fit_ridge(points, prior[0], targets, head))
+                for head, points, prior in networks
+            ]
+        else:
+            fitted = [
+                (points, *fit_ridge_classes(points, prior, of_class, head))
+                for head, points, prior in networks
+            ]
         label_points = standard @ deep_kernel.members[0].axes.double().cpu()
-        trees = fit_forest(described, labels == 1, seed)
+        trees = fit_forest(described, members, seed, several=classes is not None)
     classifier = StrongClassifier(
-        deep_kernel.configuration(), len(kept), [len(trees.roots), len(trees.left)]
+        deep_kernel.configuration(),
+        len(kept),
+        [len(trees.roots), len(trees.left), *trees.value.shape[1:]],
+        classes,
     )
     classifier.deep_kernel, classifier.trees = copy.deepcopy(deep_kernel), trees
     classifier.normalization = normalization
-    counts = [len(side) for side in sides]
     for buffer, values in (
         ("task", task),
         ("task_mean", mean),
@@ -104,11 +221,12 @@ def fit_strong(
         ("coefficients", torch.stack([coefficients for _, coefficients, _ in fitted])),
         ("levels", torch.stack([level for _, _, level in fitted])),
         ("label_points", label_points),
-        ("kernel_weight", kernel_weight(min(counts))),
-        ("slope", slope(min(counts))),
-        ("shift", SHIFT * math.log(counts[0] / counts[1])),
+        ("kernel_weight", kernel_weight(rarest)),
+        ("slope", slope(rarest)),
+        ("shift", shift),
     ):
-        getattr(classifier, buffer).copy_(torch.as_tensor(values))
+        target = getattr(classifier, buffer)
+        target.copy_(torch.as_tensor(values).reshape(target.shape))
     return classifier.to(deep_kernel.mean).eval()
 
 
@@ -125,9 +243,9 @@ def slope(rarer: int) -> float:
     return min(1.0, SLOPE * math.pow(rarer / FEW, SLOPE_POWER))
 
 
-def _kernel_rows(rows: NDArray[np.int64], seed: int, number: int) -> NDArray[np.int64]:
+def _kernel_rows(rows: NDArray[np.int64], most: int, seed: int, number: int) -> NDArray[np.int64]:
     """Return the rows that the kernel takes of a class; number 0 is that of the positives."""
-    if len(rows) <= MOST_LABELS:
+    if len(rows) <= most:
         return rows
     order = random.permutation(len(rows), seed=seed, task=number, purpose=Purpose.KERNEL_SUBSET)
-    return rows[np.sort(order[:MOST_LABELS])]
+    return rows[np.sort(order[:most])]

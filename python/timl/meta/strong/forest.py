@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,52 +14,58 @@ from timl.nn.strong.trees import Trees
 from timl.random import Purpose
 
 
-def fit_forest(x: NDArray[np.float32], positive: NDArray[np.bool_], seed: int) -> Trees:
+def fit_forest(
+    x: NDArray[np.float32], members: Sequence[NDArray[np.int64]], seed: int, *, several: bool
+) -> Trees:
     """Fit extremely randomised trees with the classes weighted equally.
 
-    A tree sees at most three times as many labels of the commoner class as of the rarer one (30
-    at least, 1,000 at most of either), drawn anew for each: many negatives then make the trees
-    differ, instead of making their leaves pure. Where no class is so large all trees see all
-    labels.
+    A tree sees at most three times as many labels of a class as of the rarest one (30 at least,
+    1,000 at most of any), drawn anew for each: many negatives then make the trees differ, instead
+    of making their leaves pure. Where no class is so large all trees see all labels.
 
     Parameters
     ----------
     x : float32 array of shape [n, D]
         Descriptions.
-    positive : bool array of shape [n]
-        Whether each is a positive; both occur.
+    members
+        Rows of the classes: positives and negatives, or of several classes.
     seed
         Seed of trees and draws.
+    several
+        Whether the trees tell the share of each class, not of positives alone.
     """
     from sklearn.ensemble import ExtraTreesClassifier
 
-    sides = sorted((np.flatnonzero(positive), np.flatnonzero(~positive)), key=len)
-    rarer = len(sides[0])
-    most = (
-        min(rarer, MOST_OF_TREE),
-        min(len(sides[1]), MOST_OF_TREE, max(LEAST_OF_TREE, TREE_RATIO * rarer)),
-    )
-    if sum(most) < len(positive):
-        return Trees.from_fitted(_subset_trees(x, positive, sides, most, seed))
+    # of two classes 1 is the positives'
+    numbers = range(len(members)) if several else (1, 0)
+    codes = np.empty(len(x), np.int64)
+    for number, rows in zip(numbers, members, strict=True):
+        codes[rows] = number
+    outputs = len(members) if several else 1
+    sides = sorted(members, key=len)
+    rarest = len(sides[0])
+    most = [min(len(side), MOST_OF_TREE, max(LEAST_OF_TREE, TREE_RATIO * rarest)) for side in sides]
+    if sum(most) < len(x):
+        return Trees.from_fitted(_subset_trees(x, codes, sides, most, seed), outputs)
     forest = ExtraTreesClassifier(
         TREES, class_weight="balanced", random_state=seed % 2**32, n_jobs=1
     )
-    return Trees.from_fitted(forest.fit(x, positive).estimators_)
+    return Trees.from_fitted(forest.fit(x, codes).estimators_, outputs)
 
 
 def _subset_trees(
     x: NDArray[np.float32],
-    positive: NDArray[np.bool_],
+    codes: NDArray[np.int64],
     sides: list[NDArray[np.int64]],
-    most: tuple[int, int],
+    most: list[int],
     seed: int,
 ) -> list[Any]:
-    """Return trees that are each fitted to so many labels of both sides."""
+    """Return trees that are each fitted to so many labels of every class."""
     from sklearn.tree import ExtraTreeClassifier
 
     drawn = random.uniform((TREES,), seed=seed, purpose=Purpose.FOREST_SEEDS)
     seeds = (drawn * 2**24).astype(np.int64)
-    weight = np.repeat([0.5 / most[0], 0.5 / most[1]], most) * sum(most)
+    weight = np.repeat([1 / len(most) / count for count in most], most) * sum(most)
     trees = []
     for number in range(TREES):
         orders = (
@@ -71,5 +78,5 @@ def _subset_trees(
             [side[order[:count]] for side, order, count in zip(sides, orders, most, strict=True)]
         )
         tree = ExtraTreeClassifier(max_features="sqrt", random_state=int(seeds[number]))
-        trees.append(tree.fit(x[rows], positive[rows], weight, check_input=False))
+        trees.append(tree.fit(x[rows], codes[rows], weight, check_input=False))
     return trees

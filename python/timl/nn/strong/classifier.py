@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from timl.normalization import Normalization
 class StrongClassifier(nn.Module):
     """Classifier of one task that `timl.finetune` fits with `protocol="strong"`.
 
-    Its logit is
+    Its logit, or with several classes that of each, is
 
         slope (kernel_weight kernel(x) + forest(x)) + shift
 
@@ -37,27 +38,35 @@ class StrongClassifier(nn.Module):
         Number n of labels in the kernel.
     trees
         Arguments of its `Trees`.
+    classes
+        Names of its classes, two or more; None: the positives of a task against the rest, with one
+        logit. K below is the number of logits.
 
     Attributes
     ----------
     deep_kernel : DeepKernel
         What other regions taught; M networks.
-    task : buffer of shape [O]
-        Numbers that describe the task, see `DeepKernel.describe_task`.
+    classes : tuple of str, or None
+        As given.
+    task : buffer of shape [O] with one logit, else [K, O]
+        Numbers that describe the task, or each class against the rest, see
+        `DeepKernel.describe_task`.
     task_mean : buffer of shape [T, bands]
         Mean of the labelled series, see `DeepKernel.task_mean`.
     points : buffer of shape [M, n, d]
         Points of the labelled series in each network's metric space.
-    coefficients : buffer of shape [M, n]
+    coefficients : buffer of shape [M, n] with one logit, else [M, K, n]
         Coefficients of each network's regression.
-    levels : buffer of shape [M]
+    levels : buffer of shape [M] with one logit, else [M, K]
         Levels of each network's prior means.
     label_points : buffer of shape [n, d]
         Points of the labelled series in the space of the first network's axes alone.
     trees : Trees
         Forest on the descriptions of the series.
-    kernel_weight, slope, shift : buffers of shape []
-        Weight of the kernel against the forest, and slope and shift of the logit.
+    kernel_weight, slope : buffers of shape []
+        Weight of the kernel against the forest, and slope of the logits.
+    shift : buffer of shape [] with one logit, else [K]
+        Shift of the logit.
     normalization : Normalization or None
         Preparation of the inputs.
     """
@@ -72,20 +81,30 @@ class StrongClassifier(nn.Module):
     slope: Tensor
     shift: Tensor
 
-    def __init__(self, deep_kernel: dict[str, Any], labels: int, trees: list[int]) -> None:
+    def __init__(
+        self,
+        deep_kernel: dict[str, Any],
+        labels: int,
+        trees: list[int],
+        classes: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
+        self.classes = None if classes is None else tuple(classes)
+        of_classes = () if self.classes is None else (len(self.classes),)
         self.deep_kernel = DeepKernel(**deep_kernel)
         self.trees = Trees(*trees)
         self.normalization: Normalization | None = None
         networks, dimensions = deep_kernel["networks"], deep_kernel["dimensions"]
-        self.register_buffer("task", self.deep_kernel.describe_task(None, None))
+        task = self.deep_kernel.describe_task(None, None)
+        self.register_buffer("task", task.expand(*of_classes, -1).clone())
         self.register_buffer("task_mean", torch.zeros(self.steps, self.bands))
         self.register_buffer("points", torch.zeros(networks, labels, dimensions))
-        self.register_buffer("coefficients", torch.zeros(networks, labels))
-        self.register_buffer("levels", torch.zeros(networks))
+        self.register_buffer("coefficients", torch.zeros(networks, *of_classes, labels))
+        self.register_buffer("levels", torch.zeros(networks, *of_classes))
         self.register_buffer("label_points", torch.zeros(labels, dimensions))
-        for name in ("kernel_weight", "slope", "shift"):
+        for name in ("kernel_weight", "slope"):
             self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("shift", torch.zeros(of_classes))
 
     @property
     def steps(self) -> int:
@@ -110,7 +129,7 @@ class StrongClassifier(nn.Module):
 
         Returns
         -------
-        tensor of shape [B]
+        tensor of shape [B] with one logit, else [B, K]
 
         Raises
         ------
@@ -147,6 +166,11 @@ class StrongClassifier(nn.Module):
         require_finite("x", x)
         return strong_evaluate(x, *self.arguments(distances))
 
+    @property
+    def _tasks(self) -> Tensor:
+        """The task's numbers as rows, [K, O]."""
+        return self.task.reshape(-1, self.task.shape[-1])
+
     def arguments(self, distances: bool) -> tuple[Tensor | None, ...]:
         """Return the arguments of `timl.reference.strong_evaluate` after the series.
 
@@ -158,22 +182,23 @@ class StrongClassifier(nn.Module):
         assert self.normalization is not None
         kernel, networks = self.deep_kernel, self.deep_kernel.members
         vectors = [
-            (n.hidden_bias, n.norm_gain, n.norm_bias, self.task @ n.prior_weight) for n in networks
+            (n.hidden_bias, n.norm_gain, n.norm_bias, *(self._tasks @ n.prior_weight))
+            for n in networks
         ]
         heads = [
-            (network.head.length, network.head.scale, level)
-            for network, level in zip(networks, self.levels, strict=True)
+            (network.head.length, network.head.scale, *levels.reshape(-1))
+            for network, levels in zip(networks, self.levels, strict=True)
         ]
         known = torch.cat([kernel.reference, self.label_points]) if distances else None
-        constants = (self.kernel_weight, self.slope, self.shift, kernel.usual_distance)
+        constants = (self.kernel_weight, self.slope, *self.shift.reshape(-1), kernel.usual_distance)
         return (
             normalization_tensor(self.normalization, self.coefficients),
             torch.stack([kernel.mean, kernel.scale]),
             torch.stack([network.axes for network in networks]),
             torch.stack([network.hidden_weight for network in networks]),
-            torch.stack([torch.stack(four) for four in vectors]),
+            torch.stack([torch.stack(rows) for rows in vectors]),
             torch.stack([network.point_weight for network in networks]),
-            torch.stack([torch.stack(three) for three in heads]),
+            torch.stack([torch.stack(numbers) for numbers in heads]),
             self.points,
             self.coefficients,
             *self.trees.arrays,
@@ -185,9 +210,11 @@ class StrongClassifier(nn.Module):
         """Write `model.safetensors` and `config.json` into a folder, which is made where needed."""
         configuration = {
             "deep_kernel": self.deep_kernel.configuration(),
-            "labels": self.coefficients.shape[1],
-            "trees": [len(self.trees.roots), len(self.trees.left)],
+            "labels": self.label_points.shape[0],
+            "trees": [len(self.trees.roots), len(self.trees.left), *self.shift.shape],
         }
+        if self.classes is not None:
+            configuration["classes"] = list(self.classes)
         checkpoint.write(
             folder, "StrongClassifier", configuration, self.state_dict(), self.normalization
         )

@@ -294,20 +294,20 @@ class DeepKernel(nn.Module):
         )
 
     @torch.no_grad()
-    def embed(self, x: Tensor, task: Tensor) -> Iterator[tuple[Head, Tensor, Tensor]]:
-        """Yield each network's head, points [n, d] and prior means [n], in float64 on the CPU.
+    def embed(self, x: Tensor, tasks: Tensor) -> Iterator[tuple[Head, Tensor, Tensor]]:
+        """Yield each network's head, points [n, d] and prior means [K, n], float64 on the CPU.
 
         Parameters
         ----------
         x : float64 tensor of shape [n, D]
             Standardised descriptions.
-        task : tensor of shape [O]
-            Numbers that describe the task.
+        tasks : tensor of shape [K, O]
+            Numbers that describe the task, or each of its classes against the rest.
         """
         for network in self.members:
             exact = copy.deepcopy(network).to("cpu", torch.float64)
-            points, prior = exact(x, task.to("cpu", torch.float64))
-            yield exact.head, points, prior
+            points, prior = exact(x, tasks.to("cpu", torch.float64))
+            yield exact.head, points, prior.expand(len(tasks), -1)
 
     def configuration(self) -> dict[str, Any]:
         """Return the arguments that build a kernel like this one."""
@@ -407,6 +407,42 @@ def fit_ridge(points: Tensor, prior: Tensor, targets: Tensor, head: Head) -> tup
     left = (targets - (prior - level)) * given
     coefficients = torch.linalg.solve(similar + torch.diag_embed(diagonal), left)
     return coefficients, level.squeeze(-1)
+
+
+def fit_ridge_classes(
+    points: Tensor, prior: Tensor, of_class: Tensor, head: Head
+) -> tuple[Tensor, Tensor]:
+    """Fit the kernel ridge regressions of several classes, by one solve.
+
+    It solves (K + D) a_k = u_k - (m_k - level_k) with u_k 1 for the labels of class k and 0 for the
+    others, and D the ridge times the labels of a class over those of the rarest. The difference of two
+    classes' regressions is then what `fit_ridge` fits to one against the other, but that the
+    labels of the other classes are there too, as labels of neither.
+
+    Parameters
+    ----------
+    points : tensor of shape [n, d]
+        Points of the labelled series.
+    prior : tensor of shape [K, n]
+        Their prior means for each class.
+    of_class : int64 tensor of shape [n]
+        Their classes.
+    head
+        Constants of the regression.
+
+    Returns
+    -------
+    coefficients : tensor of shape [K, n]
+    levels : tensor of shape [K]
+        Means of the prior means over classes.
+    """
+    member = functional.one_hot(of_class, len(prior)).to(points)  # [n, K]
+    counts = member.sum(dim=0)
+    levels = (prior @ member / counts).mean(dim=1)
+    weight = (counts.min() / counts)[of_class]
+    left = member - (prior - levels[:, None]).T
+    system = similarity(points, points, head.length) + torch.diag(head.ridge / weight)
+    return torch.linalg.solve(system, left).T, levels
 
 
 def ridge_logits(
