@@ -415,9 +415,9 @@ def fit_ridge_classes(
     """Fit the kernel ridge regressions of several classes, by one solve.
 
     It solves (K + D) a_k = u_k - (m_k - level_k) with u_k 1 for the labels of class k and 0 for the
-    others, and D the ridge times the labels of a class over those of the rarest. The difference of two
-    classes' regressions is then what `fit_ridge` fits to one against the other, but that the
-    labels of the other classes are there too, as labels of neither.
+    others, and D the ridge times the labels of a class over those of the rarest. The difference of
+    two classes' regressions is what `fit_ridge` fits to one against the other, but that the labels
+    of other classes are there too, as labels of neither.
 
     Parameters
     ----------
