@@ -76,8 +76,8 @@ def write_report(
     path = inputs.folder / "report.html"
     with output_folder(inputs.folder):
         for picture in document.pictures:
-            with atomic_write(inputs.folder / f"{picture.name}.svg") as file:
-                file.write(picture.svg)
+            with atomic_write(inputs.folder / f"{picture.name}{picture.suffix}") as file:
+                file.write(picture.data)
         with atomic_write(path.with_suffix(".md"), "w") as file:
             file.write(document.to_markdown())
         with atomic_write(path, "w") as file:
