@@ -90,6 +90,8 @@ class Section:
     """Name in links."""
     title: str
     blocks: list[Block] = field(default_factory=list)
+    absent: str = ""
+    """Where it has no blocks: why, and how to get them."""
 
     @property
     def groups(self) -> list[list[Block]]:
@@ -107,7 +109,7 @@ class Section:
 class Document:
     """A title, a paragraph that says the most important, and the sections.
 
-    Sections without blocks are left out.
+    Sections without blocks are left out; the last one says which, and why.
     """
 
     title: str
@@ -120,8 +122,14 @@ class Document:
 
     @property
     def filled(self) -> list[Section]:
-        """The sections that have blocks."""
-        return [section for section in self.sections if section.blocks]
+        """The sections that have blocks, then one on the others."""
+        filled = [section for section in self.sections if section.blocks]
+        absent: list[Block] = [
+            Text(f"{section.title}: {section.absent}", kind="faint")
+            for section in self.sections
+            if section.absent and not section.blocks
+        ]
+        return [*filled, Section("absent", "Not in this report", absent)] if absent else filled
 
     @property
     def pictures(self) -> list[Picture]:
