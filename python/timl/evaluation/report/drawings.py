@@ -255,7 +255,7 @@ def _figure(height: float) -> Iterator[tuple[Axes, io.BytesIO]]:
 
 def _finish(axes: Axes, columns: int) -> None:
     if axes.get_xlabel() == _EPOCH:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params("x", integer=True)
     axes.grid(color="0.92", lw=0.6)
     axes.set_axisbelow(True)
     handles, texts = axes.get_legend_handles_labels()
@@ -289,7 +289,9 @@ def _draw_ground(axes: Axes, labels: Floats, below: float) -> None:
     aspect = 1 / np.cos(np.deg2rad((south + north) / 2))
     axes.set_aspect(aspect, adjustable="box")
     height = 0.86 * _WIDTH * aspect * (north - south) / (east - west)
-    axes.figure.set_size_inches(_WIDTH, float(np.clip(height, 1, 6)) + below)
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        figure.set_size_inches(_WIDTH, float(np.clip(height, 1, 6)) + below)
 
 
 def _clean(out: io.BytesIO) -> bytes:
