@@ -12,10 +12,11 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-INTRODUCTION = """# Notebooks
-
-Each runs from top to bottom on a laptop, without a GPU and without a download; they are in the folder [notebooks](../../notebooks/README.md). Their data are simulated: they show how things work and say nothing about real crops.
-"""
+INTRODUCTION = (
+    "# Notebooks\n\nEach runs from top to bottom on a laptop, without a GPU and without a download; "
+    "they are in the folder [notebooks](../../notebooks/README.md). Their data are simulated: they "
+    "show how things work and say nothing about real crops.\n"
+)
 DESCRIBED = re.compile(r"^\| \[(\w+)\]\(\w+\.ipynb\) \| (.+) \|$", re.MULTILINE)
 
 
@@ -32,7 +33,8 @@ def on_files(files: Files, config: Any) -> None:
         title = text.partition("\n")[0].removeprefix("# ")
         # the last picture of a notebook shows what it leads to
         cards.append(
-            f'<a href="{name}.html"><img src="{name}-{len(pictures) - 1}.png" alt="" loading="lazy">'
+            f'<a href="{name}.html">'
+            f'<img src="{name}-{len(pictures) - 1}.png" alt="" loading="lazy">'
             f"<strong>{html.escape(title)}</strong><span>{html.escape(sentence)}</span></a>"
         )
     gallery = f'{INTRODUCTION}\n<div class="gallery">{"".join(cards)}</div>\n'

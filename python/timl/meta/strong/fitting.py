@@ -35,6 +35,7 @@ def fit_strong(
     classification_label: str | None = None,
     target_label: str | None = None,
     seed: int = 0,
+    counts: ArrayLike | None = None,
     name: str = "y",
 ) -> StrongClassifier:
     """Fit kernel ridge regressions in a deep kernel, and a forest, to a task's labels.
@@ -55,6 +56,10 @@ def fit_strong(
     seed
         Seed of the trees, and of the draw of 500 labels of a class for the kernel where there are
         more.
+    counts : array of shape [n]
+        How many samples each series stands for, above 0; by default one. Whole numbers give the
+        regression that so many copies of each would, where it takes all labels, and trees that
+        differ only where splits tie.
     name
         Name of the labels in messages.
 
@@ -78,25 +83,34 @@ def fit_strong(
             f"{name} is of {len(sides[0])} positives and {len(sides[1])} negatives: give some "
             f"of both"
         )
-    mean = deep_kernel.task_mean(series)
+    each = None if counts is None else np.asarray(counts, np.float64)
+    if each is not None and (
+        each.shape != labels.shape or not (np.isfinite(each) & (each > 0)).all()
+    ):
+        raise ValueError(
+            f"counts is of shape {list(each.shape)} for {len(labels)} series: give a finite number "
+            f"above 0 for each"
+        )
+    mean = deep_kernel.task_mean(series, each)
     described = describe_series(deep_kernel.complete(series, mean), normalization)
     kept = np.concatenate([_kernel_rows(rows, seed, c) for c, rows in enumerate(sides)])
     task = deep_kernel.describe_task(classification_label, target_label)
     targets = torch.from_numpy(np.where(labels[kept] == 1, 1.0, -1.0))
+    of_kept = None if each is None else torch.from_numpy(each[kept])
     with threadpool_limits(1), one_thread():
         standard = deep_kernel.standardize(described[kept])
         fitted = [
-            (points, *fit_ridge(points, prior, targets, head))
+            (points, *fit_ridge(points, prior, targets, head, of_kept))
             for head, points, prior in deep_kernel.embed(standard, task)
         ]
         label_points = standard @ deep_kernel.members[0].axes.double().cpu()
-        trees = fit_forest(described, labels == 1, seed)
+        trees = fit_forest(described, labels == 1, seed, each)
     classifier = StrongClassifier(
         deep_kernel.configuration(), len(kept), [len(trees.roots), len(trees.left)]
     )
     classifier.deep_kernel, classifier.trees = copy.deepcopy(deep_kernel), trees
     classifier.normalization = normalization
-    counts = [len(side) for side in sides]
+    totals = [float(len(side)) if each is None else float(each[side].sum()) for side in sides]
     for buffer, values in (
         ("task", task),
         ("task_mean", mean),
@@ -104,15 +118,15 @@ def fit_strong(
         ("coefficients", torch.stack([coefficients for _, coefficients, _ in fitted])),
         ("levels", torch.stack([level for _, _, level in fitted])),
         ("label_points", label_points),
-        ("kernel_weight", kernel_weight(min(counts))),
-        ("slope", slope(min(counts))),
-        ("shift", SHIFT * math.log(counts[0] / counts[1])),
+        ("kernel_weight", kernel_weight(min(totals))),
+        ("slope", slope(min(totals))),
+        ("shift", SHIFT * math.log(totals[0] / totals[1])),
     ):
         getattr(classifier, buffer).copy_(torch.as_tensor(values))
     return classifier.to(deep_kernel.mean).eval()
 
 
-def kernel_weight(rarer: int) -> float:
+def kernel_weight(rarer: float) -> float:
     """Return the weight of the kernel against the forest, by the labels of the rarer class.
 
     What other regions teach counts less the more labels there are.
@@ -120,7 +134,7 @@ def kernel_weight(rarer: int) -> float:
     return min(1.0, max(LEAST_KERNEL_WEIGHT, math.sqrt(FEW / rarer)))
 
 
-def slope(rarer: int) -> float:
+def slope(rarer: float) -> float:
     """Return the slope of the logit: with few labels kernel and forest are too sure."""
     return min(1.0, SLOPE * math.pow(rarer / FEW, SLOPE_POWER))
 

@@ -13,7 +13,12 @@ from timl.nn.strong.trees import Trees
 from timl.random import Purpose
 
 
-def fit_forest(x: NDArray[np.float32], positive: NDArray[np.bool_], seed: int) -> Trees:
+def fit_forest(
+    x: NDArray[np.float32],
+    positive: NDArray[np.bool_],
+    seed: int,
+    counts: NDArray[np.float64] | None = None,
+) -> Trees:
     """Fit extremely randomised trees with the classes weighted equally.
 
     A tree sees at most three times as many labels of the commoner class as of the rarer one (30
@@ -29,6 +34,8 @@ def fit_forest(x: NDArray[np.float32], positive: NDArray[np.bool_], seed: int) -
         Whether each is a positive; both occur.
     seed
         Seed of trees and draws.
+    counts : float64 array of shape [n]
+        How many samples each label stands for; by default one. Draws are of labels.
     """
     from sklearn.ensemble import ExtraTreesClassifier
 
@@ -39,11 +46,22 @@ def fit_forest(x: NDArray[np.float32], positive: NDArray[np.bool_], seed: int) -
         min(len(sides[1]), MOST_OF_TREE, max(LEAST_OF_TREE, TREE_RATIO * rarer)),
     )
     if sum(most) < len(positive):
-        return Trees.from_fitted(_subset_trees(x, positive, sides, most, seed))
+        return Trees.from_fitted(_subset_trees(x, positive, sides, most, seed, counts))
     forest = ExtraTreesClassifier(
-        TREES, class_weight="balanced", random_state=seed % 2**32, n_jobs=1
+        TREES,
+        class_weight="balanced" if counts is None else None,
+        random_state=seed % 2**32,
+        n_jobs=1,
     )
-    return Trees.from_fitted(forest.fit(x, positive).estimators_)
+    weight = None if counts is None else _balanced(counts, positive)
+    return Trees.from_fitted(forest.fit(x, positive, weight).estimators_)
+
+
+def _balanced(counts: NDArray[np.float64], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return weights [n] by which both classes weigh alike, and labels in a class as `counts`."""
+    classes = np.where(positive, counts[positive].sum(), counts[~positive].sum())
+    weight: NDArray[np.float64] = counts / classes * (counts.sum() / 2)
+    return weight
 
 
 def _subset_trees(
@@ -52,6 +70,7 @@ def _subset_trees(
     sides: list[NDArray[np.int64]],
     most: tuple[int, int],
     seed: int,
+    counts: NDArray[np.float64] | None,
 ) -> list[Any]:
     """Return trees that are each fitted to so many labels of both sides."""
     from sklearn.tree import ExtraTreeClassifier
@@ -71,5 +90,6 @@ def _subset_trees(
             [side[order[:count]] for side, order, count in zip(sides, orders, most, strict=True)]
         )
         tree = ExtraTreeClassifier(max_features="sqrt", random_state=int(seeds[number]))
-        trees.append(tree.fit(x[rows], positive[rows], weight, check_input=False))
+        own = weight if counts is None else _balanced(counts[rows], positive[rows])
+        trees.append(tree.fit(x[rows], positive[rows], own, check_input=False))
     return trees
