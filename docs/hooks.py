@@ -1,4 +1,4 @@
-"""What the site adds to its pages: the commands' options, and the source files they link to."""
+"""What the site adds to its pages: commands' options, formulas, the source files they link to."""
 
 from __future__ import annotations
 
@@ -25,11 +25,28 @@ search:
 """
 
 
+def on_config(config: Any) -> None:
+    """Let blocks of the language "math" be formulas."""
+    fence = {"name": "math", "class": "math", "format": _formula}
+    config.mdx_configs.setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
+
+
+def _formula(source: str, *_: Any, **__: Any) -> str:
+    """Return a formula in LaTeX as MathML, which browsers draw without a script."""
+    from latex2mathml.converter import convert
+
+    # the converter's name of what MathJax, on code hosts, calls "aligned"
+    mathml = convert(source.replace("{aligned}", "{align*}"), display="block")
+    return f'<div class="formula" tabindex="0">{mathml}</div>'
+
+
 def on_files(files: Files, config: Any) -> None:
     """Add a page for each source file that a page links to."""
     pages = [(page.src_uri, page.content_string) for page in files.documentation_pages()]
     linked = {_source(link, uri) for uri, text in pages for link in LINK_UPWARDS.findall(text)}
     for path in sorted(linked - {None}):
+        if path.endswith(".ipynb"):
+            continue
         language = {".cpp": "cpp", ".h": "cpp"}.get(Path(path).suffix, Path(path).suffix[1:])
         text = (REPOSITORY / path).read_text(encoding="utf-8")
         page = SOURCE_PAGE.format(path=path, language=language, text=text)
@@ -58,6 +75,8 @@ def _source(link: str, uri: str) -> str | None:
 
 
 def _page_of(path: str) -> str:
+    if path.endswith(".ipynb"):  # see notebook_pages.py
+        return f"{path.removesuffix('.ipynb')}.md"
     return f"source/{path}.md"
 
 

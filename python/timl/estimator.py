@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from timl import defaults
 from timl.bands import BANDS
@@ -82,8 +82,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     X has shape [n, T, F] or, row-major, [n, T * F]: the record's [n, 12, 18] or [n, 216]. Where the
     columns of a table name bands of the record, such as B2_3 or "3 NDVI", they must be in its
     order: all bands of a time step, then those of the next. NaN stands for missing values where a
-    model with a deep kernel is adapted by the strong protocol, which completes them. Weights of
-    samples are not taken: both classes count nearly alike, as `timl.finetune` has it.
+    model with a deep kernel is adapted by the strong protocol, which completes them. Both classes
+    count nearly alike, as `timl.finetune` has it; weights of samples count within a class.
     """
 
     def __init__(
@@ -115,7 +115,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.learning_rate = learning_rate
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> CropClassifier:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> CropClassifier:
         """Fine-tune on labelled series.
 
         Parameters
@@ -124,6 +126,11 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Series as measured.
         y : array of shape [n]
             Labels of two classes.
+        sample_weight : array of shape [n]
+            How many samples each series stands for; series of weight 0 are left out. Only the
+            strong protocol takes it. Whole numbers give the regression that so many copies would,
+            with a pre-trained model and at most 500 labels of a class, and trees that differ only
+            where splits tie; without a model, statistics are those of the series as they are.
 
         Raises
         ------
@@ -136,6 +143,12 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If series of the record's bands seem to be standardised already.
         """
         series, labels = self._validated(X, y, reset=True)
+        counts = None
+        if sample_weight is not None:
+            counts = _check_sample_weight(
+                sample_weight, series, dtype=np.float64, ensure_non_negative=True
+            )
+            series, labels, counts = (part[counts > 0] for part in (series, labels, counts))
         check_classification_targets(labels)
         self.classes_ = np.unique(labels)
         if len(self.classes_) != 2:
@@ -158,8 +171,13 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         self.classifier_: Classifier | StrongClassifier
         if kernel is not None:
-            self.classifier_ = self._fit_strong(model, kernel, series, codes, seed)
+            self.classifier_ = self._fit_strong(model, kernel, series, codes, seed, counts)
             return self
+        if counts is not None:
+            raise ValueError(
+                "sample_weight is given, which the paper's protocol does not take: leave it out, "
+                "or use the strong protocol, which needs the record's 18 bands"
+            )
         assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
         classifier = self._start(model, series, seed)
         if classifier.normalization is None:
@@ -227,6 +245,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         series: NDArray[np.float64],
         codes: NDArray[np.int64],
         seed: int,
+        counts: NDArray[np.float64] | None,
     ) -> StrongClassifier:
         """Return the strong protocol's classifier, fitted to series [n, T, 18] and labels [n]."""
         crop = CROP if self.crop is None else self.crop
@@ -248,6 +267,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 classification_label=crop,
                 target_label=CROP if self.crop is None else self.label,
                 seed=seed,
+                counts=counts,
             )
             .float()
             .cpu()

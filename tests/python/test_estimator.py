@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import timl
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -19,8 +20,18 @@ from timl.bands import BANDS
 from timl.evaluation import probabilities
 from timl.nn import Classifier, StrongClassifier
 
-SKIPPED = {"check_array_api_input": "needs SCIPY_ARRAY_API, an experimental mode of SciPy"}
-"""Scikit-learn's checks that do not run, and why."""
+NO_WEIGHTS = "its series have one band: that is the paper's protocol, which takes no weights"
+SKIPPED = {
+    "check_array_api_input": "needs SCIPY_ARRAY_API, an experimental mode of SciPy",
+    "check_sample_weights_pandas_series": NO_WEIGHTS,
+    "check_sample_weights_not_an_array": NO_WEIGHTS,
+    "check_sample_weights_list": NO_WEIGHTS,
+    "check_all_zero_sample_weights_error": NO_WEIGHTS,
+    "check_sample_weights_shape": NO_WEIGHTS,
+    "check_sample_weights_not_overwritten": NO_WEIGHTS,
+    "check_sample_weight_equivalence_on_dense_data": NO_WEIGHTS,
+}
+"""Scikit-learn's checks that do not run or not through, and why."""
 
 
 def toy(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -132,8 +143,6 @@ def test_the_positives_are_those_that_are_named(kernel: timl.nn.DeepKernel) -> N
         timl.CropClassifier(pos_label="rice").fit(x, other)
     with pytest.raises(ValueError, match="holds 3 classes: score each against the rest"):
         timl.CropClassifier().fit(x, np.arange(60) % 3)
-    with pytest.raises(TypeError, match="sample_weight"):
-        timl.CropClassifier().fit(x, y, sample_weight=np.ones(60))
 
 
 def test_missing_values_are_completed_where_there_is_a_deep_kernel(
@@ -149,6 +158,40 @@ def test_missing_values_are_completed_where_there_is_a_deep_kernel(
     descended = timl.CropClassifier(protocol="paper", steps=1).fit(toy()[0], y)
     with pytest.raises(ValueError, match="X contains NaN"):
         descended.predict(x)
+
+
+def test_a_weight_is_a_number_of_copies(kernel: timl.nn.DeepKernel) -> None:
+    x, y = toy(40)
+    x[::5, 3] = np.nan
+    weight = np.random.default_rng(1).integers(0, 4, 40)
+    made = timl.CropClassifier(kernel, pos_label="maize", random_state=0)
+    weighted = made.fit(x, y, weight).predict_proba(x)
+    copies = np.repeat(np.arange(40), weight)
+    again = clone(made).fit(x[copies], y[copies])
+    one, many = made.classifier_, again.classifier_
+    for name in ("task_mean", "levels", "kernel_weight", "slope", "shift"):
+        torch.testing.assert_close(getattr(one, name), getattr(many, name), rtol=1e-4, atol=1e-5)
+    # the copies' coefficients add up to those of what they are copies of; positives are first
+    order = [
+        i for side in (y == "maize", y != "maize") for i in np.flatnonzero(side & (weight > 0))
+    ]
+    owners = np.repeat(np.arange(len(order)), weight[order])
+    summed = torch.zeros_like(one.coefficients)
+    summed.index_add_(1, torch.from_numpy(owners), many.coefficients)
+    torch.testing.assert_close(summed, one.coefficients, rtol=1e-3, atol=1e-4)
+    assert np.abs(weighted - again.predict_proba(x)).max() < 0.1  # trees, where splits tie
+    assert np.abs(weighted - clone(made).fit(x, y).predict_proba(x)).max() > 0.01
+    # through a pipeline, too; ones change nothing but roundings
+    pipe = make_pipeline(FunctionTransformer(np.asarray), clone(made))
+    ones = pipe.fit(x, y, cropclassifier__sample_weight=np.ones(40)).predict_proba(x)
+    np.testing.assert_allclose(ones, clone(made).fit(x, y).predict_proba(x), atol=1e-5)
+    for bad, message in (
+        (weight - 1, "Negative"), (weight[:9], "sample_weight.shape"), ([np.nan] * 40, "NaN")
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            made.fit(x, y, bad)
+    with pytest.raises(ValueError, match="the paper's protocol does not take"):
+        timl.CropClassifier(protocol="paper", steps=1).fit(toy()[0], toy()[1], np.ones(60))
 
 
 def test_series_that_are_standardised_or_in_another_order_are_noticed() -> None:

@@ -38,6 +38,7 @@ def fit_strong(
     classification_label: str | None = None,
     target_label: str | None = None,
     seed: int = 0,
+    counts: ArrayLike | None = None,
     name: str = "y",
 ) -> StrongClassifier:
     """Fit kernel ridge regressions in a deep kernel, and a forest, to a task's labels.
@@ -58,6 +59,10 @@ def fit_strong(
     seed
         Seed of the trees, and of the draw of 500 labels of a class for the kernel where there are
         more.
+    counts : array of shape [n]
+        How many samples each series stands for, above 0; by default one. Whole numbers give the
+        regression that so many copies of each would, where it takes all labels, and trees that
+        differ only where splits tie.
     name
         Name of the labels in messages.
 
@@ -85,7 +90,7 @@ def fit_strong(
         sides,
         None,
         deep_kernel.describe_task(classification_label, target_label)[None],
-        shift=[SHIFT * math.log(len(sides[0]) / len(sides[1]))],
+        counts=_checked_counts(counts, labels),
         normalization=normalization,
         seed=seed,
     )
@@ -99,6 +104,7 @@ def fit_strong_classes(
     *,
     normalization: Normalization,
     classification_labels: Sequence[str | None] | None = None,
+    counts: ArrayLike | None = None,
     seed: int = 0,
     name: str = "y",
 ) -> StrongClassifier:
@@ -111,7 +117,7 @@ def fit_strong_classes(
 
     Parameters
     ----------
-    deep_kernel, x, normalization, name
+    deep_kernel, x, normalization, counts, name
         Those of `fit_strong`.
     y : integer array of shape [n]
         Classes, 0 to K - 1, each at least once.
@@ -159,7 +165,7 @@ def fit_strong_classes(
         members,
         classes,
         torch.stack(described),
-        shift=[0.0] * count,
+        counts=_checked_counts(counts, labels),
         normalization=normalization,
         seed=seed,
     )
@@ -172,7 +178,7 @@ def _fit(
     classes: Sequence[str] | None,
     task: Tensor,
     *,
-    shift: list[float],
+    counts: NDArray[np.float64] | None,
     normalization: Normalization,
     seed: int,
 ) -> StrongClassifier:
@@ -183,12 +189,12 @@ def _fit(
     """
     from threadpoolctl import threadpool_limits
 
-    rarest = min(map(len, members))
-    mean = deep_kernel.task_mean(series)
+    mean = deep_kernel.task_mean(series, counts)
     described = describe_series(deep_kernel.complete(series, mean), normalization)
     most = min(MOST_LABELS, MOST_IN_ALL // len(members))
     parts = [_kernel_rows(rows, most, seed, number) for number, rows in enumerate(members)]
     kept = np.concatenate(parts)
+    of_kept = None if counts is None else torch.from_numpy(counts[kept])
     of_class = torch.from_numpy(np.repeat(np.arange(len(parts)), [len(part) for part in parts]))
     with threadpool_limits(1), one_thread():
         standard = deep_kernel.standardize(described[kept])
@@ -196,16 +202,16 @@ def _fit(
         if classes is None:
             targets = torch.where(of_class == 0, 1.0, -1.0).double()
             fitted = [
-                (points, *fit_ridge(points, prior[0], targets, head))
+                (points, *fit_ridge(points, prior[0], targets, head, of_kept))
                 for head, points, prior in networks
             ]
         else:
             fitted = [
-                (points, *fit_ridge_classes(points, prior, of_class, head))
+                (points, *fit_ridge_classes(points, prior, of_class, head, of_kept))
                 for head, points, prior in networks
             ]
         label_points = standard @ deep_kernel.members[0].axes.double().cpu()
-        trees = fit_forest(described, members, seed, several=classes is not None)
+        trees = fit_forest(described, members, seed, counts, several=classes is not None)
     classifier = StrongClassifier(
         deep_kernel.configuration(),
         len(kept),
@@ -214,6 +220,11 @@ def _fit(
     )
     classifier.deep_kernel, classifier.trees = copy.deepcopy(deep_kernel), trees
     classifier.normalization = normalization
+    totals = [float(len(rows)) if counts is None else counts[rows].sum() for rows in members]
+    rarest = min(totals)
+    shift = (
+        SHIFT * math.log(totals[0] / totals[1]) if classes is None else torch.zeros(len(classes))
+    )
     for buffer, values in (
         ("task", task),
         ("task_mean", mean),
@@ -230,7 +241,22 @@ def _fit(
     return classifier.to(deep_kernel.mean).eval()
 
 
-def kernel_weight(rarer: int) -> float:
+def _checked_counts(
+    counts: ArrayLike | None, labels: NDArray[np.generic]
+) -> NDArray[np.float64] | None:
+    """Return how many samples each label stands for, checked; None: one."""
+    if counts is None:
+        return None
+    each = np.asarray(counts, np.float64)
+    if each.shape != labels.shape or not (np.isfinite(each) & (each > 0)).all():
+        raise ValueError(
+            f"counts is of shape {list(each.shape)} for {len(labels)} series: give a finite number "
+            f"above 0 for each"
+        )
+    return each
+
+
+def kernel_weight(rarer: float) -> float:
     """Return the weight of the kernel against the forest, by the labels of the rarer class.
 
     What other regions teach counts less the more labels there are.
@@ -238,7 +264,7 @@ def kernel_weight(rarer: int) -> float:
     return min(1.0, max(LEAST_KERNEL_WEIGHT, math.sqrt(FEW / rarer)))
 
 
-def slope(rarer: int) -> float:
+def slope(rarer: float) -> float:
     """Return the slope of the logit: with few labels kernel and forest are too sure."""
     return min(1.0, SLOPE * math.pow(rarer / FEW, SLOPE_POWER))
 

@@ -15,7 +15,12 @@ from timl.random import Purpose
 
 
 def fit_forest(
-    x: NDArray[np.float32], members: Sequence[NDArray[np.int64]], seed: int, *, several: bool
+    x: NDArray[np.float32],
+    members: Sequence[NDArray[np.int64]],
+    seed: int,
+    counts: NDArray[np.float64] | None = None,
+    *,
+    several: bool,
 ) -> Trees:
     """Fit extremely randomised trees with the classes weighted equally.
 
@@ -31,6 +36,8 @@ def fit_forest(
         Rows of the classes: positives and negatives, or of several classes.
     seed
         Seed of trees and draws.
+    counts : float64 array of shape [n]
+        How many samples each label stands for; by default one. Draws are of labels.
     several
         Whether the trees tell the share of each class, not of positives alone.
     """
@@ -46,11 +53,22 @@ def fit_forest(
     rarest = len(sides[0])
     most = [min(len(side), MOST_OF_TREE, max(LEAST_OF_TREE, TREE_RATIO * rarest)) for side in sides]
     if sum(most) < len(x):
-        return Trees.from_fitted(_subset_trees(x, codes, sides, most, seed), outputs)
+        return Trees.from_fitted(_subset_trees(x, codes, sides, most, seed, counts), outputs)
     forest = ExtraTreesClassifier(
-        TREES, class_weight="balanced", random_state=seed % 2**32, n_jobs=1
+        TREES,
+        class_weight="balanced" if counts is None else None,
+        random_state=seed % 2**32,
+        n_jobs=1,
     )
-    return Trees.from_fitted(forest.fit(x, codes).estimators_, outputs)
+    weight = None if counts is None else _balanced(counts, codes)
+    return Trees.from_fitted(forest.fit(x, codes, weight).estimators_, outputs)
+
+
+def _balanced(counts: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return weights [n] by which all classes weigh alike, and labels in a class as `counts`."""
+    totals = np.bincount(codes, weights=counts)
+    weight: NDArray[np.float64] = counts / totals[codes] * (counts.sum() / len(totals))
+    return weight
 
 
 def _subset_trees(
@@ -59,6 +77,7 @@ def _subset_trees(
     sides: list[NDArray[np.int64]],
     most: list[int],
     seed: int,
+    counts: NDArray[np.float64] | None,
 ) -> list[Any]:
     """Return trees that are each fitted to so many labels of every class."""
     from sklearn.tree import ExtraTreeClassifier
@@ -78,5 +97,6 @@ def _subset_trees(
             [side[order[:count]] for side, order, count in zip(sides, orders, most, strict=True)]
         )
         tree = ExtraTreeClassifier(max_features="sqrt", random_state=int(seeds[number]))
-        trees.append(tree.fit(x[rows], codes[rows], weight, check_input=False))
+        own = weight if counts is None else _balanced(counts[rows], codes[rows])
+        trees.append(tree.fit(x[rows], codes[rows], own, check_input=False))
     return trees

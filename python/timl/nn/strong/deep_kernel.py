@@ -202,7 +202,9 @@ class DeepKernel(nn.Module):
         """
         return describe_task(classification_label, target_label, self.names)
 
-    def task_mean(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def task_mean(
+        self, x: NDArray[np.float32], counts: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
         """Return the mean series of a task, around which `complete` expects its missing values.
 
         Each number is the mean of those that are there and of one more, the learning's mean. So a
@@ -212,6 +214,8 @@ class DeepKernel(nn.Module):
         ----------
         x : float32 array of shape [n, T, 18]
             Normalised series of the task, with NaN where a value is missing.
+        counts : float64 array of shape [n]
+            How many samples each series stands for; by default one.
 
         Returns
         -------
@@ -223,10 +227,13 @@ class DeepKernel(nn.Module):
             If the shape is another, or a value is infinite.
         """
         self._require_series(x)
-        own = np.nansum(x, axis=0, dtype=np.float64)
+        each = np.ones(len(x)) if counts is None else counts
+        own = np.nansum(each[:, None, None] * x, axis=0, dtype=np.float64)
         size = x.shape[1] * x.shape[2]
         learned = self.mean[:size].double().cpu().numpy().reshape(own.shape)
-        mean: NDArray[np.float32] = (own + learned) / (1 + (~np.isnan(x)).sum(axis=0))
+        mean: NDArray[np.float32] = (own + learned) / (
+            1 + (each[:, None, None] * ~np.isnan(x)).sum(axis=0)
+        )
         return mean.astype(np.float32)
 
     def complete(
@@ -363,19 +370,23 @@ def similarity(points: Tensor, labelled: Tensor, length: Tensor) -> Tensor:
     return torch.exp(-squared.clamp_min(0) / length)
 
 
-def class_weights(targets: Tensor) -> Tensor:
+def class_weights(targets: Tensor, counts: Tensor | None = None) -> Tensor:
     """Return weights of labels with targets 1, -1 and, for padding, 0, all of shape [*, n].
 
     Labels of the rarer class weigh 1, those of the other as much in all: more labels of one class
-    do not move the border between the classes.
+    do not move the border between the classes. Where `counts` [*, n] are given, a label stands for
+    so many.
     """
-    positives = (targets > 0).sum(-1, keepdim=True)
-    negatives = (targets < 0).sum(-1, keepdim=True)
-    rarer = torch.minimum(positives, negatives).to(targets)
-    return torch.where(targets > 0, rarer / positives, rarer / negatives)
+    each = torch.ones_like(targets) if counts is None else counts
+    positives = (each * (targets > 0)).sum(-1, keepdim=True)
+    negatives = (each * (targets < 0)).sum(-1, keepdim=True)
+    rarer = torch.minimum(positives, negatives)
+    return each * torch.where(targets > 0, rarer / positives, rarer / negatives)
 
 
-def fit_ridge(points: Tensor, prior: Tensor, targets: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+def fit_ridge(
+    points: Tensor, prior: Tensor, targets: Tensor, head: Head, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Fit the kernel ridge regression to labels.
 
     It solves (K + D) a = t - (m - level), with K the similarities, D the ridge over each label's
@@ -391,6 +402,8 @@ def fit_ridge(points: Tensor, prior: Tensor, targets: Tensor, head: Head) -> tup
         1 for positives, -1 for negatives, 0 for padding.
     head
         Constants of the regression.
+    counts : tensor of shape [*, n]
+        How many samples each label stands for; by default one.
 
     Returns
     -------
@@ -399,7 +412,7 @@ def fit_ridge(points: Tensor, prior: Tensor, targets: Tensor, head: Head) -> tup
     level : tensor of shape [*]
         Mean of the prior means of positives and of negatives.
     """
-    weight, given = class_weights(targets), targets.abs()
+    weight, given = class_weights(targets, counts), targets.abs()
     total = (weight * given).sum(-1, keepdim=True)
     level = (prior * weight * given).sum(-1, keepdim=True) / total
     diagonal = torch.where(targets != 0, head.ridge / weight, 1.0)
@@ -410,7 +423,7 @@ def fit_ridge(points: Tensor, prior: Tensor, targets: Tensor, head: Head) -> tup
 
 
 def fit_ridge_classes(
-    points: Tensor, prior: Tensor, of_class: Tensor, head: Head
+    points: Tensor, prior: Tensor, of_class: Tensor, head: Head, counts: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Fit the kernel ridge regressions of several classes, by one solve.
 
@@ -429,6 +442,8 @@ def fit_ridge_classes(
         Their classes.
     head
         Constants of the regression.
+    counts : tensor of shape [n]
+        How many samples each label stands for; by default one.
 
     Returns
     -------
@@ -437,9 +452,10 @@ def fit_ridge_classes(
         Means of the prior means over classes.
     """
     member = functional.one_hot(of_class, len(prior)).to(points)  # [n, K]
-    counts = member.sum(dim=0)
-    levels = (prior @ member / counts).mean(dim=1)
-    weight = (counts.min() / counts)[of_class]
+    each = points.new_ones(len(points)) if counts is None else counts
+    totals = each @ member
+    levels = ((prior * each) @ member / totals).mean(dim=1)
+    weight = each * (totals.min() / totals)[of_class]
     left = member - (prior - levels[:, None]).T
     system = similarity(points, points, head.length) + torch.diag(head.ridge / weight)
     return torch.linalg.solve(system, left).T, levels
