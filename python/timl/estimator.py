@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from timl.crop_classes import CLASSES, CROP
 from timl.data import BBox, task_information
 from timl.data.tasks.information import INFO_SIZE
 from timl.evaluation import probabilities
-from timl.meta import fit_strong, unlearned_kernel
+from timl.meta import fit_strong, fit_strong_classes, unlearned_kernel
 from timl.meta.finetuning import Protocol, chosen_kernel, descend
 from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, load_pretrained, seeded
 from timl.normalization import Normalization
@@ -48,8 +49,10 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     lat, lon
         Degrees of the place, or of the centre of the region. In the paper's protocol a TIML model
         that takes task information needs them; otherwise they are ignored.
-    crop
-        FAO class of the positives, one of `timl.data.CLASSES`; None: crop versus non-crop.
+    crop : str, dict or None
+        FAO class of the positives, one of `timl.data.CLASSES`; None: crop versus non-crop. Where y
+        has more than two classes, a dict from classes of y to FAO classes; of those that it does
+        not hold nothing is assumed, but for what their name tells.
     label
         Name of the positives where `crop` is given, such as "maize": the strong protocol takes it,
         if some region of the meta-training had it.
@@ -68,10 +71,10 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    classes_ : array of shape [2]
+    classes_ : array of shape [K]
         Labels in ascending order.
     pos_label_
-        Label of the positives.
+        Label of the positives; None where y has more than two classes.
     classifier_ : Classifier or StrongClassifier
         Fitted classifier.
     n_features_in_ : int
@@ -82,7 +85,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     X has shape [n, T, F] or, row-major, [n, T * F]: the record's [n, 12, 18] or [n, 216]. Where the
     columns of a table name bands of the record, such as B2_3 or "3 NDVI", they must be in its
     order: all bands of a time step, then those of the next. NaN stands for missing values where a
-    model with a deep kernel is adapted by the strong protocol, which completes them. Both classes
+    model with a deep kernel is adapted by the strong protocol, which completes them. The classes
     count nearly alike, as `timl.finetune` has it; weights of samples count within a class.
     """
 
@@ -91,7 +94,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         pretrained: str | Path | TIML | Classifier | None = None,
         lat: float | None = None,
         lon: float | None = None,
-        crop: str | None = None,
+        crop: str | Mapping[Any, str] | None = None,
         *,
         label: str | None = None,
         pos_label: Any = None,
@@ -125,7 +128,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X : array of shape [n, T, F] or [n, T * F]
             Series as measured.
         y : array of shape [n]
-            Labels of two classes.
+            Labels of two classes or more.
         sample_weight : array of shape [n]
             How many samples each series stands for; series of weight 0 are left out. Only the
             strong protocol takes it. Whole numbers give the regression that so many copies would,
@@ -151,14 +154,17 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             series, labels, counts = (part[counts > 0] for part in (series, labels, counts))
         check_classification_targets(labels)
         self.classes_ = np.unique(labels)
-        if len(self.classes_) != 2:
+        if len(self.classes_) < 2:
             raise ValueError(
-                f"Only binary classification is supported. y must hold two classes, but holds "
-                f"{len(self.classes_)} class"
-                + ("es: score each against the rest" if len(self.classes_) != 1 else "")
+                f"y is of {len(labels)} labels of one class, {self.classes_[0]!r}: give labels of "
+                f"two classes or more"
             )
-        self.pos_label_ = self._positive_label()
-        codes = (labels == self.pos_label_).astype(np.int64)
+        if self._several:
+            self.pos_label_ = None
+            codes = np.searchsorted(self.classes_, labels)
+        else:
+            self.pos_label_ = self._positive_label()
+            codes = (labels == self.pos_label_).astype(np.int64)
         _warn_of_standardised(series)
         given = self.random_state
         drawn = check_random_state(given).randint(2**31 - 1)
@@ -180,6 +186,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
         classifier = self._start(model, series, seed)
+        if self._several:
+            classifier = classifier.with_outputs(len(self.classes_))
         if classifier.normalization is None:
             classifier.normalization = _statistics(series)
         self.classifier_ = classifier
@@ -197,7 +205,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the probability of each class, float64 [n, 2], for series as measured."""
+        """Return the probability of each class, float64 [n, K], for series as measured."""
         check_is_fitted(self)
         normalization = self.classifier_.normalization
         assert normalization is not None
@@ -205,18 +213,49 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.classifier_, Classifier):
             assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
         positive = probabilities(self.classifier_, series)
+        if self._several:
+            return positive
         columns = [1 - positive, positive]
         if self.classes_[0] == self.pos_label_:
             columns.reverse()
         return np.stack(columns, axis=1)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the class of each series: the positive one where its probability is above 0.5."""
+        """Return the class of each series: of two the positive one if its probability is above 0.5.
+
+        Of several the most probable.
+        """
         probability = self.predict_proba(X)
+        if self._several:
+            most: NDArray[Any] = self.classes_[probability.argmax(axis=1)]
+            return most
         place = int(self.classes_[1] == self.pos_label_)
         positive = probability[:, place] > 0.5
         found: NDArray[Any] = self.classes_[np.where(positive, place, 1 - place)]
         return found
+
+    @property
+    def _several(self) -> bool:
+        """Whether y had more than two classes."""
+        return len(self.classes_) > 2
+
+    def _kinds(self) -> list[str | None]:
+        """Return the FAO class of each of several classes, None where it is not known."""
+        given = {} if self.crop is None else self.crop
+        if not isinstance(given, Mapping) or self.label is not None or self.pos_label is not None:
+            raise ValueError(
+                f"crop is {self.crop!r}, label {self.label!r} and pos_label {self.pos_label!r} for "
+                f"y of {len(self.classes_)} classes: give crop as a dict from classes of y to FAO "
+                f"classes, or None, and leave out label and pos_label"
+            )
+        known = self.classes_.tolist()
+        for label, kind in given.items():
+            if label not in known or kind not in (CROP, *CLASSES):
+                raise ValueError(
+                    f"crop has {label!r}: {kind!r}: give classes of y, {known}, with FAO classes "
+                    f"of {', '.join((CROP, *CLASSES))}"
+                )
+        return [given.get(label) for label in known]
 
     def _positive_label(self) -> Any:
         """Return the label of the positives, one of the classes."""
@@ -248,6 +287,22 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         counts: NDArray[np.float64] | None,
     ) -> StrongClassifier:
         """Return the strong protocol's classifier, fitted to series [n, T, 18] and labels [n]."""
+        normalization = model.normalization
+        if normalization is None:
+            normalization = _statistics(series)
+        x = _normalized(series, normalization)
+        if self._several:
+            fitted = fit_strong_classes(
+                kernel,
+                x,
+                codes,
+                [str(label) for label in self.classes_],
+                normalization=normalization,
+                classification_labels=self._kinds(),
+                counts=counts,
+                seed=seed,
+            )
+            return fitted.float().cpu()
         crop = CROP if self.crop is None else self.crop
         if crop not in (CROP, *CLASSES):
             raise ValueError(f"crop is {crop!r}: give one of {', '.join(CLASSES)}, or None")
@@ -255,13 +310,10 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"label is {self.label!r}, crop is None: give the label's FAO class as crop too"
             )
-        normalization = model.normalization
-        if normalization is None:
-            normalization = _statistics(series)
         return (
             fit_strong(
                 kernel,
-                _normalized(series, normalization),
+                x,
                 codes,
                 normalization=normalization,
                 classification_label=crop,
@@ -321,7 +373,14 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"model takes the task's {INFO_SIZE} numbers"
             )
         here = BBox(self.lat, self.lat, self.lon, self.lon)
-        return task_information(here, CROP if self.crop is None else self.crop)
+        if self._several:
+            kinds = [kind for kind in self._kinds() if kind is not None] or [CROP]
+        else:
+            kinds = [CROP if self.crop is None else str(self.crop)]
+        information: NDArray[np.float32] = np.mean(
+            [task_information(here, kind) for kind in kinds], axis=0
+        )
+        return information
 
     def _validated(
         self, X: ArrayLike, y: Any = "no_validation", *, reset: bool
@@ -355,7 +414,6 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
         tags.input_tags.allow_nan = self.pretrained is not None and self.protocol != "paper"
         return tags
 

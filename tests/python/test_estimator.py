@@ -141,8 +141,52 @@ def test_the_positives_are_those_that_are_named(kernel: timl.nn.DeepKernel) -> N
         timl.CropClassifier(kernel).fit(x, other)
     with pytest.raises(ValueError, match="pos_label is 'rice', and y is of 'maize' and 'other'"):
         timl.CropClassifier(pos_label="rice").fit(x, other)
-    with pytest.raises(ValueError, match="holds 3 classes: score each against the rest"):
-        timl.CropClassifier().fit(x, np.arange(60) % 3)
+
+
+def several(n: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    """Series as measured, of three classes with a season of their own."""
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 3
+    x = rng.normal(1000, 300, size=(n, 12, 18))
+    for number in range(3):
+        x[y == number, 4 * number : 4 * number + 3, 8] += 900
+    return x, np.array(["barley", "maize", "rice"])[y]
+
+
+@pytest.mark.parametrize("protocol", ["strong", "paper"])
+def test_several_classes(kernel: timl.nn.DeepKernel, protocol: str) -> None:
+    x, y = several()
+    options: dict[str, Any] = {"protocol": protocol, "random_state": 0}
+    if protocol == "paper":
+        options |= {"steps": 60, "learning_rate": 0.3}
+    for model in (None, kernel if protocol == "strong" else Classifier()):
+        made = timl.CropClassifier(model, **options).fit(x[:60], y[:60])
+        probability = made.predict_proba(x[60:])
+        assert probability.shape == (30, 3) and made.pos_label_ is None
+        np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-6)
+        np.testing.assert_array_equal(
+            made.predict(x[60:]), made.classes_[probability.argmax(axis=1)]
+        )
+        if model is None:
+            seen = slice(60) if protocol == "paper" else slice(60, 90)
+            assert made.score(x[seen], y[seen]) > 0.8
+
+
+def test_the_crops_of_several_classes_are_told_by_a_dict(kernel: timl.nn.DeepKernel) -> None:
+    x, y = several()
+    plain, told = (
+        timl.CropClassifier(kernel, crop=crop, random_state=0).fit(x[:30], y[:30]).predict_proba(x)
+        for crop in (None, {"barley": "cereals", "rice": "cereals"})
+    )
+    assert not np.array_equal(plain, told)
+    for options, message in (
+        ({"crop": "cereals"}, "crop is 'cereals', .* for y of 3 classes: give crop as a dict"),
+        ({"pos_label": "rice"}, "and pos_label 'rice' for y of 3 classes"),
+        ({"crop": {"oats": "cereals"}}, "crop has 'oats': 'cereals': give classes of y"),
+        ({"crop": {"rice": "grain"}}, "with FAO classes of crop, non_crop, cereals"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            timl.CropClassifier(kernel, **options).fit(x, y)
 
 
 def test_missing_values_are_completed_where_there_is_a_deep_kernel(

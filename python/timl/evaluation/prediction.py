@@ -11,7 +11,7 @@ from timl.nn import Classifier, StrongClassifier
 
 
 def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> NDArray[np.float64]:
-    """Return the probability of the positive class, computed in evaluation mode.
+    """Return the probability of the positive class, or of each class, in evaluation mode.
 
     The classifier's mode is as before afterwards.
 
@@ -24,7 +24,7 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
 
     Returns
     -------
-    ndarray of float64, shape [n]
+    ndarray of float64, shape [n], or [n, K] of a classifier of K classes
 
     Raises
     ------
@@ -32,16 +32,19 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
         If `x` has another shape, is empty, or holds infinite values, or NaN where the classifier
         does not complete it.
     """
-    return torch.sigmoid(_logits(classifier, x)).numpy()
+    found = _logits(classifier, x)
+    if found.dim() == 2:
+        return torch.softmax(found, dim=1).numpy()
+    return torch.sigmoid(found).numpy()
 
 
 def logits(classifier: Classifier | StrongClassifier, x: ArrayLike) -> NDArray[np.float64]:
-    """Return the logit of the positive class; otherwise as `probabilities`."""
+    """Return the logit of the positive class, or of each class; otherwise as `probabilities`."""
     return _logits(classifier, x).numpy()
 
 
 def _logits(classifier: Classifier | StrongClassifier, x: ArrayLike) -> Tensor:
-    """Return the logits, float64 [n], on the CPU."""
+    """Return the logits, float64 [n] or [n, K], on the CPU."""
     like = next(classifier.parameters())
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype)
     if series.ndim != 3 or len(series) == 0:

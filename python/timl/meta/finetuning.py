@@ -206,7 +206,7 @@ def descend(
     x : array of shape [n, T, bands]
         Normalised series.
     y : array of shape [n]
-        Labels, 0 and 1.
+        Labels: 0 and 1 with one output, else 0 to K - 1.
     steps, k, learning_rate, seed
         Those of `finetune`.
     name
@@ -235,16 +235,16 @@ def descend(
     require_count("k", k)
     require_rates("learning_rate", learning_rate, tensor_count(classifier.layers))
     labels = np.asarray(y)
-    members = [np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)]
+    binary = classifier.outputs == 1
+    classes = (1, 0) if binary else range(classifier.outputs)
+    members = [np.flatnonzero(labels == number) for number in classes]
     sizes = [len(rows) for rows in members]
+    found = f"{sizes[0]} positives and {sizes[1]} negatives" if binary else f"{sizes} of each class"
     if min(sizes) == 0:
-        raise ValueError(
-            f"{name} is of {sizes[0]} positives and {sizes[1]} negatives: give some of both"
-        )
+        raise ValueError(f"{name} is of {found}: give some of {'both' if binary else 'each'}")
     if min(sizes) < k:
         warnings.warn(
-            f"{name} is of {sizes[0]} positives and {sizes[1]} negatives: every step draws "
-            f"{min(sizes)} of each instead of k = {k}",
+            f"{name} is of {found}: every step draws {min(sizes)} of each instead of k = {k}",
             stacklevel=3,
         )
         k = min(sizes)
@@ -254,23 +254,23 @@ def descend(
 
     drawn = random.distinct(
         sizes, k, seed=seed, step=np.arange(steps), purpose=Purpose.FINE_TUNING_SAMPLES
-    )  # [steps, positive or negative, k]
+    )  # [steps, classes, k]
     indices = torch.from_numpy(
         np.concatenate([rows[drawn[:, i]] for i, rows in enumerate(members)], axis=1)
-    )  # [steps, 2 k]
+    )  # [steps, B = classes * k]
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype, device=like.device)  # [n, T, F]
     targets = torch.as_tensor(labels, dtype=like.dtype, device=like.device)  # [n]
     masks = None
     if rate > 0:
         masks = torch.from_numpy(
             random.dropout_mask(
-                (2 * k, classifier.hidden),
+                (len(sizes) * k, classifier.hidden),
                 rate,
                 seed=seed,
                 step=np.arange(steps),
                 purpose=Purpose.FINE_TUNING_DROPOUT,
             )
-        ).to(like)  # [steps, 2 k, H]
+        ).to(like)  # [steps, B, H]
 
     named = [(p, i) for i, p in enumerate(classifier.parameters()) if p.requires_grad]
     parameters: list[Tensor] = [p for p, _ in named]

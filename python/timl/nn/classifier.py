@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -29,12 +30,14 @@ class Classifier(nn.Module):
     hidden
         Number of units H of the LSTM and of each dense layer.
     layers
-        Number of dense layers L, at least 1; the last has one output.
+        Number of dense layers L, at least 1.
     dropout
         Rate of the variational dropout, in [0, 1). The attribute may be changed at any time.
     appended
         How many numbers of the task, the buffer `information`, are appended to the bands of each
         step: the network then has F = bands + appended inputs.
+    outputs
+        Number K of logits: 1 for positives against negatives, else one for each class.
 
     Attributes
     ----------
@@ -75,23 +78,24 @@ class Classifier(nn.Module):
         dropout: float = 0.2,
         *,
         appended: int = 0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
-        require_sizes(bands=bands, steps=steps, hidden=hidden, layers=layers)
+        require_sizes(bands=bands, steps=steps, hidden=hidden, layers=layers, outputs=outputs)
         require_rate("dropout", dropout)
         if not isinstance(appended, int) or appended < 0:
             raise ValueError(f"appended is {appended!r}: give an integer of at least 0")
         self.appended = appended
         inputs = bands + appended
         self.bands, self.steps, self.hidden, self.layers = bands, steps, hidden, layers
-        self.dropout = dropout
+        self.dropout, self.outputs = dropout, outputs
         self.normalization: Normalization | None = None
 
         self.input_weight = nn.Parameter(torch.empty(4 * hidden, inputs))
         self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden))
         self.gate_bias = nn.Parameter(torch.empty(4 * hidden))
         self.dense = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in range(layers - 1))
-        self.dense.append(nn.Linear(hidden, 1))
+        self.dense.append(nn.Linear(hidden, outputs))
 
         self.register_buffer("film", identity_film(steps, inputs, hidden, layers))
         if appended:
@@ -115,6 +119,34 @@ class Classifier(nn.Module):
         dense = [cast(nn.Linear, layer) for layer in self.dense]
         lstm: list[Tensor] = [self.input_weight, self.hidden_weight, self.gate_bias]
         return flatten([*lstm, *(layer.weight for layer in dense), dense[-1].bias])
+
+    def with_outputs(self, outputs: int) -> Classifier:
+        """Return a copy with so many outputs, whose last layer is zero: it prefers no class.
+
+        A head of zeros knows no order of the classes, so that a classifier of one task can become
+        that of another task with other classes (the zeroing of Kao, Chiu and Chen, "MAML is a
+        noisy contrastive learner in classification", 2022).
+
+        Parameters
+        ----------
+        outputs
+            Number K of logits, as of the class.
+
+        Raises
+        ------
+        ValueError
+            If it is no integer of at least 1.
+        """
+        require_sizes(outputs=outputs)
+        copied = copy.deepcopy(self)
+        copied.outputs = outputs
+        last = nn.Linear(self.hidden, outputs).to(self.input_weight)
+        with torch.no_grad():
+            last.weight.zero_()
+            assert last.bias is not None
+            last.bias.zero_()
+        copied.dense[-1] = last
+        return copied
 
     def append(self, x: Tensor, information: Tensor) -> Tensor:
         """Append numbers of tasks to the bands of each step.
@@ -157,7 +189,7 @@ class Classifier(nn.Module):
 
         Returns
         -------
-        tensor of shape [B]
+        tensor of shape [B] with one output, else [B, K]
             Logits.
 
         Raises
@@ -203,6 +235,7 @@ class Classifier(nn.Module):
             self.running_variance,
             hidden=self.hidden,
             layers=self.layers,
+            outputs=self.outputs,
             batch_statistics=self.training,
         )
         if self.training:
@@ -240,6 +273,7 @@ class Classifier(nn.Module):
             "layers": self.layers,
             "dropout": self.dropout,
             "appended": self.appended,
+            "outputs": self.outputs,
         }
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -274,5 +308,5 @@ class Classifier(nn.Module):
         """Return the sizes and the dropout rate as `print` shows them."""
         return (
             f"bands={self.bands}, steps={self.steps}, hidden={self.hidden}, "
-            f"layers={self.layers}, dropout={self.dropout}"
+            f"layers={self.layers}, dropout={self.dropout}, outputs={self.outputs}"
         )

@@ -30,7 +30,7 @@ class TIML(nn.Module):
 
     Parameters
     ----------
-    bands, steps, hidden, layers, dropout
+    bands, steps, hidden, layers, dropout, outputs
         Those of the classifier, see `timl.nn.Classifier`.
     encoder
         Whether there is a task encoder; without one this is the model of plain MAML.
@@ -85,6 +85,7 @@ class TIML(nn.Module):
         noise: float = 0.1,
         append_information: bool = False,
         learned_steps: int = 0,
+        outputs: int = 1,
         deep_kernel: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -93,7 +94,9 @@ class TIML(nn.Module):
                 "append_information is True, for a model without encoder: give encoder=False"
             )
         appended = info_size if append_information else 0
-        self.classifier = Classifier(bands, steps, hidden, layers, dropout, appended=appended)
+        self.classifier = Classifier(
+            bands, steps, hidden, layers, dropout, appended=appended, outputs=outputs
+        )
         self.noise = noise
         self.log_step_sizes: nn.Parameter | None = None
         if learned_steps:
@@ -137,7 +140,7 @@ class TIML(nn.Module):
 
         Returns
         -------
-        tensor of shape [n]
+        tensor of shape [n] with one output, else [n, K]
             Logits.
 
         Raises
