@@ -47,8 +47,9 @@ def table1(
     rows: Annotated[
         str | None,
         typer.Option(
-            help="Names of rows or paths of their TOML files, with commas between them; by "
-            "default the paper's, logistic regression and strong."
+            help="Names of rows, paths of their TOML files, or module:name of estimators and "
+            "networks, with commas between; by default the paper's, logistic regression and "
+            "strong."
         ),
     ] = None,
     steps: Annotated[
@@ -143,13 +144,16 @@ class HeldOut(str, Enum):
 
 @app.command()
 def benchmark(
-    data: Annotated[Path, typer.Argument(help="Folder in the layout of CropHarvest's record.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the table and everything it needs.")] = Path(
         "results/few-shot"
     ),
     rows: Annotated[
         str | None,
-        typer.Option(help="Names of rows or paths of their TOML files, with commas between them."),
+        typer.Option(
+            help="Names of rows, paths of their TOML files, or module:name of estimators and "
+            "networks, with commas between."
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
     draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 1,

@@ -135,5 +135,5 @@ def map_exports(
 map             {made.files.map}
 page            {made.files.page}
 next:
-  timl sample {made.files.map} --out {out / "sample"} --standard-error 0.03"""
+  timl sample --map {made.files.map} --out {out / "sample"} --standard-error 0.03"""
     )
