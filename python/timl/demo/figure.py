@@ -14,20 +14,19 @@ from timl.data.own.exports import DYNAMIC_BANDS, import_rasterio
 from timl.data.own.points_table import read_points
 from timl.demo.result import Demonstration
 from timl.evaluation.few_shot.result import ALL
-from timl.evaluation.plotting import COLOURS, require_matplotlib
+from timl.evaluation.plotting import COLOURS, method_styles, require_matplotlib
 from timl.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STYLES = {
-    "strong": (COLOURS[0], "o"),
-    "strong-without-learning": (COLOURS[5], "s"),
-    "timl": (COLOURS[4], "^"),
-    "random-forest": (COLOURS[2], "D"),
-    "logistic-regression-cv": (COLOURS[1], "v"),
-}
-"""Colour and marker of each method."""
+_METHODS = (
+    "strong",
+    "strong-without-learning",
+    "timl",
+    "random-forest",
+    "logistic-regression-cv",
+)
 
 _TARGET, _OTHER_CROPS = "#E8A800", "#F3E3B3"
 _OPEN_LAND = {
@@ -254,14 +253,14 @@ def _draw_curves(axes: Axes, demonstration: Demonstration) -> None:
     table = result.table()
     budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
     places = np.arange(len(budgets))
-    for number, (name, (colour, marker)) in enumerate(_STYLES.items()):
+    for number, (name, style) in enumerate(method_styles(_METHODS).items()):
         own = table[table["row"] == name].set_index("labels").reindex(budgets)
         axes.errorbar(
-            places + 0.05 * (number - (len(_STYLES) - 1) / 2),
+            places + 0.05 * (number - (len(_METHODS) - 1) / 2),
             own["mean"].to_numpy(),
             own["standard_error"].fillna(0).to_numpy(),
-            marker=marker,
-            color=colour,
+            marker=style.marker,
+            color=style.colour,
             ms=7,
             lw=1.8,
             elinewidth=1.2,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import io
-from importlib import resources
 
 import numpy as np
 
 from timl.data.own.points import OwnPoints
-from timl.evaluation.cross_validation import LearningCurve
+from timl.evaluation.cross_validation import CrossValidation, LearningCurve
 from timl.evaluation.prevalence import given_prevalence
+from timl.evaluation.report.document import Document, Picture, Section, Table, Text
+from timl.evaluation.report.numbers import number_text
 from timl.files import atomic_write
 from timl.maps.drawing.map_file import read_map_file, read_shrunk
 from timl.maps.points_map import PointsMap
 from timl.version import __version__
+
+_LISTED = 50
+"""Most of the points left out that are named."""
 
 _SCORES = {
     "auc_roc": ("AUC ROC", "how well probabilities rank: 0.5 is chance, 1 is perfect"),
@@ -38,53 +41,146 @@ def write_report(made: PointsMap, points: OwnPoints, reason: str) -> None:
     reason
         Why there is no cross-validation; "" where there is one.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    folder = resources.files("timl.maps.drawing") / "templates"
-    style = (folder / "report.css").read_text("utf-8")
-    template = (folder / "report.html").read_text("utf-8")
-    described = read_map_file(made.files.map)
-    scores = None
-    if made.validation is not None:
-        scores = [
-            (name, meaning, *(f"{value:.3f}" for value in made.validation.scores[key]))
-            for key, (name, meaning) in _SCORES.items()
-        ]
-    total = sum(made.hectares.values())
-    areas = [
-        (name, f"{made.hectares.get(number, 0.0):,.1f}", f"{share:.1%}")
-        for number, name in ((1, points.task.target_label), (0, "the rest"))
-        for share in [made.hectares.get(number, 0.0) / total]
-    ]
-    text = (
-        Environment(autoescape=True, undefined=StrictUndefined)
-        .from_string(template)
-        .render(
-            style=Markup(style),
-            target=points.task.target_label,
-            map_name=made.files.map.name,
-            page_name=made.files.page.name,
-            picture=_data_uri(made.files.quicklook.read_bytes()),
-            positives=len(np.unique(points.positives)),
-            negatives=len(np.unique(points.negatives)),
-            unmatched=points.unmatched.to_dict("records"),
-            validation=made.validation,
-            blocks=None if made.validation is None else int(made.validation.folds.blocks.max()) + 1,
-            scores=scores,
-            reason=reason,
-            curve_picture=None if made.curve is None else _data_uri(_curve_picture(made.curve)),
-            hint=None if made.curve is None else made.curve.hint(),
-            threshold=made.threshold,
-            areas=areas,
-            unlike=_unlike_share(made),
-            given=given_prevalence(made.classifier),
-            origin=[line[0].upper() + line[1:] for line in described.origin],
-            version=__version__,
+    positives, negatives = len(np.unique(points.positives)), len(np.unique(points.negatives))
+    target, validation = points.task.target_label, made.validation
+    counts = f"{positives} points of {target} and {negatives} others"
+    if validation is None:
+        headline, summary = "", f"{counts}."
+    else:
+        headline, low, high = map(number_text, validation.scores["auc_roc"])
+        summary = (
+            f"AUC ROC on places that the classifier was not trained on ({low} to {high}, "
+            f"{100 * validation.level:g}% interval), from {counts}."
         )
+    no_scores = f"No accuracy could be measured: {reason}"
+    document = Document(
+        title=f"Map of {target}",
+        headline=headline,
+        summary=summary,
+        opening=[] if validation is not None else [Text(no_scores, kind="note")],
+        sections=[
+            _map(made, target),
+            _accuracy(validation, target),
+            _more_points(made),
+            _area(made, target),
+            _left_out(points),
+            _origin(made, target),
+        ],
     )
     with atomic_write(made.report, "w") as file:
-        file.write(text)
+        file.write(document.to_html())
+
+
+def _map(made: PointsMap, target: str) -> Section:
+    picture = Picture(
+        "map",
+        made.files.quicklook.read_bytes(),
+        f"Map of the probability of {target}, with the points",
+        "",
+        wide=True,
+    )
+    chosen = ", which cross-validation chose" if made.validation is not None else ""
+    threshold = number_text(made.threshold)
+    section = Section("map", "The map", [picture])
+    section.blocks += [
+        Text(f"A pixel counts as {target} from a probability of {threshold} on{chosen}."),
+        Text("The map to zoom and to read:", link=made.files.page.name),
+        Text("Its data:", link=made.files.map.name),
+    ]
+    unlike = _unlike_share(made)
+    if unlike is not None:
+        section.blocks.append(
+            Text(
+                f"{unlike} of the pixels are unlike anything that the model was trained on or that "
+                f"the points show; do not trust the map there."
+            )
+        )
+    return section
+
+
+def _accuracy(validation: CrossValidation | None, target: str) -> Section:
+    section = Section("accuracy", "Accuracy")
+    if validation is None:
+        return section
+    folds = validation.folds
+    section.blocks += [
+        Table(
+            f"{len(validation.labels)} points in {int(folds.blocks.max()) + 1} blocks of "
+            f"{folds.block_km:g} km; each block is scored by a classifier trained on others, at "
+            f"least {folds.distance_km:g} km away.",
+            ["score", "value", "from", "to"],
+            [[name, *map(number_text, validation.scores[k])] for k, (name, _) in _SCORES.items()],
+            meanings=[meaning for _, meaning in _SCORES.values()],
+        ),
+        Text(
+            f"At a threshold of {validation.threshold:g}. User's and overall accuracy depend on "
+            f"the share of {target} among the points: they are those of the map only if the "
+            f"points were drawn at random from it.",
+            kind="faint",
+        ),
+    ]
+    return section
+
+
+def _more_points(made: PointsMap) -> Section:
+    section = Section("more-points", "More points?")
+    if made.curve is not None:
+        hint = made.curve.hint()
+        picture = Picture("curve", _curve_picture(made.curve), "AUC ROC by number of labels", hint)
+        section.blocks.append(picture)
+    return section
+
+
+def _area(made: PointsMap, target: str) -> Section:
+    total = sum(made.hectares.values())
+    rows = [
+        [name, f"{hectares:,.1f}", f"{hectares / total:.1%}"]
+        for number, name in ((1, target), (0, "the rest"))
+        for hectares in [made.hectares.get(number, 0.0)]
+    ]
+    name = made.files.map.name
+    commands = (
+        f"timl sample --map {name} --out sample --standard-error 0.03\n"
+        f"timl area --map {name} --reference sample/sample.csv"
+    )
+    return Section(
+        "area",
+        "Area",
+        [
+            Table("Pixels counted on the map.", ["class", "hectares", "share"], rows),
+            Text(
+                "Counting pixels is a biased estimate of an area: errors of the map do not cancel "
+                "out, and it has no interval. For figures to be published draw a reference sample "
+                "of this map, let it be visited or interpreted, and estimate the area from it:",
+                kind="note",
+            ),
+            Text(commands, kind="command"),
+        ],
+    )
+
+
+def _left_out(points: OwnPoints) -> Section:
+    section = Section("left-out", "Points left out")
+    rows = [
+        [str(row["row"]), number_text(row["lat"], 5), number_text(row["lon"], 5), row["reason"]]
+        for row in points.unmatched.to_dict("records")
+    ]
+    if rows:
+        more = f", of {len(rows)} the first {_LISTED}" if len(rows) > _LISTED else ""
+        header = ["row", "latitude", "longitude", "reason"]
+        caption = f"Points that the map was not made from{more}"
+        section.blocks.append(Table(caption, header, rows[:_LISTED], wide=True))
+    return section
+
+
+def _origin(made: PointsMap, target: str) -> Section:
+    lines = [line[0].upper() + line[1:] for line in read_map_file(made.files.map).origin]
+    lines.append(
+        f"The probabilities of the classifier are meant for places where "
+        f"{100 * given_prevalence(made.classifier):.0f}% of the area is {target}: they are no "
+        f"shares elsewhere, unless a prevalence was stated. timl {__version__}."
+    )
+    return Section("origin", "How it was made", [Text(line, kind="faint") for line in lines])
 
 
 def _unlike_share(made: PointsMap) -> str | None:
@@ -116,8 +212,3 @@ def _curve_picture(curve: LearningCurve) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _data_uri(png: bytes) -> str:
-    """Return a PNG picture as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import math
 import os
 import re
 import shutil
@@ -16,8 +17,16 @@ import timl
 from timl.cli import app
 from timl.data import BBox
 from timl.evaluation import Row, Table1Result, find_rows, table1
+from timl.evaluation.plotting import method_styles
 from timl.evaluation.report import write_report
 from timl.evaluation.report.document import Document, Picture, Section, Table, Text
+from timl.evaluation.report.numbers import (
+    count_text,
+    estimate_text,
+    exact_text,
+    number_text,
+    p_text,
+)
 from timl.evaluation.rows import MetaTrainedRow
 from timl.evaluation.scores import evaluate_with_reliability
 from typer.testing import CliRunner
@@ -30,7 +39,7 @@ ROWS: list[str | Path | Row] = [
 ]
 REGIONS = [BBox(2, 2.9, 0, 1, HOSTILE), BBox(3, 3.9, 0, 1, "R3")]
 SECTIONS = [
-    "table", "statistics", "ranking", "sample-sizes", "confusion", "calibration", "learning",
+    "table", "ranking", "statistics", "sample-sizes", "confusion", "calibration", "learning",
     "forgetting", "embedding", "hardest", "run-times", "provenance",
 ]  # fmt: skip
 
@@ -109,7 +118,7 @@ def test_the_page_has_every_section_and_needs_no_other_file(
 def test_what_the_report_says(data: timl.CropHarvest, folder: Path) -> None:
     result = Table1Result.load(folder)
     text = write(data, folder).read_text("utf-8")
-    assert str(result.estimate("timl", "mean", "f1")) in text
+    assert estimate_text(result.estimate("timl", "mean", "f1")) in text
     assert data.checksum in text and timl.__version__ in text
     assert "TIML forgot 1 of 1" in text
     for name in ("zero-shot", "specificity", "Expected calibration error", "median of a cell"):
@@ -173,8 +182,11 @@ def test_of_other_data_or_tasks_no_report_is_written(data: timl.CropHarvest, fol
 def test_a_table_of_baselines_alone_has_a_report(data: timl.CropHarvest, tmp_path: Path) -> None:
     result = table1(data, tmp_path, rows=["logistic-regression"], runs=1, progress=False)
     text = write_report(result, data, None, tmp_path).read_text("utf-8")
-    assert [s["id"] for s in Page(text).all("section")] == SECTIONS
-    assert "No row of this table was meta-trained" in text and "Not computed" in text
+    sections = [str(s["id"]) for s in Page(text).all("section")]
+    filled = {"sample-sizes", "learning", "forgetting", "embedding", "hardest"} ^ {*SECTIONS}
+    assert sections == [*(name for name in SECTIONS if name in filled), "absent"]
+    assert "Learning curves: no row of this table was meta-trained" in text
+    assert "Scores by number of labels: give timl table1 the option" in text
 
 
 def test_a_finished_table_is_read_as_it_was(data: timl.CropHarvest, folder: Path) -> None:
@@ -224,6 +236,31 @@ def test_the_command_writes_it_again(
     assert 'no report: it needs matplotlib, pip install "timl[plot]"' in without.stdout
     refused = CliRunner().invoke(app, ["report", *arguments])
     assert refused.exit_code == 2 and "the report needs matplotlib" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (number_text(-0.0004), "0.000"),
+        (number_text(0.5, signed=True), "+0.500"),
+        (number_text(-1.2345, signed=True), "\N{MINUS SIGN}1.234"),
+        (number_text(math.nan), "none"),
+        (count_text(12.0), "12"),
+        (p_text(0.0004), "<\N{NO-BREAK SPACE}0.001"),
+        (exact_text(120.7997999999999), "120.8"),
+        (exact_text(-1e-05), "\N{MINUS SIGN}0.00001"),
+        (exact_text(200.0), "200"),
+    ],
+)
+def test_numbers_have_one_format(text: str, wanted: str) -> None:
+    assert text == wanted
+
+
+def test_methods_look_alike_in_every_figure() -> None:
+    styles = method_styles(["mine", "strong", "yours", "random-forest"])
+    assert method_styles(["random-forest"])["random-forest"] == styles["random-forest"]
+    many = method_styles([f"row-{i}" for i in range(40)] + ["timl", "maml"])
+    assert len(set(many.values())) == 42
 
 
 def test_a_document_in_both_forms() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from timl.data import LabelledData, TaskSet
-from timl.evaluation.paper.result import Table1Result
+from timl.evaluation.paper.result import MEAN, Table1Result
 from timl.evaluation.plotting import require_matplotlib
 from timl.evaluation.report.document import Document
 from timl.evaluation.report.inputs import ReportInputs
+from timl.evaluation.report.numbers import estimate_text, number_text
 from timl.evaluation.report.scored import (
     calibration,
     confusion,
     ranking,
     sample_sizes,
+    scores_picture,
     statistics,
     table,
 )
@@ -23,8 +25,8 @@ from timl.files import atomic_write, output_folder
 
 _SECTIONS = (
     table,
-    statistics,
     ranking,
+    statistics,
     sample_sizes,
     confusion,
     calibration,
@@ -68,16 +70,19 @@ def write_report(
     require_matplotlib("the report needs")
     _require_same(result, data, tasks)
     inputs = ReportInputs(result, data, tasks, Path(folder))
+    headline, summary = _headline(result)
     document = Document(
         title="Table 1: few-shot crop mapping",
-        summary=_summary(result),
+        headline=headline,
+        summary=summary,
+        opening=[scores_picture(inputs)],
         sections=[section(inputs) for section in _SECTIONS],
     )
     path = inputs.folder / "report.html"
     with output_folder(inputs.folder):
         for picture in document.pictures:
-            with atomic_write(inputs.folder / f"{picture.name}.svg") as file:
-                file.write(picture.svg)
+            with atomic_write(inputs.folder / f"{picture.name}{picture.suffix}") as file:
+                file.write(picture.data)
         with atomic_write(path.with_suffix(".md"), "w") as file:
             file.write(document.to_markdown())
         with atomic_write(path, "w") as file:
@@ -102,16 +107,18 @@ def _require_same(result: Table1Result, data: LabelledData, tasks: TaskSet | Non
         )
 
 
-def _summary(result: Table1Result) -> str:
+def _headline(result: Table1Result) -> tuple[str, str]:
+    """Return the best mean AUC ROC, and the sentences on it."""
     best = {
-        metric: max(result.titles, key=lambda row: result.estimate(row, "mean", metric).mean)
+        metric: max(result.titles, key=lambda row: result.estimate(row, MEAN, metric).mean)
         for metric in ("auc_roc", "f1")
     }
-    settings = result.provenance["settings"]
-    count = len(result.benchmarks)
-    return (
-        f"{len(result.titles)} methods on {count} evaluation task{'s' if count > 1 else ''}, "
-        f"{settings['runs']} runs each. Best mean AUC ROC: {result.titles[best['auc_roc']]} "
-        f"({result.estimate(best['auc_roc'], 'mean', 'auc_roc')}). Best mean F1: "
-        f"{result.titles[best['f1']]} ({result.estimate(best['f1'], 'mean', 'f1')})."
+    auc = result.estimate(best["auc_roc"], MEAN, "auc_roc")
+    runs, count = result.provenance["settings"]["runs"], len(result.benchmarks)
+    return number_text(auc.mean), (
+        f"Best mean AUC ROC: {result.titles[best['auc_roc']]} ({estimate_text(auc)}), among "
+        f"{len(result.titles)} method{'s' if len(result.titles) > 1 else ''} on {count} evaluation "
+        f"task{'s' if count > 1 else ''} with {runs} run{'s' if runs > 1 else ''} each. Best "
+        f"mean F1: {result.titles[best['f1']]} "
+        f"({estimate_text(result.estimate(best['f1'], MEAN, 'f1'))})."
     )

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.evaluation.plotting import COLOURS, YELLOW
+from timl.data.regions.coastline import coastline
+from timl.evaluation.plotting import COLOURS, MARKERS, YELLOW, MethodStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 
-_MARKERS = "osD^vPXp<>hd"
-_DASHES = ("-", "--", "-.", ":")
+_INK, _SHADES = "0.15", ("0.15", "white", "0.65")
+_EPOCH = "epoch"
+"""The label of an axis that counts epochs: its numbers are whole."""
+_COAST = "#6f8fa6"
 _WIDTH = 4.8
 """Width in inches: on a phone the letters are then still legible."""
 _MARKED = 8
@@ -49,13 +52,14 @@ def lines(
     series: Mapping[str, Line],
     x_label: str,
     y_label: str,
+    styles: Mapping[str, MethodStyle],
     *,
     diagonal: bool = False,
     ticks: Mapping[float, str] | None = None,
     limits: tuple[float, float] | None = None,
     steps: bool = False,
 ) -> bytes:
-    """Draw lines, each with its colour, marker and dashes.
+    """Draw the lines of methods.
 
     Parameters
     ----------
@@ -63,6 +67,8 @@ def lines(
         Lines by title.
     x_label, y_label
         Labels of the axes.
+    styles
+        Colours, markers and dashes by title.
     diagonal
         Whether to draw where y equals x, from 0 to 1.
     ticks
@@ -75,11 +81,12 @@ def lines(
     with _figure(3.3 + 0.18 * ((len(series) + 1) // 2)) as (axes, out):
         if diagonal:
             axes.plot([0, 1], [0, 1], color="0.6", lw=1, label="perfect")
-        for i, (title, line) in enumerate(series.items()):
+        for title, line in series.items():
+            colour, marker, dashes = styles[title]
             style: dict[str, Any] = {
-                "color": COLOURS[i % len(COLOURS)],
-                "marker": _MARKERS[i % len(_MARKERS)],
-                "ls": _DASHES[(i + i // len(COLOURS)) % len(_DASHES)],
+                "color": colour,
+                "marker": marker,
+                "ls": dashes,
                 "markevery": max(1, len(line.x) // _MARKED),
                 "ms": 4.5,
                 "lw": 1.4,
@@ -103,7 +110,10 @@ def lines(
 def scores(
     rows: Sequence[str], columns: Mapping[str, Sequence[tuple[float, float]]], x_label: str
 ) -> bytes:
-    """Draw a score of every row (down) on every benchmark (markers), with standard errors."""
+    """Draw a score of every row (down) on every benchmark (markers), with standard errors.
+
+    Colours are of methods: benchmarks have shapes and shades of grey.
+    """
     with _figure(1.6 + 0.3 * len(rows) + 0.1 * len(columns)) as (axes, out):
         places = np.arange(len(rows))
         for i, (name, values) in enumerate(columns.items()):
@@ -112,8 +122,9 @@ def scores(
                 [mean for mean, _ in values],
                 places + shift,
                 xerr=[error for _, error in values],
-                fmt=_MARKERS[i % len(_MARKERS)],
-                color=COLOURS[i % len(COLOURS)],
+                fmt=MARKERS[i % len(MARKERS)],
+                color=_INK,
+                mfc=_SHADES[i % len(_SHADES)],
                 ms=5.5,
                 capsize=2,
                 lw=1.2,
@@ -131,7 +142,7 @@ def classes(
     stars: Sequence[tuple[float, float]],
     x_label: str,
     y_label: str,
-    background: Floats | None = None,
+    labels: Floats | None = None,
 ) -> bytes:
     """Draw tasks by class, and the evaluation tasks as stars.
 
@@ -143,17 +154,17 @@ def classes(
         Places of the evaluation tasks.
     x_label, y_label
         Labels of the axes.
-    background : float64 array of shape [n, 2]
-        Faint dots, the labelled samples.
+    labels : float64 array of shape [n, 2]
+        Longitude and latitude of the labelled samples, faint dots; what is drawn is then a map,
+        with the coastline.
     """
     with _figure(4.1) as (axes, out):
-        _dots(axes, background)
         found = list(points)
         for i, kind in enumerate(sorted({point.kind for point in found})):
             chosen = [(point.x, point.y) for point in found if point.kind == kind]
             axes.plot(
                 *zip(*chosen, strict=True),
-                _MARKERS[i % len(_MARKERS)],
+                MARKERS[i % len(MARKERS)],
                 color=COLOURS[i % len(COLOURS)],
                 mec="white",
                 mew=0.4,
@@ -164,16 +175,25 @@ def classes(
             axes.plot(*place, "*", color=YELLOW, mec="black", ms=14, zorder=4,
                       label="evaluation task" if i == 0 else None)  # fmt: skip
         axes.set(xlabel=x_label, ylabel=y_label)
+        if labels is not None:
+            _draw_ground(axes, labels, below=1.2)
         _finish(axes, columns=3)
     return _clean(out)
 
 
-def values(
-    points: Iterable[Point], x_label: str, y_label: str, scale: str, background: Floats | None
-) -> bytes:
-    """Draw tasks by a value; those without one are hollow squares."""
+def values(points: Iterable[Point], scale: str, labels: Floats) -> bytes:
+    """Draw a map of tasks by a value; those without one are hollow squares.
+
+    Parameters
+    ----------
+    points
+        The tasks, by longitude and latitude.
+    scale
+        Title of the values.
+    labels : float64 array of shape [n, 2]
+        Longitude and latitude of the labelled samples.
+    """
     with _figure(3.6) as (axes, out):
-        _dots(axes, background)
         found = list(points)
         hollow = [(point.x, point.y) for point in found if point.value is None]
         if hollow:
@@ -192,8 +212,9 @@ def values(
                 label="forgotten",
                 zorder=3,
             )
-            axes.figure.colorbar(dots, ax=axes, label=scale, shrink=0.8)
-        axes.set(xlabel=x_label, ylabel=y_label)
+            axes.figure.colorbar(dots, ax=axes, label=scale, location="bottom", aspect=40)
+        axes.set(xlabel="longitude", ylabel="latitude")
+        _draw_ground(axes, labels, below=1.5)
         _finish(axes, columns=2)
     return _clean(out)
 
@@ -203,7 +224,7 @@ def events(groups: Mapping[str, Sequence[float]], x_label: str, end: float) -> b
     with _figure(1.1 + 0.28 * len(groups)) as (axes, out):
         for i, times in enumerate(groups.values()):
             spread = i + 0.5 * (np.arange(len(times)) % 5 / 5 - 0.4)
-            colour, marker = COLOURS[i % len(COLOURS)], _MARKERS[i % len(_MARKERS)]
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             axes.plot(times, spread, marker, color=colour, ms=5, mec="white", mew=0.4)
         axes.set_yticks(np.arange(len(groups)), [name.replace("_", " ") for name in groups])
         axes.set(xlabel=x_label, xlim=(0, end), ylim=(len(groups) - 0.5, -0.5))
@@ -233,6 +254,8 @@ def _figure(height: float) -> Iterator[tuple[Axes, io.BytesIO]]:
 
 
 def _finish(axes: Axes, columns: int) -> None:
+    if axes.get_xlabel() == _EPOCH:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(color="0.92", lw=0.6)
     axes.set_axisbelow(True)
     handles, texts = axes.get_legend_handles_labels()
@@ -242,9 +265,31 @@ def _finish(axes: Axes, columns: int) -> None:
         )
 
 
-def _dots(axes: Axes, background: Floats | None) -> None:
-    if background is not None:
-        axes.plot(background[:, 0], background[:, 1], ",", color="0.75", zorder=1, rasterized=True)
+def _draw_ground(axes: Axes, labels: Floats, below: float) -> None:
+    """Draw labels and the coastline under what a map shows, and fit the figure to the map.
+
+    Parameters
+    ----------
+    axes
+        The map, with all that it shows.
+    labels : float64 array of shape [n, 2]
+        Longitude and latitude of the labelled samples.
+    below
+        Height in inches of what stands below the map.
+    """
+    axes.plot(labels[:, 0], labels[:, 1], ",", color="0.75", zorder=1, rasterized=True)
+    (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
+    west, east, south, north = max(west, -180), min(east, 180), max(south, -90), min(north, 90)
+    for line in coastline():
+        (left, bottom), (right, top) = line.min(axis=0), line.max(axis=0)
+        if left < east and right > west and bottom < north and top > south:
+            axes.plot(line[:, 0], line[:, 1], color=_COAST, lw=0.6, zorder=0.5)
+    axes.set(xlim=(west, east), ylim=(south, north))
+    # a degree of longitude is as long as it is in the middle of the map
+    aspect = 1 / np.cos(np.deg2rad((south + north) / 2))
+    axes.set_aspect(aspect, adjustable="box")
+    height = 0.86 * _WIDTH * aspect * (north - south) / (east - west)
+    axes.figure.set_size_inches(_WIDTH, float(np.clip(height, 1, 6)) + below)
 
 
 def _clean(out: io.BytesIO) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from timl.data import BBox, LabelledData, Task, TaskSet
 from timl.evaluation.paper.result import Table1Result
-from timl.evaluation.plotting import SMOOTHING_WINDOW
+from timl.evaluation.plotting import SMOOTHING_WINDOW, MethodStyle, method_styles
 from timl.files import read_json
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -78,6 +78,12 @@ class ReportInputs:
             for row, title in self.result.titles.items()
             if (file := self.folder / row / "history.json").is_file()
         }
+
+    @cached_property
+    def styles(self) -> dict[str, MethodStyle]:
+        """How each method is drawn, by title."""
+        styles = method_styles(self.result.titles)
+        return {title: styles[row] for row, title in self.result.titles.items()}
 
     @cached_property
     def tasks_by_id(self) -> dict[str, Task]:

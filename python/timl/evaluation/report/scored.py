@@ -13,6 +13,7 @@ from timl.evaluation.paper.result import MEAN, METRICS, Table1Result
 from timl.evaluation.report import drawings
 from timl.evaluation.report.document import Picture, Section, Table, Text
 from timl.evaluation.report.inputs import ReportInputs
+from timl.evaluation.report.numbers import count_text, estimate_text, number_text, p_text
 from timl.evaluation.statistics import Estimate, smallest_p
 
 _LESS_IS_BETTER = ("brier",)
@@ -55,8 +56,8 @@ def statistics(inputs: ReportInputs) -> Section:
             f"Wilcoxon's signed-rank test of the mean AUC ROC over {pairs} paired runs, of every "
             f"other method against {title}, two-sided, with p corrected for these {len(tests)} "
             f"comparisons by Holm's method. The smallest corrected p that so many runs can give "
-            f"is {smallest_p(pairs, len(tests)):.2g}. Runs share one meta-training and one test "
-            f"set: the test says nothing about other meta-trainings or places."
+            f"is {p_text(smallest_p(pairs, len(tests)))}. Runs share one meta-training and one "
+            f"test set: the test says nothing about other meta-trainings or places."
         )
     )
     if tests:
@@ -67,9 +68,9 @@ def statistics(inputs: ReportInputs) -> Section:
                 [
                     [
                         result.titles[test.row],
-                        f"{test.difference:+.3f}",
-                        f"{test.p:.2g}",
-                        f"{test.p_corrected:.2g}",
+                        number_text(test.difference, signed=True),
+                        p_text(test.p),
+                        p_text(test.p_corrected),
                     ]
                     for test in tests
                 ],
@@ -86,8 +87,8 @@ def statistics(inputs: ReportInputs) -> Section:
                     [
                         result.titles[row],
                         str(one.meta_seeds),
-                        _number(one.run_deviation),
-                        _number(one.meta_deviation),
+                        number_text(one.run_deviation),
+                        number_text(one.meta_deviation),
                     ]
                     for row, one in repeated.items()
                 ],
@@ -97,9 +98,46 @@ def statistics(inputs: ReportInputs) -> Section:
 
 
 def ranking(inputs: ReportInputs) -> Section:
-    """Show each row's rank on every benchmark, and the scores as a figure."""
+    """Show each row's rank on every benchmark."""
     result = inputs.result
-    section = Section("ranking", "Ranking over the evaluation tasks")
+    order, ranks = _ranks(result)
+    titles = list(result.titles.values())
+    rows = [
+        [titles[i], *(f"{rank:g}" for rank in ranks[i]), number_text(ranks[i].mean(), 2)]
+        for i in order
+    ]
+    caption = "Rank by mean AUC ROC, 1 is best"
+    table = Table(caption, ["method", *result.benchmarks, "mean rank"], rows)
+    return Section("ranking", "Ranking over the evaluation tasks", [table])
+
+
+def scores_picture(inputs: ReportInputs) -> Picture:
+    """Draw the AUC ROC of every row on every benchmark."""
+    result = inputs.result
+    order, _ = _ranks(result)
+    titles, keys = list(result.titles.values()), list(result.titles)
+    columns = {
+        name: [
+            (one.mean, one.standard_error or 0.0)
+            for one in (result.estimate(keys[i], name, "auc_roc") for i in order)
+        ]
+        for name in result.benchmarks
+    }
+    best = ", ".join(
+        f"{name}: {titles[order[int(np.argmax([mean for mean, _ in values]))]]}"
+        for name, values in columns.items()
+    )
+    return Picture(
+        "report-scores",
+        drawings.scores([titles[i] for i in order], columns, "AUC ROC on the test set"),
+        f"AUC ROC of every method on every evaluation task. Best by task: {best}.",
+        "AUC ROC with standard errors over runs; methods in the order of their mean rank. "
+        "The dotted line is chance.",
+    )
+
+
+def _ranks(result: Table1Result) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the rows' order by mean rank, int64 [rows], and ranks, float64 [rows, benchmarks]."""
     means = np.array(
         [
             [result.estimate(row, name, "auc_roc").mean for name in result.benchmarks]
@@ -110,34 +148,7 @@ def ranking(inputs: ReportInputs) -> Section:
     greater = (means[None] > means[:, None] + _TIE).sum(axis=1)
     equal = (np.abs(means[None] - means[:, None]) <= _TIE).sum(axis=1)
     ranks = greater + (equal + 1) / 2
-    order = np.argsort(ranks.mean(axis=1), kind="stable")
-    titles = list(result.titles.values())
-    rows = [
-        [titles[i], *(f"{rank:g}" for rank in ranks[i]), f"{ranks[i].mean():.2f}"] for i in order
-    ]
-    caption = "Rank by mean AUC ROC, 1 is best"
-    section.blocks.append(Table(caption, ["method", *result.benchmarks, "mean rank"], rows))
-    keys = list(result.titles)
-    columns = {
-        name: [
-            (one.mean, one.standard_error or 0.0)
-            for one in (result.estimate(keys[i], name, "auc_roc") for i in order)
-        ]
-        for name in result.benchmarks
-    }
-    best = ", ".join(
-        f"{name}: {titles[int(means[:, i].argmax())]}" for i, name in enumerate(result.benchmarks)
-    )
-    section.blocks.append(
-        Picture(
-            "report-scores",
-            drawings.scores([titles[i] for i in order], columns, "AUC ROC on the test set"),
-            f"AUC ROC of every method on every evaluation task. Best by task: {best}.",
-            "AUC ROC with standard errors over runs; methods in the order of their mean rank. "
-            "The dotted line is chance.",
-        )
-    )
-    return section
+    return np.argsort(ranks.mean(axis=1), kind="stable"), ranks
 
 
 def sample_sizes(inputs: ReportInputs) -> Section:
@@ -145,11 +156,9 @@ def sample_sizes(inputs: ReportInputs) -> Section:
     result = inputs.result
     section = Section("sample-sizes", "Scores by number of labels")
     if all(cell.size is None for cell in result.cells):
-        section.blocks.append(
-            Text(
-                "Not computed: give timl table1 the option --sample-sizes 20,32,64, and "
-                "--zero-shot for the scores before adaptation."
-            )
+        section.absent = (
+            "give timl table1 the option --sample-sizes 20,32,64, and --zero-shot for the scores "
+            "before adaptation."
         )
         return section
     curves = result.curves()
@@ -178,15 +187,17 @@ def sample_sizes(inputs: ReportInputs) -> Section:
                 )
             )
             series[title] = drawings.Line(*([*part] for part in zip(*points, strict=True)))
-            texts = {x: f"{mean:.3f}" + (f" ± {error:.3f}" if error else "")
-                     for x, mean, error in points}  # fmt: skip
+            texts = {
+                x: number_text(mean) + (f" ± {number_text(error)}" if error else "")
+                for x, mean, error in points
+            }
             rows.append([title, *(texts.get(x, "") for x in ticks)])
         tables.append(Table(f"{name}: AUC ROC", ["method", *ticks.values()], rows))
         best = max(series, key=lambda title: series[title].y[-1])
         section.blocks.append(
             Picture(
                 f"report-sizes-{number}",
-                drawings.lines(series, "labels", "AUC ROC", ticks=ticks),
+                drawings.lines(series, "labels", "AUC ROC", inputs.styles, ticks=ticks),
                 f"AUC ROC on {name} by number of labels; the numbers are in the table of {name} "
                 f"below. With all labels {best} is best.",
                 f"{name}: AUC ROC by number of labels, half of them positive; standard errors "
@@ -214,7 +225,7 @@ def confusion(inputs: ReportInputs) -> Section:
             rows.append(
                 [
                     title,
-                    *(f"{count:.1f}".removesuffix(".0") for count in counts),
+                    *(count_text(count) for count in counts),
                     _share(hit, hit + missed),
                     _share(hit, hit + false),
                     _share(rejected, rejected + false),
@@ -248,6 +259,7 @@ def calibration(inputs: ReportInputs) -> Section:
                     series,
                     "mean predicted probability",
                     "share of positives",
+                    inputs.styles,
                     diagonal=True,
                     limits=(-0.03, 1.03),
                 ),
@@ -258,7 +270,7 @@ def calibration(inputs: ReportInputs) -> Section:
             )
         )
     texts = [
-        [title, *(f"{own[title]:.3f}" for own in errors.values())]
+        [title, *(number_text(own[title]) for own in errors.values())]
         for title in result.titles.values()
     ]
     caption = "Expected calibration error over the ten bins, less is better"
@@ -289,7 +301,8 @@ def _estimates(
         for r in found
     ]
     rows = [
-        [title, *map(str, line)] for title, line in zip(result.titles.values(), found, strict=True)
+        [title, *map(estimate_text, line)]
+        for title, line in zip(result.titles.values(), found, strict=True)
     ]
     return Table(caption, ["method", *columns], rows, ranks)
 
@@ -310,8 +323,4 @@ def _bins(cells: Sequence[Cell]) -> NDArray[np.float64]:
 
 
 def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.3f}" if whole else "none"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
+    return number_text(part / whole if whole else None)

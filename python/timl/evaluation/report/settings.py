@@ -10,6 +10,7 @@ import numpy as np
 from timl.evaluation.paper.result import duration
 from timl.evaluation.report.document import Section, Table, Text
 from timl.evaluation.report.inputs import ReportInputs
+from timl.evaluation.report.numbers import exact_text
 
 _PAPER = (
     "The method and the experiment are those of G. Tseng, H. Kerner and D. Rolnick, TIML: "
@@ -69,6 +70,10 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
         elif name == "meta_training_tasks":
             yield [title, "none" if value is None else str(len(value))]
         elif isinstance(value, list):
-            yield [title, ", ".join("all" if item is None else str(item) for item in value)]
+            yield [title, ", ".join("all" if item is None else _text(item) for item in value)]
         else:
-            yield [title, str(value)]
+            yield [title, _text(value)]
+
+
+def _text(value: object) -> str:
+    return exact_text(value) if isinstance(value, float) else str(value)

@@ -15,14 +15,14 @@ from timl.evaluation.report.inputs import ReportInputs, TaskRecord, TrainingReco
 
 _HARDEST, _FORGOTTEN = 15, 30
 """Lengths of the lists."""
-_NONE = Text("No row of this table was meta-trained.")
+_NONE = "no row of this table was meta-trained."
 
 
 def learning(inputs: ReportInputs) -> Section:
     """Draw losses and AUC ROC of training and validation tasks by epoch."""
     section = Section("learning", "Learning curves")
     if not inputs.trainings:
-        section.blocks.append(_NONE)
+        section.absent = _NONE
         return section
     measures: tuple[tuple[str, str, Callable[[TaskRecord], NDArray[np.float64]]], ...] = (
         ("loss", "cross entropy", lambda task: task.loss),
@@ -44,7 +44,7 @@ def learning(inputs: ReportInputs) -> Section:
             section.blocks.append(
                 Picture(
                     f"report-{kind}-{name}",
-                    drawings.lines(series, "epoch", label),
+                    drawings.lines(series, "epoch", label, inputs.styles),
                     f"{subject} by epoch. At the end: {last}.",
                     f"{subject} after adaptation, mean over tasks and {SMOOTHING_WINDOW} epochs."
                     + (
@@ -67,7 +67,11 @@ def forgetting(inputs: ReportInputs) -> Section:
     section = Section("forgetting", "Forgetting over time")
     forgetful = {row: training for row, training in inputs.trainings.items() if training.forgotten}
     if not forgetful:
-        section.blocks.append(Text("No task was forgotten in any meta-training of this table."))
+        section.absent = (
+            "no task was forgotten in any meta-training of this table."
+            if inputs.trainings
+            else _NONE
+        )
         return section
     remaining = {training.title: _remaining(training) for training in forgetful.values()}
     counts = "; ".join(
@@ -77,7 +81,7 @@ def forgetting(inputs: ReportInputs) -> Section:
     section.blocks.append(
         Picture(
             "report-remaining",
-            drawings.lines(remaining, "epoch", "tasks still trained on", steps=True),
+            drawings.lines(remaining, "epoch", "tasks still trained on", inputs.styles, steps=True),
             f"Number of tasks still trained on by epoch. {counts}.",
             "Tasks still trained on. A task is forgotten once it is learned: its AUC ROC, "
             f"averaged over {SMOOTHING_WINDOW} epochs, has reached the threshold.",
@@ -118,12 +122,13 @@ def _forgetting_of(inputs: ReportInputs, training: TrainingRecord) -> list[Text 
         ),
         Picture(
             "report-forgotten-map",
-            drawings.values(spread, "longitude", "latitude", "epoch of forgetting", inputs.places),
+            drawings.values(spread, "epoch of forgetting", inputs.places),
             f"Map of the {len(training.trained)} training tasks of {training.title}; "
             f"{len(first)} forgotten ones are coloured by epoch, the others hollow. The table "
             f"below lists places.",
             f"{training.title}: where tasks were forgotten, and when (yellow is late); hollow "
-            f"squares were kept. Tasks of one region stand in a ring; grey dots are labels.",
+            f"squares were kept. Tasks of one region stand in a ring; grey dots are labels, the "
+            f"line is the coast (Natural Earth).",
         ),
         Table(
             f"{training.title}: forgotten tasks by class of crops",
@@ -161,7 +166,7 @@ def embedding(inputs: ReportInputs) -> Section:
     section = Section("embedding", "Task embedding")
     found = _film(inputs)
     if found is None or inputs.tasks is None:
-        section.blocks.append(Text("No row of this table has a task encoder."))
+        section.absent = "no row of this table has a task encoder."
         return section
     title, film = found
     tasks = list(inputs.tasks)
@@ -209,7 +214,7 @@ def embedding(inputs: ReportInputs) -> Section:
             f"Map of the same {len(tasks)} tasks by class of crops, and {len(benchmarks)} "
             f"evaluation tasks.",
             "The same tasks on the map, with the same colours and markers. Tasks of one region "
-            "stand in a ring; grey dots are labels.",
+            "stand in a ring; grey dots are labels, the line is the coast (Natural Earth).",
         ),
     ]
     return section
@@ -219,7 +224,7 @@ def hardest_tasks(inputs: ReportInputs) -> Section:
     """List the tasks with the lowest final AUC ROC, by their mean over the meta-trainings."""
     section = Section("hardest", "Hardest tasks")
     if not inputs.trainings:
-        section.blocks.append(_NONE)
+        section.absent = _NONE
         return section
     trainings = list(inputs.trainings.values())
     final = [{task.id: task for task in training.tasks} for training in trainings]
