@@ -203,6 +203,15 @@ def benchmark(
     say(result.to_markdown())
     if len(result.titles) > 1:
         say(result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format))
+    say(f"written to {out}: few-shot.csv, few-shot.json, few-shot.md")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        say('no report: it needs matplotlib, pip install "timl[plot]"; then give the command again')
+    else:
+        from timl.evaluation.report import write_few_shot_report
+
+        say(f"report: {write_few_shot_report(result, out, compare_with)}")
 
 
 @app.command()

@@ -70,6 +70,14 @@ class Row(ABC):
         """Whether the row can be scored without labels."""
         return self.meta_trained
 
+    def training_steps(self, settings: Settings) -> int:
+        """Return the number of epochs or steps that its training has; 0 where it has none."""
+        return 0
+
+    def with_training_steps(self, settings: Settings, steps: int) -> tuple[Row, Settings]:
+        """Return the row and the settings of a training with so many epochs or steps."""
+        return self, settings
+
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return all that its predictions depend on but data, benchmark and run, as JSON takes."""
         described = dataclasses.asdict(self)
