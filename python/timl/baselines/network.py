@@ -119,7 +119,7 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
 
 def _logits(network: nn.Module, series: Tensor) -> Tensor:
     """Return a network's logits [n]."""
-    logits = network(series)
+    logits: Tensor = network(series)
     shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape not in ([len(series)], [len(series), 1]):
         raise ValueError(

@@ -209,7 +209,8 @@ def _statistics(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Return the mean, std and NDVI that the series must be comparable to."""
     fields = ("mean", "std", "ndvi")
-    given, told = f"a {type(like).__name__}", like
+    given = f"a {type(like).__name__}"
+    told: Any = like
     if isinstance(like, str | Path):
         given, told = f"the model {like}", read_normalization(like)
     elif hasattr(like, "normalization"):

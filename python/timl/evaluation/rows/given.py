@@ -59,7 +59,7 @@ def _send_by_value(module: str) -> None:
 
     package = sys.modules[module.partition(".")[0]]
     places = [Path(place) for place in getattr(package, "__path__", [])]
-    places += [Path(package.__file__)] if getattr(package, "__file__", None) else []
+    places += [Path(package.__file__)] if package.__file__ else []
     installed = {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")}
     own = [p for p in places if Path.cwd() in p.parents and not installed & {*p.parents}]
     if own and package.__name__ != "timl":
