@@ -1,9 +1,10 @@
 """How near the shares that few labels tell come to the true ones, in countries held out.
 
-Of every fold of `timl benchmark DATA --out RESULTS --rows strong`, up to --most tasks: fine-tune on
-25 + 25 labels with the fold's deep kernel, and compare on the test samples, which are apart in
-space: counting above 0.5, counting above the threshold of the greatest cross-validated balanced
-accuracy, and the share estimated from logits, as they are and calibrated by cross-validation.
+Of every fold of `timl benchmark --data DATA --out RESULTS --rows strong`, up to --most tasks:
+fine-tune on 25 + 25 labels with the fold's deep kernel, and compare on the test samples, which are
+apart in space: counting above 0.5, counting above the threshold of the greatest cross-validated
+balanced accuracy, and the share estimated from logits, as they are and calibrated by
+cross-validation.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from timl.version import __version__
 
 if TYPE_CHECKING:
     from timl.data import BBox, CropHarvest, Episodes, Task, meta_tasks
+    from timl.default_model import make_model
     from timl.estimator import CropClassifier
     from timl.evaluation import evaluate, table1
     from timl.evaluation.cross_validation import cross_validate, learning_curve
@@ -33,6 +34,7 @@ __all__ = [
     "finetune_ensemble",
     "in_season",
     "learning_curve",
+    "make_model",
     "map_points",
     "meta_gradient",
     "meta_tasks",
@@ -43,6 +45,7 @@ __all__ = [
 
 _MODULES = {
     "timl.data": ("BBox", "CropHarvest", "Episodes", "Task", "meta_tasks"),
+    "timl.default_model": ("make_model",),
     "timl.estimator": ("CropClassifier",),
     "timl.evaluation": ("evaluate", "table1"),
     "timl.evaluation.cross_validation": ("cross_validate", "learning_curve"),

@@ -44,8 +44,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     pretrained
-        A model, or its folder (see `timl.nn.load_pretrained`). None: nothing is learned
-        elsewhere; new weights where the protocol is the paper's.
+        A model, its folder, or its name, such as "default", where `timl.make_model` made it (see
+        `timl.nn.load_pretrained`). None: nothing is learned elsewhere; new weights where the
+        protocol is the paper's.
     lat, lon
         Degrees of the place, or of the centre of the region. In the paper's protocol a TIML model
         that takes task information needs them; otherwise they are ignored.

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -330,6 +331,21 @@ def wait_for_folder(path: str | Path, seconds: float) -> None:
             if descriptor is None or _take_lock(descriptor) is not False:
                 return
         time.sleep(0.1)
+
+
+def user_cache() -> Path:
+    """Return timl's folder among those where this system's users keep what can be made again.
+
+    It is $XDG_CACHE_HOME/timl where that is set, else ~/.cache/timl on Linux, ~/Library/Caches/timl
+    on macOS and %LOCALAPPDATA%/timl on Windows. It may not exist yet.
+    """
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "timl"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "timl"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "timl"
+    return Path.home() / ".cache" / "timl"
 
 
 def read_json(path: str | Path, advice: str) -> Any:

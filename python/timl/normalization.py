@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import NotRequired, TypedDict
+
+from timl.files import read_json
+from timl.model_folders import CONFIGURATION, STATISTICS, model_folder
 
 NDVI_KINDS = ("record", "true", "unknown", "as given")
 """What an NDVI column may hold: see `timl.data.record.ndvi`, and "as given" of arrays."""
@@ -110,3 +114,54 @@ def checked_normalization(given: Any) -> Normalization:
             )
         made["start_months"] = months
     return made
+
+
+def read_statistics(path: str | Path) -> Normalization:
+    """Read the record's file of mean and standard deviation of each band.
+
+    The series of the authors' record carry the NDVI "record".
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or of something else.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            mean, std = np.asarray(file["mean"][:]), np.asarray(file["std"][:])
+        return checked_normalization({"mean": mean, "std": std, "ndvi": "record"})
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no file of statistics ({error}): give the record's {STATISTICS}, with mean "
+            f"and std [bands]"
+        ) from error
+
+
+def read_normalization(model: str | Path) -> Normalization | None:
+    """Read how the series of a model were prepared, from its folder or by its name.
+
+    Returns
+    -------
+    Normalization or None
+        None where the folder does not tell: of the authors' models, unless the record's
+        normalizing_dict.h5 is beside them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such model.
+    ValueError
+        If a file is damaged or of something else.
+    """
+    folder = model_folder(model)
+    path = folder / CONFIGURATION
+    if path.exists():
+        stored = read_json(path, "write the model again")
+        given = stored.get("normalization") if isinstance(stored, dict) else None
+        return None if given is None else checked_normalization(given)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"model is {folder}, which is no folder: give that of a model")
+    statistics = folder / STATISTICS
+    return read_statistics(statistics) if statistics.exists() else None

@@ -13,7 +13,7 @@ SOURCES = Path(__file__).parents[2] / "python"
 ROOMS = (
     # what everything may use
     "timl.version timl.defaults timl._core timl.files timl.random timl.bands timl.normalization "
-    "timl.parameters timl.crop_classes timl.completion timl.text",
+    "timl.parameters timl.crop_classes timl.completion timl.text timl.model_folders",
     "timl.reference",
     # data: files, regions, tasks, the data set, places of one's own
     "timl.data.record timl.data.regions",
@@ -45,7 +45,7 @@ ROOMS = (
     "timl.maps.drawing",
     "timl.maps",
     # what users hold
-    "timl.estimator timl.demo",
+    "timl.estimator timl.demo timl.default_model",
     "timl",
     "timl.cli",
     "timl.__main__",

@@ -11,12 +11,14 @@ from timl.baselines.classical import (
     nearest_class_mean,
     random_forest,
 )
+from timl.baselines.network import NetworkClassifier
 from timl.baselines.temporal_cnn import TemporalCNN
 
 __all__ = [
     "Baseline",
     "GradientBoosting",
     "NearestClassMean",
+    "NetworkClassifier",
     "TemporalCNN",
     "cross_validated_logistic_regression",
     "extra_trees",

@@ -12,7 +12,7 @@ import typer
 
 from timl.cli.application import Seed, app, say
 
-Map = Annotated[Path, typer.Argument(help="GeoTIFF with a band of classes.")]
+Map = Annotated[Path, typer.Option(help="GeoTIFF with a band of classes.")]
 Band = Annotated[str, typer.Option(help="Name or number of the band of classes.")]
 
 

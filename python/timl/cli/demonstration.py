@@ -122,7 +122,7 @@ world   {shown.world}
 next:
   timl map --points {scene.points} --target {target} --exports {scene.export} \\
       --model {shown.model} --out {out / "from-points"}   (with accuracy and uncertainty)
-  timl benchmark {shown.world}   (more methods, every country)
+  timl benchmark --data {shown.world}   (more methods, every country)
   timl table1 --data {shown.world} --out table1   (the paper's experiment)
   docs/tutorial/first-classifier.md   (your own points)"""
     )

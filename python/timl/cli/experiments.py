@@ -47,8 +47,9 @@ def table1(
     rows: Annotated[
         str | None,
         typer.Option(
-            help="Names of rows or paths of their TOML files, with commas between them; by "
-            "default the paper's, logistic regression and strong."
+            help="Names of rows, paths of their TOML files, or module:name of estimators and "
+            "networks, with commas between; by default the paper's, logistic regression and "
+            "strong."
         ),
     ] = None,
     steps: Annotated[
@@ -143,13 +144,16 @@ class HeldOut(str, Enum):
 
 @app.command()
 def benchmark(
-    data: Annotated[Path, typer.Argument(help="Folder in the layout of CropHarvest's record.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder for the table and everything it needs.")] = Path(
         "results/few-shot"
     ),
     rows: Annotated[
         str | None,
-        typer.Option(help="Names of rows or paths of their TOML files, with commas between them."),
+        typer.Option(
+            help="Names of rows, paths of their TOML files, or module:name of estimators and "
+            "networks, with commas between."
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
     draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 1,
@@ -199,6 +203,15 @@ def benchmark(
     say(result.to_markdown())
     if len(result.titles) > 1:
         say(result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format))
+    say(f"written to {out}: few-shot.csv, few-shot.json, few-shot.md")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        say('no report: it needs matplotlib, pip install "timl[plot]"; then give the command again')
+    else:
+        from timl.evaluation.report import write_few_shot_report
+
+        say(f"report: {write_few_shot_report(result, out, compare_with)}")
 
 
 @app.command()

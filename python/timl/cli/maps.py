@@ -11,13 +11,17 @@ import timl
 from timl.cli.application import MOST_THREADS, Quiet, Seed, app, say
 from timl.cli.models import require_no_model
 from timl.files import output_folder
+from timl.model_folders import STATISTICS
 
 
 @app.command(name="map")
 def map_exports(
     model: Annotated[
         Path,
-        typer.Option(help="Meta-trained model; without --points the folder of a classifier."),
+        typer.Option(
+            help="Meta-trained model, or the name of one that timl model made; without --points "
+            "the folder of a classifier."
+        ),
     ],
     exports: Annotated[
         str,
@@ -99,7 +103,8 @@ def map_exports(
     if loaded.normalization is None:
         raise ValueError(
             f"--model is {model}, which does not tell how its series were prepared: give a model "
-            f"that timl train made"
+            f"that timl model or timl train made, or copy the record's {STATISTICS} beside the "
+            f"authors' files"
         )
     require_no_model(out / "classifier", model)
     places = timl.data.own_points(
@@ -130,5 +135,5 @@ def map_exports(
 map             {made.files.map}
 page            {made.files.page}
 next:
-  timl sample {made.files.map} --out {out / "sample"} --standard-error 0.03"""
+  timl sample --map {made.files.map} --out {out / "sample"} --standard-error 0.03"""
     )

@@ -1,4 +1,4 @@
-"""Commands on one model: train, finetune, evaluate, in-season."""
+"""Commands on one model: model, train, finetune, evaluate, in-season."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ import timl
 from timl import defaults
 from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, say, use_threads
 from timl.files import output_folder
+from timl.model_folders import DEFAULT_MODEL, model_folder
 
 Model = Annotated[
-    Path, typer.Option(help="Folder of a model, or of the authors' pair of state dicts.")
+    Path,
+    typer.Option(
+        help="Folder of a model or of the authors' pair of state dicts, or the name of a model "
+        "that timl model made."
+    ),
 ]
 Benchmark = Annotated[str, typer.Option(help="Name of an evaluation task of the data.")]
 
@@ -22,6 +27,61 @@ Benchmark = Annotated[str, typer.Option(help="Name of an evaluation task of the 
 class _Protocol(Enum):
     STRONG = "strong"
     PAPER = "paper"
+
+
+@app.command(name="model")
+def make(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder in the layout of CropHarvest's record; by default the record, "
+            "downloaded into the user's cache."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name by which it is found.")] = DEFAULT_MODEL,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Visits of every task; the strong protocol does not use what they learn."
+        ),
+    ] = 100,
+    kernel_steps: Annotated[
+        int, typer.Option(min=1, help="Steps of learning each network of the deep kernel.")
+    ] = defaults.KERNEL_STEPS,
+    regions: Regions = None,
+    seed: Seed = 0,
+    record: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of the record on Zenodo, as of timl download."),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Address of a mirror; by default TIML_ZENODO_URL, or Zenodo.")
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Train anew even if a training could be resumed.")
+    ] = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make a model to start from, found by its name from then on; go on where it was stopped."""
+    use_threads(threads)
+    folder = timl.make_model(
+        data,
+        name,
+        epochs=epochs,
+        kernel_steps=kernel_steps,
+        regions=regions,
+        seed=seed,
+        base_url=base_url,
+        **({} if record is None else {"record": record}),
+        restart=restart,
+        progress=not quiet,
+    )
+    say(f"model {name} is in {folder}: see its model-card.md")
+    say(
+        f"""next:
+  timl map --model {name} --points FIELDS.csv --exports EXPORTS --out MAP"""
+    )
 
 
 @app.command()
@@ -229,10 +289,10 @@ def require_no_model(out: Path, start: Path) -> None:
     That is the model that the classifier starts from, or any that is not adapted to a task.
     """
     try:
-        there = timl.nn.load_pretrained(out)
+        there = timl.nn.load_pretrained(out.absolute())  # a folder, never the name of a model
     except (OSError, ValueError):
         return
-    if out.samefile(start) or isinstance(there, timl.TIML | timl.nn.DeepKernel):
+    if out.samefile(model_folder(start)) or isinstance(there, timl.TIML | timl.nn.DeepKernel):
         raise ValueError(
             f"--out is {out}, which holds a model that the classifier would replace: give another "
             f"folder"

@@ -9,12 +9,12 @@ import typer
 
 from timl.cli.application import Data, Quiet, Regions, app, say
 
-Root = Annotated[Path, typer.Option("--root", help="Folder of the record's files.")]
+Folder = Annotated[Path, typer.Option("--data", help="Folder of the record's files.")]
 
 
 @app.command()
 def download(
-    root: Root,
+    data: Folder,
     record: Annotated[
         int | None,
         typer.Option(
@@ -38,7 +38,7 @@ def download(
 
     record = PAPER_RECORD if record is None else record
     files = download_record(
-        root,
+        data,
         record,
         base_url=base_url,
         attempts=attempts,
@@ -47,15 +47,15 @@ def download(
         progress=not quiet,
     )
     size = sum(file.stat().st_size for file in files)
-    say(f"record {record}: {len(files)} files, {size / 1e6:,.0f} MB, verified, in {root}")
-    _pack(root)
+    say(f"record {record}: {len(files)} files, {size / 1e6:,.0f} MB, verified, in {data}")
+    _pack(data)
 
 
 @app.command()
 def pack(
-    root: Root,
+    data: Folder,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for the store; by default ROOT/.timl.")
+        Path | None, typer.Option(help="Folder for the store; by default .timl in it.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Pack even if there is a store.")] = False,
     verify: Annotated[
@@ -66,7 +66,7 @@ def pack(
     ] = False,
 ) -> None:
     """Pack a record, archives or unpacked, into the arrays that are mapped into memory."""
-    _pack(root, cache, again=again, verify=verify, salvage=salvage)
+    _pack(data, cache, again=again, verify=verify, salvage=salvage)
 
 
 @app.command()

@@ -64,11 +64,11 @@ def method_styles(rows: Iterable[str]) -> dict[str, MethodStyle]:
         has, in their order.
     """
     names = list(rows)
-    taken = set(_KNOWN.values())
+    taken = {(style.colour, style.marker) for style in _KNOWN.values()}
     free = (
-        style
+        MethodStyle(colour, marker, dashes)
         for dashes, marker, colour in product(("-.", ":", "--", "-"), MARKERS, COLOURS)
-        if (style := MethodStyle(colour, marker, dashes)) not in taken
+        if (colour, marker) not in taken
     )
     return {name: _KNOWN[name] if name in _KNOWN else next(free) for name in names}
 

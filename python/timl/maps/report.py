@@ -140,8 +140,8 @@ def _area(made: PointsMap, target: str) -> Section:
     ]
     name = made.files.map.name
     commands = (
-        f"timl sample {name} --out sample --standard-error 0.03\n"
-        f"timl area {name} --reference sample/sample.csv"
+        f"timl sample --map {name} --out sample --standard-error 0.03\n"
+        f"timl area --map {name} --reference sample/sample.csv"
     )
     return Section(
         "area",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from timl.random import Purpose
 
 
 def finetune_ensemble(
-    model: TIML | Classifier | DeepKernel,
+    model: TIML | Classifier | DeepKernel | str | Path,
     benchmark: BenchmarkTask,
     members: int = 5,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
@@ -16,7 +17,14 @@ from timl import defaults, random
 from timl.data import BenchmarkTask
 from timl.meta.checks import require_count, require_rates
 from timl.meta.strong.fitting import fit_strong
-from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, one_thread
+from timl.nn import (
+    TIML,
+    Classifier,
+    DeepKernel,
+    StrongClassifier,
+    load_pretrained,
+    one_thread,
+)
 from timl.nn.checks import require_rate
 from timl.normalization import normalization_of
 from timl.parameters import tensor_count
@@ -28,7 +36,7 @@ Protocol: TypeAlias = Literal["paper", "strong"]
 
 @overload
 def finetune(
-    model: TIML | Classifier | DeepKernel,
+    model: TIML | Classifier | DeepKernel | str | Path,
     benchmark: BenchmarkTask,
     *,
     protocol: Literal["paper"],
@@ -39,7 +47,7 @@ def finetune(
 ) -> Classifier: ...
 @overload
 def finetune(
-    model: TIML | Classifier | DeepKernel,
+    model: TIML | Classifier | DeepKernel | str | Path,
     benchmark: BenchmarkTask,
     *,
     protocol: Protocol | None = None,
@@ -49,7 +57,7 @@ def finetune(
     seed: int = 0,
 ) -> Classifier | StrongClassifier: ...
 def finetune(
-    model: TIML | Classifier | DeepKernel,
+    model: TIML | Classifier | DeepKernel | str | Path,
     benchmark: BenchmarkTask,
     *,
     protocol: Protocol | None = None,
@@ -74,7 +82,8 @@ def finetune(
     ----------
     model
         A model, the classifier of one task with its FiLM values fixed, or a deep kernel alone. It
-        stays as it is.
+        stays as it is. Or the folder of one, or the name of one that `timl.make_model` made, such
+        as "default".
     benchmark
         Evaluation task. In the paper's protocol step i trains on `benchmark.sample(k, seed, i)`.
     protocol
@@ -96,6 +105,8 @@ def finetune(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no model of that folder or name.
     ValueError
         If an argument is out of range or does not belong to the protocol, the task has no positives
         or no negatives, its series do not fit the model, or the loss is no longer finite.
@@ -106,6 +117,8 @@ def finetune(
         In the paper's protocol, if the task has fewer than k positives or negatives: then as many
         as the rarer class has are drawn of both.
     """
+    if isinstance(model, str | Path):
+        model = _read_model(model)
     kernel = chosen_kernel(
         model, protocol, {"steps": steps, "k": k, "learning_rate": learning_rate}
     )
@@ -137,6 +150,14 @@ def finetune(
         seed=seed,
         name=name,
     )
+
+
+def _read_model(folder: str | Path) -> TIML | Classifier | DeepKernel:
+    """Return the model of a folder or name, which is not adapted yet."""
+    model = load_pretrained(folder)
+    if isinstance(model, StrongClassifier):
+        raise ValueError(f"model is {folder}, an adapted classifier: give a meta-trained model")
+    return model
 
 
 def chosen_kernel(

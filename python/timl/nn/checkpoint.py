@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from timl.files import atomic_write, read_json, remove_leftovers
+from timl.model_folders import (
+    AUTHORS_CLASSIFIER,
+    AUTHORS_ENCODER,
+    CONFIGURATION,
+    STATISTICS,
+    WEIGHTS,
+    model_folder,
+)
 from timl.nn import authors
-from timl.normalization import Normalization, checked_normalization
+from timl.normalization import (
+    HasStatistics,
+    Normalization,
+    checked_normalization,
+    normalization_of,
+    read_statistics,
+)
 from timl.parameters import Shape
 
-WEIGHTS, CONFIGURATION = "model.safetensors", "config.json"
-AUTHORS_CLASSIFIER, AUTHORS_ENCODER = "state_dict.pth", "encoder_state_dict.pth"
 _FORMAT = {"format": "timl", "version": 1}
 
 _FLAGS = ("encoder", "append_information")
@@ -103,21 +116,42 @@ def write(
         configuration_file.write(text + "\n")
 
 
-def read(folder: str | Path) -> Checkpoint:
-    """Read a folder that `write` made, or one with the authors' files.
+def read(folder: str | Path, statistics: HasStatistics | None = None) -> Checkpoint:
+    """Read a folder that `write` made, one with the authors' files, or a model by its name.
+
+    Parameters
+    ----------
+    folder
+        The folder, or the name of one in the user's cache.
+    statistics
+        Data set whose statistics the model gets, where the folder does not tell its own.
 
     Raises
     ------
     FileNotFoundError
         If the folder or a file is missing.
     ValueError
-        If a file is truncated or foreign.
+        If a file is truncated or foreign, or statistics are given that the folder has already.
     """
-    folder = Path(folder)
+    folder = model_folder(folder)
     if (folder / CONFIGURATION).exists() or (folder / WEIGHTS).exists():
-        return _read_own(folder)
-    if (folder / AUTHORS_CLASSIFIER).exists():
-        return _read_authors(folder)
+        found = _read_own(folder)
+    elif (folder / AUTHORS_CLASSIFIER).exists():
+        found = _read_authors(folder)
+    else:
+        _raise_missing(folder)
+    if statistics is None:
+        return found
+    if found.normalization is not None:
+        raise ValueError(
+            f"statistics is a {type(statistics).__name__}, but {folder} tells how the model's "
+            f"series were prepared: leave statistics out"
+        )
+    return dataclasses.replace(found, normalization=normalization_of(statistics))
+
+
+def _raise_missing(folder: Path) -> NoReturn:
+    """Say that a folder holds no model."""
     raise FileNotFoundError(
         f"folder is {folder}, which holds no model: give one with {WEIGHTS} and {CONFIGURATION}, "
         f"or with the authors' {AUTHORS_CLASSIFIER} and {AUTHORS_ENCODER}"
@@ -265,7 +299,9 @@ def _read_authors(folder: Path) -> Checkpoint:
         _check(encoder_path, encoder, authors.encoder_shapes(**configuration))
     configuration = {"steps": 12, **configuration, "encoder": encoder is not None}
     tensors = authors.from_authors(classifier, encoder, configuration)
-    return Checkpoint(path, "TIML", configuration, tensors, None)
+    statistics = folder / STATISTICS
+    normalization = read_statistics(statistics) if statistics.exists() else None
+    return Checkpoint(path, "TIML", configuration, tensors, normalization)
 
 
 def _load_state_dict(path: Path) -> dict[str, Tensor]:

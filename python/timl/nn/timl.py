@@ -18,7 +18,7 @@ from timl.nn.classifier import Classifier
 from timl.nn.encoder import TaskEncoder
 from timl.nn.strong.deep_kernel import DeepKernel
 from timl.nn.threads import one_thread
-from timl.normalization import Normalization
+from timl.normalization import HasStatistics, Normalization
 from timl.parameters import tensor_count
 
 _FIRST_STEP_SIZE = 1e-3
@@ -250,25 +250,32 @@ class TIML(nn.Module):
         )
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> TIML:
+    def from_pretrained(
+        cls, folder: str | Path, *, statistics: HasStatistics | None = None
+    ) -> TIML:
         """Read a model, in evaluation mode and on the CPU.
 
         Parameters
         ----------
         folder
-            Folder with `model.safetensors` and `config.json`, or with the authors' published
+            Folder with `model.safetensors` and `config.json`; the name of a model that
+            `timl.make_model` made, such as "default"; or a folder with the authors' published
             `state_dict.pth` and, if the model has an encoder, `encoder_state_dict.pth`. No pickled
-            code is executed.
+            code is executed. The authors' models do not tell how their series were prepared: copy
+            the record's `normalizing_dict.h5` beside them, or give `statistics`.
+        statistics
+            Data set whose mean, standard deviations and NDVI the model's series have, where the
+            folder does not tell: the record, for the authors' models.
 
         Raises
         ------
         FileNotFoundError
             If a file is missing.
         ValueError
-            If a file is truncated, foreign, or of another kind of model; the message names it and
-            the key.
+            If a file is truncated, foreign, or of another kind of model, where the message names it
+            and the key, or statistics are given for a model that has its own.
         """
-        return checkpoint.build(cls, "TIML", checkpoint.read(folder))
+        return checkpoint.build(cls, "TIML", checkpoint.read(folder, statistics))
 
     def authors_state_dicts(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return copies of the model's tensors under the names of the authors' code.

@@ -234,23 +234,26 @@ def test_the_commands(tmp_path: Path) -> None:
     truth = (generator.random((100, 100)) < 0.3).astype(float)
     mapped = np.where(generator.random(truth.shape) < 0.15, 1 - truth, truth)
     path, out = write_map(tmp_path / "m.tif", mapped), tmp_path / "out"
-    result = run("sample", path, "--out", out, "--size", 200, "--seed", 2)
+    result = run("sample", "--map", path, "--out", out, "--size", 200, "--seed", 2)
     assert result.exit_code == 0, result.output
     assert "200 points" in result.output and "class 1" in result.output
-    planned = run("sample", path, "--out", tmp_path / "p", "--standard-error", 0.02,
+    planned = run("sample", "--map", path, "--out", tmp_path / "p", "--standard-error", 0.02,
                   "--accuracy", "0=0.9,1=0.7")  # fmt: skip
     assert planned.exit_code == 0 and "0.7 of class 1" in planned.output, planned.output
     csv = filled(out, truth, draw_sample(path, 200, seed=2))
-    result = run("area", path, "--reference", csv, "--names", "0=other,1=maize")
+    result = run("area", "--map", path, "--reference", csv, "--names", "0=other,1=maize")
     assert result.exit_code == 0, result.output
     assert "Overall accuracy 0.8" in result.output and "Counting pixels is biased" in result.output
     assert json.loads((out / "area.json").read_text())["classes"][0]["class"] == "maize"
     assert (out / "area.md").read_text().startswith("| class |")
     for arguments, message in (
-        (("sample", path, "--out", out), "give one of the two"),
-        (("sample", path, "--out", out, "--size", 9, "--accuracy", "0.9"), "--accuracy is '0.9'"),
-        (("area", path, "--reference", tmp_path / "no.csv"), "does not exist"),
-        (("area", path, "--reference", csv, "--names", "maize"), "--names is 'maize'"),
+        (("sample", "--map", path, "--out", out), "give one of the two"),
+        (
+            ("sample", "--map", path, "--out", out, "--size", 9, "--accuracy", "0.9"),
+            "--accuracy is '0.9'",
+        ),
+        (("area", "--map", path, "--reference", tmp_path / "no.csv"), "does not exist"),
+        (("area", "--map", path, "--reference", csv, "--names", "maize"), "--names is 'maize'"),
     ):
         result = run(*arguments)
         assert result.exit_code == 2 and message in result.stderr and "\n" not in result.stderr[:-1]

@@ -44,10 +44,16 @@ PYTHON = re.compile(
         ("table1 --data {world} --out {tmp}/x --sample-sizes 1" + "0" * 30, "--sample-sizes"),
         ("table1 --data {world} --out {tmp}/x --seed 18446744073709551615", "--seed is 1844"),
         ("table1 --data {world} --out {tmp}/x --compare-with banana", "--compare-with is 'banana'"),
-        ("benchmark {world} --out {tmp}/x --compare-with banana", "--compare-with is 'banana'"),
-        ("benchmark {world} --out {tmp}/x --block-km nan", "--block-km is nan: give a finite"),
-        ("benchmark {world} --out {tmp}/x --block-km -1", "--block-km is -1"),
-        ("benchmark {world} --out {tmp}/x --block-km inf", "--block-km is inf"),
+        (
+            "benchmark --data {world} --out {tmp}/x --compare-with banana",
+            "--compare-with is 'banana'",
+        ),
+        (
+            "benchmark --data {world} --out {tmp}/x --block-km nan",
+            "--block-km is nan: give a finite",
+        ),
+        ("benchmark --data {world} --out {tmp}/x --block-km -1", "--block-km is -1"),
+        ("benchmark --data {world} --out {tmp}/x --block-km inf", "--block-km is inf"),
         ("simulate --out {file} --quiet", "a file: give a folder"),
         ("simulate --out {tmp}/x --samples 0", "'--samples'"),
         (

@@ -24,7 +24,8 @@ from timl.data.regions.sphere import EARTH_RADIUS_KM
 from timl.data.tasks.labelled_data import BenchmarkTask
 from timl.data.tasks.task import Task, class_of_samples, has_label
 from timl.data.tasks.test_instance import TestInstance
-from timl.normalization import HasNormalization, HasStatistics
+from timl.model_folders import STATISTICS
+from timl.normalization import HasNormalization, HasStatistics, read_normalization
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ def own_points(
     labels: str | Path | pd.DataFrame,
     exports: str | Path | Iterable[str | Path],
     *,
-    like: HasStatistics | HasNormalization | Mapping[str, Any],
+    like: HasStatistics | HasNormalization | Mapping[str, Any] | str | Path,
     target_label: str | None = None,
     classification_label: str | None = None,
     name: str = "own points",
@@ -97,8 +98,9 @@ def own_points(
         file is looked for in them; of several files that hold it, the one whose centre is nearest
         is taken.
     like
-        Model that will be adapted, or the data set that it was trained on, or its
-        ``normalization``: the series are made comparable by mean, std and ndvi.
+        Model that will be adapted, its folder or name ("default"), or the data set that it was
+        trained on, or its ``normalization``: the series are made comparable by mean, std and
+        ndvi.
     target_label
         Label of the positives; all others are negatives by CropHarvest's rules (see
         `Task`). By default crop versus non-crop.
@@ -203,25 +205,29 @@ def own_points(
 
 
 def _statistics(
-    like: HasStatistics | HasNormalization | Mapping[str, Any],
+    like: HasStatistics | HasNormalization | Mapping[str, Any] | str | Path,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Return the mean, std and NDVI that the series must be comparable to."""
     fields = ("mean", "std", "ndvi")
-    given = type(like).__name__
-    if hasattr(like, "normalization"):
-        if like.normalization is None:
-            raise ValueError(
-                f"like is a {given} that does not know how its series were prepared (its "
-                f"normalization is None): give the data set that it was trained on"
-            )
-        like = like.normalization
-    if isinstance(like, Mapping):
-        found = {field: like[field] for field in fields if field in like}
+    given = f"a {type(like).__name__}"
+    told: Any = like
+    if isinstance(like, str | Path):
+        given, told = f"the model {like}", read_normalization(like)
+    elif hasattr(like, "normalization"):
+        told = like.normalization
+    if told is None:
+        raise ValueError(
+            f"like is {given} that does not know how its series were prepared (its normalization "
+            f"is None): give the data set that it was trained on, or copy the record's "
+            f"{STATISTICS} beside the authors' files"
+        )
+    if isinstance(told, Mapping):
+        found = {field: told[field] for field in fields if field in told}
     else:
-        found = {field: getattr(like, field) for field in fields if hasattr(like, field)}
+        found = {field: getattr(told, field) for field in fields if hasattr(told, field)}
     if len(found) < len(fields):
         raise TypeError(
-            f"like is a {given} without mean, std and ndvi: give the model, or the data set that "
+            f"like is {given} without mean, std and ndvi: give the model, or the data set that "
             "it was trained on"
         )
     mean, std = (np.asarray(found[field], np.float64) for field in ("mean", "std"))

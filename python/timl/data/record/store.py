@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import time
 import warnings
 from dataclasses import dataclass, fields
@@ -34,7 +33,7 @@ from timl.data.record.packing import (
     pack,
     read_manifest,
 )
-from timl.files import atomic_folder, locked
+from timl.files import atomic_folder, locked, user_cache
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -284,18 +283,7 @@ def _parents(root: Path, cache: Path | None) -> list[Path]:
     name = f"{resolved.name}-{hashlib.sha256(str(resolved).encode()).hexdigest()[:12]}"
     if cache is not None:
         return [cache / name]
-    return [root / STORES, _user_cache() / "timl" / name]
-
-
-def _user_cache() -> Path:
-    """Return the folder where this system's users keep what can be made again."""
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"])
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path.home() / ".cache"
+    return [root / STORES, user_cache() / name]
 
 
 def _writable(folder: Path) -> bool:

@@ -15,7 +15,14 @@ from timl.evaluation.few_shot.cells import FewShotCell, open_store
 from timl.evaluation.few_shot.folds import FewShotFold, HeldOut, few_shot_folds
 from timl.evaluation.few_shot.result import FewShotResult
 from timl.evaluation.few_shot.tasks import FewShotTask
-from timl.evaluation.rows import Prepared, Row, RowExperiment, Settings, find_rows
+from timl.evaluation.rows import (
+    Prepared,
+    Row,
+    RowExperiment,
+    Settings,
+    describe_given,
+    find_rows,
+)
 from timl.evaluation.rows.experiment import Shared
 from timl.evaluation.runner import (
     Training,
@@ -53,7 +60,7 @@ _STEPS = 250
 def few_shot_benchmark(
     data: LabelledData,
     out: str | Path = "results/few-shot",
-    rows: Sequence[str | Path | Row] | None = None,
+    rows: Sequence[Any] | None = None,
     *,
     epochs: int = 200,
     budgets: Sequence[int | None] = (5, 10, 25, 50, None),
@@ -140,7 +147,7 @@ def few_shot_benchmark(
         "block_km": block_km,
     }
     settings = {**fixed, **({} if scored is None else {"scored": list(scored)})}
-    described = provenance(data, settings)
+    described = {**provenance(data, settings), "rows": describe_given(chosen)}
     start = time.perf_counter()
     experiment = _FewShotExperiment(
         rows={row.name: row for row in chosen},
@@ -154,7 +161,15 @@ def few_shot_benchmark(
     jobs = experiment.jobs()
     with output_folder(folder):
         store = open_store(folder)
-        keep_same(folder, {"data": data.checksum, **fixed, "folds": digest(regions_of_folds)})
+        keep_same(
+            folder,
+            {
+                "data": data.checksum,
+                **fixed,
+                "folds": digest(regions_of_folds),
+                **{f"row {name}": given for name, given in described["rows"].items()},
+            },
+        )
         complete(experiment, jobs, store, folder, processes, progress)
         result = FewShotResult(
             {row.name: row.title for row in chosen},

@@ -13,7 +13,7 @@ import numpy as np
 
 from timl.evaluation.clusters import clustered_difference
 from timl.evaluation.few_shot.cells import FewShotCell
-from timl.evaluation.plotting import COLOURS, require_matplotlib
+from timl.evaluation.plotting import method_styles, require_matplotlib
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
 from timl.text import csv_cell, markdown_cell
@@ -30,8 +30,6 @@ COMPARED = (
 """Columns of a comparison."""
 ALL = "all"
 """Stands in tables for the budget None."""
-
-_MARKERS, _STYLES = "os^DvPX*<", ("-", "--", ":")
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +56,27 @@ class FewShotResult:
         frame = pd.DataFrame([dataclasses.asdict(cell) for cell in self.cells])
         frame["labels"] = [ALL if cell.labels is None else str(cell.labels) for cell in self.cells]
         return frame
+
+    @property
+    def budgets(self) -> list[str]:
+        """Numbers of labels per class, as `frame` has them, ascending, and "all" last."""
+        found = {ALL if cell.labels is None else str(cell.labels) for cell in self.cells}
+        return sorted(found, key=lambda b: (b == ALL, len(b), b))
+
+    def compared(self, row: str | None = None) -> str:
+        """Return the row that the others are compared with: the one given, or the default.
+
+        Raises
+        ------
+        ValueError
+            If there is no such row.
+        """
+        names = list(self.titles)
+        if row is None:
+            return next((name for name in ("strong", "timl") if name in names), names[-1])
+        if row not in names:
+            raise ValueError(f"row is {row!r}: choose of {', '.join(names)}")
+        return row
 
     def per_task(self, spatial: bool = True) -> pd.DataFrame:
         """Return the scores by row, task and labels, the mean over draws."""
@@ -133,11 +152,7 @@ class FewShotResult:
         import pandas as pd
 
         self._require(score)
-        names = list(self.titles)
-        if row is None:
-            row = next((name for name in ("strong", "timl") if name in names), names[-1])
-        if row not in names:
-            raise ValueError(f"row is {row!r}: choose of {', '.join(names)}")
+        names, row = list(self.titles), self.compared(row)
         clusters = self.frame().drop_duplicates("task").set_index("task")[["region", "survey"]]
         sign = -1 if score == "brier" else 1
         lines = []
@@ -190,7 +205,7 @@ class FewShotResult:
 
     def _by_labels(self, table: pd.DataFrame, title: str, column: str, digits: int = 3) -> str:
         """Return one column of `table` in Markdown, a line for each row."""
-        budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
+        budgets = self.budgets
         tasks = table.groupby("labels")["tasks"].max()
         head = [f"{labels} ({tasks[labels]} tasks)" for labels in budgets]
         lines = [f"## {title}", "", f"| labels per class | {' | '.join(head)} |"]
@@ -257,17 +272,16 @@ class FewShotResult:
         if unknown:
             raise ValueError(f"rows holds {unknown}: choose of {', '.join(self.titles)}")
         table = self.table(score)
-        budgets = sorted(set(table["labels"]), key=lambda b: (b == ALL, len(b), b))
+        budgets = self.budgets
         figure = Figure(figsize=(7, 5.5), layout="constrained", dpi=110)
         axes = figure.add_subplot()
-        for number, name in enumerate(names):
+        styles = method_styles(self.titles)
+        for name in names:
             own = table[table["row"] == name].set_index("labels").reindex(budgets)
             mean, error = own["mean"].to_numpy(), own["standard_error"].fillna(0).to_numpy()
-            colour = COLOURS[number % len(COLOURS)]
-            style = _STYLES[number // len(COLOURS) % len(_STYLES)]
-            marker = _MARKERS[number % len(_MARKERS)]
+            colour, marker, dashes = styles[name]
             places = range(len(budgets))
-            axes.plot(places, mean, style, marker=marker, color=colour, label=self.titles[name])
+            axes.plot(places, mean, dashes, marker=marker, color=colour, label=self.titles[name])
             axes.fill_between(places, mean - error, mean + error, color=colour, alpha=0.1)
         tasks = table.groupby("labels")["tasks"].max()
         axes.set_xticks(range(len(budgets)), [f"{b}\n{tasks[b]} tasks" for b in budgets])

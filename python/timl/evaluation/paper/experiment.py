@@ -6,13 +6,14 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from timl.data import BBox, LabelledData, TaskSet, meta_tasks
 from timl.evaluation.paper.cells import open_store
 from timl.evaluation.paper.extrapolation import measure_training
 from timl.evaluation.paper.plans import RUNS_PER_SEED, TableExperiment, plan_cells
 from timl.evaluation.paper.result import Table1Result, default_comparison
-from timl.evaluation.rows import Row, Settings, find_rows
+from timl.evaluation.rows import Settings, describe_given, find_rows
 from timl.evaluation.runner import complete, digest, keep_same, provenance, worker_count
 from timl.files import output_folder
 
@@ -22,7 +23,7 @@ def table1(
     out: str | Path = "results",
     epochs: int = 1000,
     *,
-    rows: Sequence[str | Path | Row] | None = None,
+    rows: Sequence[Any] | None = None,
     runs: int = 10,
     steps: int = 250,
     seed: int = 0,
@@ -55,7 +56,9 @@ def table1(
         Epochs of meta-training.
     rows
         Names of the package's rows (see `timl.evaluation.rows.row_names`), paths of TOML files
-        (see `timl.evaluation.rows.read_row`), or `Row` objects of your own; by default the
+        (see `timl.evaluation.rows.read_row`), or methods of your own: scikit-learn's estimators
+        or their classes, classes of `torch.nn.Module` or functions that make one, their names as
+        "module:name", or `Row` objects (see `timl.evaluation.rows.row_of`). By default the
         paper's rows, logistic regression and the strong protocol.
     runs
         Runs, 1 to 1000. Rows without randomness have one.
@@ -141,6 +144,8 @@ def table1(
         None if tasks is None else [task.id for task in tasks]
     )
 
+    described["rows"] = describe_given(chosen)
+
     folder, start = Path(out), time.perf_counter()
     wanted: list[int | None] = [*([0] if zero_shot else []), *sizes, None]
     plans = [
@@ -167,6 +172,7 @@ def table1(
                 "data": data.checksum,
                 **dataclasses.asdict(all_settings[0]),
                 "tasks": None if tasks is None else digest([task.id for task in tasks]),
+                **{f"row {name}": given for name, given in described["rows"].items()},
             },
         )
         complete(experiment, jobs, store, folder, processes, progress)

@@ -1,4 +1,4 @@
-"""The report of a finished Table 1: one HTML file, and the same as Markdown."""
+"""The reports of a finished Table 1, HTML and Markdown, and of a few-shot benchmark, HTML."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from timl.data import LabelledData, TaskSet
 from timl.evaluation.paper.result import MEAN, Table1Result
 from timl.evaluation.plotting import require_matplotlib
 from timl.evaluation.report.document import Document
+from timl.evaluation.report.few_shot import write_few_shot_report
 from timl.evaluation.report.inputs import ReportInputs
 from timl.evaluation.report.numbers import estimate_text, number_text
 from timl.evaluation.report.scored import (
@@ -22,6 +23,8 @@ from timl.evaluation.report.scored import (
 from timl.evaluation.report.settings import provenance, run_times
 from timl.evaluation.report.training import embedding, forgetting, hardest_tasks, learning
 from timl.files import atomic_write, output_folder
+
+__all__ = ["write_few_shot_report", "write_report"]
 
 _SECTIONS = (
     table,

@@ -50,7 +50,7 @@ def run_times(inputs: ReportInputs) -> Section:
 def provenance(inputs: ReportInputs) -> Section:
     """Show settings, seeds, versions, platform and the data's checksum."""
     section = Section("provenance", "Provenance")
-    rows = list(_flat(inputs.result.provenance))
+    rows = list(flat_rows(inputs.result.provenance))
     section.blocks.append(
         Table("What the numbers come from", ["what", "value"], rows, wide=True),
     )
@@ -61,12 +61,20 @@ def provenance(inputs: ReportInputs) -> Section:
     return section
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
-    """Yield lines of nested settings; of the list of tasks only its length."""
+def flat_rows(values: Mapping[str, Any], before: str = "") -> Iterator[list[str]]:
+    """Yield lines of nested settings, their name and value; of the list of tasks only its length.
+
+    Parameters
+    ----------
+    values
+        Settings, as JSON has them.
+    before
+        What their names begin with.
+    """
     for name, value in values.items():
         title = f"{before}{name.replace('_', ' ')}"
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{title}: ")
+            yield from flat_rows(value, f"{title}: ")
         elif name == "meta_training_tasks":
             yield [title, "none" if value is None else str(len(value))]
         elif isinstance(value, list):

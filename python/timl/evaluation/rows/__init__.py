@@ -2,15 +2,17 @@
 
 from timl.evaluation.rows.baselines import BASELINES, BaselineRow
 from timl.evaluation.rows.embeddings import EmbeddingRow
+from timl.evaluation.rows.estimators import EstimatorRow
 from timl.evaluation.rows.experiment import RowExperiment
+from timl.evaluation.rows.modules import ModuleRow
 from timl.evaluation.rows.networks import (
     CropPreTrainingRow,
     MetaTrainedRow,
     ScratchRow,
 )
 from timl.evaluation.rows.pooled import PooledBaselineRow
-from timl.evaluation.rows.reading import DEFAULT_ROWS, find_rows, read_row, row_names
-from timl.evaluation.rows.row import Prepared, Row, Settings
+from timl.evaluation.rows.reading import DEFAULT_ROWS, find_rows, read_row, row_names, row_of
+from timl.evaluation.rows.row import GivenRow, Prepared, Row, Settings, describe_given
 from timl.evaluation.rows.strong import StrongRow
 
 __all__ = [
@@ -19,7 +21,10 @@ __all__ = [
     "BaselineRow",
     "CropPreTrainingRow",
     "EmbeddingRow",
+    "EstimatorRow",
+    "GivenRow",
     "MetaTrainedRow",
+    "ModuleRow",
     "PooledBaselineRow",
     "Prepared",
     "Row",
@@ -27,7 +32,9 @@ __all__ = [
     "ScratchRow",
     "Settings",
     "StrongRow",
+    "describe_given",
     "find_rows",
     "read_row",
     "row_names",
+    "row_of",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from timl.baselines import cross_validated_logistic_regression
 from timl.data import BenchmarkTask, TaskSet
 from timl.evaluation.rows.features import class_weights
+from timl.evaluation.rows.given import imported
 from timl.evaluation.rows.row import Prepared, Row, Settings
 
 Encoder = Callable[
@@ -37,8 +37,7 @@ class EmbeddingRow(Row):
     """Folder of the encoder's weights, handed to `load`."""
 
     def __post_init__(self) -> None:
-        module, colon, name = self.load.partition(":")
-        if not (module and colon and name):
+        if ":" not in self.load:
             raise ValueError(
                 f"row {self.name!r}: load is {self.load!r}: give module:name, such as "
                 f"my_encoder:load"
@@ -53,14 +52,7 @@ class EmbeddingRow(Row):
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
         """Load the encoder."""
-        module, _, name = self.load.partition(":")
-        try:
-            encode: Encoder = getattr(importlib.import_module(module), name)(Path(self.weights))
-        except (ImportError, AttributeError) as error:
-            raise ValueError(
-                f"row {self.name!r}: load is {self.load!r}, which cannot be imported ({error}): "
-                f"give the name of a function in a module that Python finds"
-            ) from error
+        encode: Encoder = imported(self.name, "load", self.load)(Path(self.weights))
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> NDArray[np.float64]:
             x, y = benchmark.train_arrays()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -11,11 +13,16 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from timl.data import TaskSet
 from timl.evaluation.rows.row import Prepared, Row, Settings
 from timl.evaluation.runner import Experiment, Training
-from timl.evaluation.runner.worker import PATIENCE
+from timl.evaluation.runner.worker import PATIENCE, on_one_thread
 from timl.files import wait_for_folder
 
 Job = TypeVar("Job")
 Cell = TypeVar("Cell")
+
+_TRIAL_STEPS = 4
+"""Steps of the longer of two short trainings, which tell how long all steps take."""
+_LONG = 1.0
+"""Seconds from which on a trial is not done twice."""
 
 
 class Shared(NamedTuple):
@@ -70,6 +77,52 @@ class RowExperiment(Experiment[Job, Cell], Generic[Job, Cell]):
     def prepared(self, job: Job) -> Prepared:
         """Return the row that a job adapts, prepared once in this process."""
         return self._prepare(self.row_and_part(job), progress=False)
+
+    def seconds_of(self, jobs: Sequence[Job]) -> float | None:
+        """Return about how many seconds of one process jobs and their trainings take.
+
+        Every row is trained for one and for a few steps and adapted for one of its jobs, and the
+        rest is taken to be alike. Trainings that have a folder count as finished.
+        """
+        by_row: dict[str, list[Job]] = {}
+        for job in jobs:
+            by_row.setdefault(self.row_and_part(job).row, []).append(job)
+        with tempfile.TemporaryDirectory() as folder, on_one_thread():
+            return sum(self._trial(own, Path(folder)) for own in by_row.values())
+
+    def _trial(self, jobs: Sequence[Job], folder: Path) -> float:
+        """Return about how many seconds the jobs of one row and its trainings take."""
+        chosen = jobs[len(jobs) // 2]
+        wanted = self.row_and_part(chosen)
+        row, shared = self.rows[wanted.row], self.shared(*wanted)
+
+        def prepare(steps: int) -> tuple[float, Prepared]:
+            start = time.perf_counter()
+            short, settings = row.with_training_steps(shared.settings, steps)
+            made = short.prepare(settings, shared.tasks, folder / f"{row.name}-{steps}", False)
+            return time.perf_counter() - start, made
+
+        steps = row.training_steps(shared.settings)
+        training, prepared = prepare(min(steps, 1))
+        if steps > _TRIAL_STEPS:
+            longer, _ = prepare(_TRIAL_STEPS)
+            training += max(longer - training, 0) / (_TRIAL_STEPS - 1) * (steps - 1)
+        parts = {self.row_and_part(job) for job in jobs}
+        untrained = sum(not self.shared(*part).folder.exists() for part in parts)
+        earlier = self._prepared.get(wanted)
+        self._prepared[wanted] = prepared
+        try:
+            for _ in range(2):  # the first time imports what is needed, maybe
+                start = time.perf_counter()
+                self.compute(chosen)
+                adapting = time.perf_counter() - start
+                if adapting > _LONG:
+                    break
+        finally:
+            del self._prepared[wanted]
+            if earlier is not None:
+                self._prepared[wanted] = earlier
+        return untrained * training + len(jobs) * adapting
 
     def _prepare(self, wanted: Training, progress: bool) -> Prepared:
         if wanted not in self._prepared:

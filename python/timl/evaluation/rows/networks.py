@@ -59,6 +59,14 @@ class _TrainedRow(Row):
         """Whether the row is trained on the meta-training tasks."""
         return True
 
+    def training_steps(self, settings: Settings) -> int:
+        """Return the number of epochs, which the training may end before."""
+        return settings.epochs
+
+    def with_training_steps(self, settings: Settings, steps: int) -> tuple[Row, Settings]:
+        """Return the row and the settings with so many epochs."""
+        return self, dataclasses.replace(settings, epochs=steps)
+
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return the row, the settings and the tasks."""
         assert tasks is not None

@@ -11,6 +11,9 @@ from typing import Any
 
 from timl.evaluation.rows.baselines import BaselineRow
 from timl.evaluation.rows.embeddings import EmbeddingRow
+from timl.evaluation.rows.estimators import EstimatorRow
+from timl.evaluation.rows.given import imported, name_of, row_name
+from timl.evaluation.rows.modules import ModuleRow
 from timl.evaluation.rows.networks import (
     CropPreTrainingRow,
     MetaTrainedRow,
@@ -68,6 +71,8 @@ METHODS: dict[str, type[Row]] = {
     "baseline": BaselineRow,
     "pooled-baseline": PooledBaselineRow,
     "embedding": EmbeddingRow,
+    "estimator": EstimatorRow,
+    "module": ModuleRow,
     "no-pre-training": ScratchRow,
     "crop-pre-training": CropPreTrainingRow,
     "meta-training": MetaTrainedRow,
@@ -95,13 +100,14 @@ def row_names() -> list[str]:
     return [*ordered, *sorted(files.difference(ordered))]
 
 
-def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
+def find_rows(rows: Sequence[Any] | None) -> list[Row]:
     """Return rows in the table's order: the package's, then the user's as given.
 
     Parameters
     ----------
     rows
-        Names of the package's rows, paths of TOML files, or rows; None: the default ones.
+        Names of the package's rows, paths of TOML files, rows, or what `row_of` takes; None: the
+        default ones.
 
     Raises
     ------
@@ -119,18 +125,18 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
         if isinstance(row, Row):
             own.append(row)
         elif not isinstance(row, str | Path):
-            raise TypeError(
-                f"rows holds a {type(row).__name__}: give names, paths of {_SUFFIX} files, or Rows"
-            )
+            own.append(row_of(row))
         elif Path(row).suffix == _SUFFIX:
             own.append(read_row(row))
+        elif ":" in str(row):
+            own.append(row_of(imported(str(row), "rows", str(row))))
         else:
             names.append(str(row))
     unknown = [name for name in names if name not in known]
     if unknown or not (names or own):
         raise ValueError(
             f"no row {', '.join(unknown) or 'is given'}: choose of {', '.join(known)}, or give the "
-            f"path of a {_SUFFIX} file"
+            f"path of a {_SUFFIX} file or module:name"
         )
     found = [read_row(_FOLDER / f"{name}{_SUFFIX}") for name in known if name in names] + own
     for row in found:
@@ -139,7 +145,10 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
     all_names = [row.name.lower() for row in found]
     repeated = sorted({name for name in all_names if all_names.count(name) > 1})
     if repeated:
-        raise ValueError(f"several rows are called {', '.join(repeated)}: give them other names")
+        raise ValueError(
+            f"several rows are called {', '.join(repeated)}: give them other names, an "
+            f"estimator as EstimatorRow(name=..., title=..., estimator=...)"
+        )
     for name in all_names:
         stem, _, number = name.rpartition("-")
         if stem in all_names and number.isdecimal():
@@ -148,6 +157,55 @@ def find_rows(rows: Sequence[str | Path | Row] | None) -> list[Row]:
                 f"{stem}: give one another name"
             )
     return found
+
+
+def row_of(given: Any) -> Row:
+    """Return the row of an object that others bring, called after its class or function.
+
+    Parameters
+    ----------
+    given
+        An estimator in scikit-learn's manner or its class (see `EstimatorRow`); a class of
+        `torch.nn.Module` or a function that makes a network (see `ModuleRow`) or an estimator; a
+        row, or a class of rows that needs a name and a title alone.
+
+    Raises
+    ------
+    TypeError
+        If it is of another kind.
+    ValueError
+        If it cannot serve, as the row's class says.
+    """
+    from torch import nn
+
+    if isinstance(given, Row):
+        return given
+    title = name_of(given)
+    name = row_name(title)
+    if isinstance(given, type) and issubclass(given, Row):
+        try:
+            return given(name=name, title=title)
+        except TypeError as error:
+            raise ValueError(
+                f"rows holds {title}, a class of rows that cannot be made with name and title "
+                f"alone ({error}): give an object"
+            ) from error
+    if isinstance(given, nn.Module) or (isinstance(given, type) and issubclass(given, nn.Module)):
+        return ModuleRow(name=name, title=title, module=given)
+    if hasattr(given, "fit"):
+        return EstimatorRow(name=name, title=title, estimator=given)
+    if not callable(given) or isinstance(given, type):
+        raise TypeError(
+            f"rows holds a {type(given).__name__}: give names, paths of {_SUFFIX} files, "
+            f"module:name, Rows, estimators, or functions that make networks or estimators"
+        )
+    made = given()
+    if title == "<lambda>":
+        title = name_of(made)
+        name = row_name(title)
+    if isinstance(made, nn.Module):
+        return ModuleRow(name=name, title=title, module=given)
+    return EstimatorRow(name=name, title=title, estimator=made)
 
 
 def _check_name(row: Row) -> None:
@@ -202,6 +260,7 @@ def read_row(path: str | Path) -> Row:
         )
     for key, value in given.items():
         wanted = str(fields[key].type)
+        wanted = "str" if wanted == "Any" else wanted  # an object, as module:name
         kinds = (
             (int, float) if wanted == "float" else {"str": str, "bool": bool, "int": int}[wanted]
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import BenchmarkTask, TaskSet
+from timl.evaluation.rows.given import described, source_digest
 from timl.meta.configuration import checksum
 from timl.nn import Classifier, StrongClassifier
 
@@ -69,6 +70,14 @@ class Row(ABC):
         """Whether the row can be scored without labels."""
         return self.meta_trained
 
+    def training_steps(self, settings: Settings) -> int:
+        """Return the number of epochs or steps that its training has; 0 where it has none."""
+        return 0
+
+    def with_training_steps(self, settings: Settings, steps: int) -> tuple[Row, Settings]:
+        """Return the row and the settings of a training with so many epochs or steps."""
+        return self, settings
+
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return all that its predictions depend on but data, benchmark and run, as JSON takes."""
         described = dataclasses.asdict(self)
@@ -95,6 +104,42 @@ class Row(ABC):
         progress
             Whether to show bars.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenRow(Row):
+    """A row of an object that others bring: an estimator, or what makes a network."""
+
+    @property
+    @abstractmethod
+    def given(self) -> Any:
+        """The object."""
+
+    def described(self) -> dict[str, Any]:
+        """Return module, class and parameters of the object and the row's options, for provenance.
+
+        A folder of results takes no other under the row's name.
+        """
+        options = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("name", "title") and getattr(self, field.name) is not self.given
+        }
+        return {**described(self.given), **options}
+
+    def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
+        """Return what describes the object, and a digest of its source text."""
+        return {
+            "method": type(self).__name__,
+            "name": self.name,
+            **self.described(),
+            "source": source_digest(self.given),
+        }
+
+
+def describe_given(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+    """Return what describes the objects that others bring as rows, by the rows' names."""
+    return {row.name: row.described() for row in rows if isinstance(row, GivenRow)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from timl.data import BenchmarkTask, TaskSet
 from timl.defaults import KERNEL_STEPS
-from timl.evaluation.rows.row import Prepared, Settings, TaskLearningRow
+from timl.evaluation.rows.row import Prepared, Row, Settings, TaskLearningRow
 from timl.meta import finetune, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
 from timl.meta.strong.constants import constants
 from timl.meta.strong.learning import RECORD
@@ -39,6 +40,14 @@ class StrongRow(TaskLearningRow):
     def zero_shot(self) -> bool:
         """Whether the row can be scored without labels."""
         return False
+
+    def training_steps(self, settings: Settings) -> int:
+        """Return the steps of learning each network; 0 where none is learned."""
+        return self.kernel_steps if self.learned == "networks" else 0
+
+    def with_training_steps(self, settings: Settings, steps: int) -> tuple[Row, Settings]:
+        """Return the row with so many steps, and the settings."""
+        return dataclasses.replace(self, kernel_steps=steps), settings
 
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return the row, the seed, the tasks and all constants of the protocol."""

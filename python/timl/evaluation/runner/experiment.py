@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from timl.evaluation.runner.jobs import Workers, remove_sent_functions
-from timl.evaluation.runner.progress import progress_bar
+from timl.evaluation.runner.progress import progress_bar, show_estimate
 from timl.evaluation.runner.store import CellStore
 from timl.evaluation.runner.worker import on_one_thread
 
 Job = TypeVar("Job")
 Cell = TypeVar("Cell")
+
+_FEW = 100
+"""So few jobs are computed without an estimate of their time, which takes some itself."""
 
 
 class Training(NamedTuple):
@@ -41,6 +44,10 @@ class Experiment(ABC, Generic[Job, Cell]):
     @abstractmethod
     def train(self, training: Training, progress: bool) -> None:
         """Do a training, or go on with it, and leave its files for other processes."""
+
+    def seconds_of(self, jobs: Sequence[Job]) -> float | None:
+        """Return about how many seconds of one process jobs and trainings take; None: unknown."""
+        return None
 
     @abstractmethod
     def compute(self, job: Job) -> list[Cell]:
@@ -95,6 +102,10 @@ def complete(
     untrained = [key for key, training in needed.items() if training is None]
     early = untrained if workers > 1 else []
     late = [key for key in missing if key not in set(early)]
+    if progress and len(missing) > _FEW:
+        seconds = experiment.seconds_of(list(missing.values()))
+        if seconds is not None:
+            show_estimate(seconds, len(trainings), len(missing), workers)
     here = min(workers, len(trainings) + len(early)) == 1
     first = [(None, _TrainingJob(training, here, progress and here)) for training in trainings]
     phases: list[tuple[str, list[tuple[str | None, Any]]]] = [

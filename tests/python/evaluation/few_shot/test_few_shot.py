@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from timl.evaluation.few_shot import (
     split_in_space,
 )
 from timl.evaluation.few_shot.groups import fold_groups, neighbour_groups, origins
+from timl.evaluation.report import write_few_shot_report
 from timl.evaluation.rows import find_rows
 
 SIMPLE = ["logistic-regression-cv", "gradient-boosting", "nearest-class-mean"]
@@ -164,11 +167,48 @@ def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     assert set(tests["regions"]) <= {3, 4} and set(tests["surveys"]) == {3}
     assert "Gradient boosting" in again.to_markdown()
     assert len(again.plot().axes[0].lines) == 2
+    page = write_few_shot_report(again, tmp_path / "one").read_text("utf-8")
+    assert "Random divisions" in page and "a new country" in page and "data:image/svg" in page
+    assert len(re.findall(r"p, surveys</th>", page)) == 2  # a table for each number of labels
+    assert "<script" not in page and "http" not in page.split("<body>")[1].replace("http-equiv", "")
+    harmful = dataclasses.replace(again, titles={**again.titles, rows[0]: "<script>alert(1)"})
+    assert "<script" not in write_few_shot_report(harmful, tmp_path / "harmful").read_text("utf-8")
+    alone = dataclasses.replace(
+        again, titles={rows[0]: "Alone"}, cells=tuple(c for c in again.cells if c.row == rows[0])
+    )
+    assert "one method only" in write_few_shot_report(alone, tmp_path / "alone").read_text("utf-8")
     with pytest.raises(ValueError, match="row is 'none'"):
         again.compare("none")
     cells.write_text("no cell\n")
     with pytest.raises(ValueError, match="line 1 is not a finished job"):
         few_shot_benchmark(data, tmp_path / "one", rows, workers=1, **options)
+
+
+def test_the_time_is_estimated_by_a_short_trial_that_leaves_nothing(
+    data: CropHarvest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("timl.evaluation.runner.experiment._FEW", 1)
+    rows = ["nearest-class-mean", "strong"]
+    options: dict[str, Any] = {
+        "epochs": 1, "budgets": (5,), "regions": BOXES, "workers": 1, "scored": [BOXES[0].name],
+    }  # fmt: skip
+    settings = timl.evaluation.rows.Settings(1, 1, 0)
+    small = [row.with_training_steps(settings, 5)[0] for row in find_rows(rows)]
+    told = few_shot_benchmark(data, tmp_path / "told", small, **options, progress=True)
+    shown = capsys.readouterr().err
+    assert re.search(
+        r"about (a minute|\d+ min) for \d+ jobs and 1 trainings in 1 process, by", shown
+    )
+    plain = few_shot_benchmark(data, tmp_path / "plain", small, **options, progress=False)
+    times = ["seconds", "training_seconds"]
+    pd.testing.assert_frame_equal(
+        told.frame().drop(columns=times), plain.frame().drop(columns=times)
+    )
+    few_shot_benchmark(data, tmp_path / "told", small, **options, progress=True)
+    assert "by a short trial" not in capsys.readouterr().err  # nothing is left to compute
 
 
 def test_only_the_folds_of_some_regions_are_computed(data: CropHarvest, tmp_path: Path) -> None:
