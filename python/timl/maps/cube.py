@@ -80,6 +80,8 @@ def open_cube(cube: xr.DataArray | xr.Dataset | str | Path) -> CubeSource:
         raise ValueError(
             f"{name} is of dimensions {dict(array.sizes)}: give time, band, y and x, in any order"
         )
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is of {array.dtype}: give real numbers, such as float32")
     array = array.transpose(*_DIMENSIONS)
     if array.rio.crs is None:
         raise ValueError(f"{name} has no reference system: set one with .rio.write_crs(...)")

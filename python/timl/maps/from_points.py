@@ -43,6 +43,7 @@ def map_points(
     prevalence: float | None = None,
     threshold: float | None = None,
     any_month: bool = False,
+    vrt_within: str | Path | None = None,
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,
@@ -75,8 +76,8 @@ def map_points(
     threshold
         Probability from which on a pixel is of the class; by default the best of cross-validation,
         or 0.5 where a prevalence is stated or nothing could be validated.
-    any_month
-        Map exports of other months than the model's all the same.
+    any_month, vrt_within
+        As of `timl.predict_map`.
     seed
         Seed of everything.
     workers, progress
@@ -118,6 +119,7 @@ def map_points(
             calibration=calibration,
             prevalence=prevalence,
             any_month=any_month,
+            vrt_within=vrt_within,
             target=points.task.target_label,
             points=table,
             workers=workers,

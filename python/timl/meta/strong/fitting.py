@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from timl import random
+from timl.arrays import labelled_series, require_size
 from timl.meta.strong.constants import (
     FEW,
     LEAST_KERNEL_WEIGHT,
@@ -71,7 +72,8 @@ def fit_strong(
     """
     from threadpoolctl import threadpool_limits
 
-    series, labels = np.asarray(x, np.float32), np.asarray(y)
+    given, labels = labelled_series(x, y, name)
+    series = given.astype(np.float32)
     sides = [np.flatnonzero(labels == label) for label in (1, 0)]
     if min(map(len, sides)) == 0:
         raise ValueError(
@@ -79,6 +81,7 @@ def fit_strong(
             f"of both"
         )
     mean = deep_kernel.task_mean(series)
+    require_size(series, "x", "give normalised series")
     described = describe_series(deep_kernel.complete(series, mean), normalization)
     kept = np.concatenate([_kernel_rows(rows, seed, c) for c, rows in enumerate(sides)])
     task = deep_kernel.describe_task(classification_label, target_label)
