@@ -107,7 +107,7 @@ def test_numbers_too_far_from_the_training_are_refused() -> None:
     estimator = timl.CropClassifier(protocol="paper", steps=1).fit(narrow, LABELS)
     far = narrow.copy()
     far[0, 0, 0] = 1e12
-    with pytest.raises(ValueError, match=r"X in the model's standard deviations is .*e\+17"):
+    with pytest.raises(ValueError, match=r"X in the model's standard deviations is .*e\+1[78]"):
         estimator.predict_proba(far)
 
 
