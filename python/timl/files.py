@@ -349,10 +349,30 @@ def read_json(path: str | Path, advice: str) -> Any:
     ValueError
         If it is not JSON in UTF-8, or nested too deeply.
     """
+    return decode_json(Path(path).read_bytes(), path, advice)
+
+
+def decode_json(text: str | bytes, source: object, advice: str) -> Any:
+    """Return what a text says in JSON.
+
+    Parameters
+    ----------
+    text
+        Text, or its bytes in UTF-8.
+    source
+        Where it comes from, for the message.
+    advice
+        What to do where it is not JSON, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON in UTF-8, or nested too deeply.
+    """
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}): {advice}") from error
+        raise ValueError(f"{source} is not JSON ({error}): {advice}") from error
 
 
 def _take_lock(descriptor: int) -> bool | None:

@@ -18,7 +18,7 @@ from timl.evaluation.cross_validation import (
     learning_curve,
 )
 from timl.evaluation.prevalence import at_prevalence, given_prevalence
-from timl.files import output_folder
+from timl.files import atomic_write, output_folder
 from timl.maps.points_map import PointsMap
 from timl.maps.predict import predict_map
 from timl.maps.report import write_report
@@ -128,8 +128,10 @@ def map_points(
         with open_map(files.map) as opened:
             _, hectares = opened.class_sizes()
         if validation is not None and curve is not None:
-            validation.to_frame().to_csv(folder / "scores.csv")
-            curve.to_frame().to_csv(folder / "learning-curve.csv", index=False)
+            with atomic_write(folder / "scores.csv", "w") as file:
+                validation.to_frame().to_csv(file, lineterminator="\n")
+            with atomic_write(folder / "learning-curve.csv", "w") as file:
+                curve.to_frame().to_csv(file, index=False, lineterminator="\n")
         made = PointsMap(
             classifier, files, folder / "report.html", threshold, validation, curve, hectares
         )
