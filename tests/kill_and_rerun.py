@@ -187,7 +187,8 @@ def contents(place: Path) -> dict[str, bytes]:
     """Return the files of a folder that a command ran in but its log, by path; folders end in /."""
     found: dict[str, bytes] = {}
     for path in place.rglob("*"):
-        name = path.relative_to(place).as_posix()
+        # a store is called by the times of the files that it was packed of
+        name = re.sub(r"store-[0-9a-f]{16}", "store-of-times", path.relative_to(place).as_posix())
         if path.is_dir():
             found[f"{name}/"] = b""
         elif name != "log":
