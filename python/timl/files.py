@@ -17,6 +17,9 @@ from typing import IO, Any
 _LOCK = ".lock"
 """Lock file of a folder of results, in it while a process writes there."""
 
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Errors of a disk without room, of files beyond the system's limit, of a used up quota."""
+
 _BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>tmp|old)")
 """Names of what stands beside a file or folder while it is written (tmp) or replaced (old)."""
 
@@ -44,6 +47,8 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     ------
     ValueError
         If `mode` is neither "wb" nor "w".
+    OSError
+        If the disk is full: the message names the file, which is as it was before.
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"mode is {mode!r}: give 'wb' for bytes or 'w' for text")
@@ -51,14 +56,44 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     file = _open_temporary(path, mode)
     temporary = Path(file.name)
     try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        with naming_full_disk(path, "what was there before is as it was"):
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disk(path: Path, kept: str) -> Iterator[None]:
+    """Let an error of a full disk in the block say which file was being written, and what is kept.
+
+    Parameters
+    ----------
+    path
+        File or folder that the block writes.
+    kept
+        What is kept, as a clause.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*_FULL, None):  # NumPy and GDAL give no number
+            raise
+        first = error.__cause__ if isinstance(error, _FullDiskError) else error
+        reason = " ".join(str(getattr(first, "strerror", None) or first).split())
+        raise _FullDiskError(
+            error.errno or errno.ENOSPC,
+            f"{path} cannot be written ({reason}): make room on the disk of {path.parent}, and "
+            f"give the same call again; {kept}",
+        ) from first
+
+
+class _FullDiskError(OSError):
+    """The disk is full, as the message says with the name of what was being written."""
 
 
 def _open_temporary(path: Path, mode: str) -> IO[Any]:
@@ -94,7 +129,8 @@ def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False)
     """
     path = Path(path)
     recover_folder(path)
-    with _temporary_folder(path) as temporary:
+    kept = "what was there before is as it was"
+    with _temporary_folder(path) as temporary, naming_full_disk(path, kept):
         yield temporary
         for entry in [*temporary.rglob("*"), temporary]:
             if entry.is_dir():
