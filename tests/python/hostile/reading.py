@@ -45,12 +45,25 @@ def load_model(path: Path) -> object:
     return timl.nn.load_pretrained(path)
 
 
+def crash(path: Path) -> object:
+    import os
+
+    os.abort()
+
+
+def divide(path: Path) -> object:
+    return 1 / len(path.name[:0])
+
+
 DOORS: dict[str, Callable[[Path], object]] = {
     "export": read_export,
     "map": read_map,
     "series": decode_series,
     "test": decode_test,
     "model": load_model,
+    # what a test of the tests needs
+    "crash": crash,
+    "error": divide,
 }
 
 

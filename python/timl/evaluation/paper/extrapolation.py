@@ -36,6 +36,8 @@ def measure_training(folder: Path) -> dict[str, float] | None:
         return None
     stored = read_json(found, _ADVICE)
     try:
+        if not isinstance(stored, dict):
+            raise TypeError(f"a {type(stored).__name__}")
         if found == history:
             tasks = [*stored["tasks"], *stored["validation_tasks"]]
             visits = sum(loss is not None for task in tasks for loss in task["loss"])
