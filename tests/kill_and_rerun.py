@@ -86,30 +86,30 @@ class Runs:
         self.sessions: list[int] = []
         self.number = 0
 
-    def prepare(self) -> None:
-        """Make the world, scene and model that the commands take."""
+    def prepare(self, commands: list[str]) -> None:
+        """Make the worlds, scene and model that the commands take."""
         world, scene, model = (self.folder / name for name in ("world", "scene", "model"))
-        self.done(
-            f"simulate --out {world} --countries 4 --samples 800 --scene {scene} --size 128 "
-            f"--points 40 --quiet"
-        )
-        shutil.copytree(world, self.folder / "other world")
-        shutil.copytree(
-            world, self.folder / "unpacked world", ignore=shutil.ignore_patterns(".timl")
-        )
-        self.done(f"train --data {world} --out {model} --epochs 2 --kernel-steps 5 --quiet")
-        import timl
+        words = [word for command in commands for word in COMMANDS[command].split()]
+        made = f"simulate --out {world} --countries 4 --samples 800 --quiet"
+        if "{export}" in words:
+            made += f" --scene {scene} --size 128 --points 40"
+        self.done(made)
+        shutil.copytree(world, self.folder / STARTS["simulate again"])
+        unpacked = shutil.ignore_patterns(".timl")
+        shutil.copytree(world, self.folder / STARTS["pack"], ignore=unpacked)
+        names: dict[str, object] = {"data": world, "model": model, "points": scene / "points.csv"}
+        if "{model}" in words:
+            self.done(f"train --data {world} --out {model} --epochs 2 --kernel-steps 5 --quiet")
+        if "{task}" in words:
+            import timl
 
-        names = {
-            "data": world,
-            "model": model,
-            "task": timl.CropHarvest(world).benchmarks[0].name,
-            "export": next(path for path in scene.rglob("*.tif") if path.name != "truth.tif"),
-            "points": scene / "points.csv",
-        }
+            names["task"] = timl.CropHarvest(world).benchmarks[0].name
+        if "{export}" in words:
+            exports = (path for path in scene.rglob("*.tif") if path.name != "truth.tif")
+            names["export"] = next(exports)
         self.words = {
-            command: [word.format(**names) for word in text.split()]
-            for command, text in COMMANDS.items()
+            command: [word.format(**names) for word in COMMANDS[command].split()]
+            for command in commands
         }
 
     def done(self, text: str) -> None:
@@ -333,7 +333,7 @@ def main(arguments: list[str] | None = None) -> int:
     import_all()
     folder = Path(tempfile.mkdtemp(prefix="kills-", dir=given.folder)).resolve()
     runs = Runs(folder)
-    runs.prepare()
+    runs.prepare(commands)
     kills = faults = 0
     for number, command in enumerate(commands):
         wanted = given.kills * (number + 1) // len(commands) - given.kills * number // len(commands)
