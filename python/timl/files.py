@@ -81,7 +81,8 @@ def naming_full_disk(path: Path, kept: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (*_FULL, None):  # NumPy and GDAL give no number
+        # NumPy gives no number where it could write but a part
+        if error.errno not in _FULL and not (error.errno is None and type(error) is OSError):
             raise
         first = error.__cause__ if isinstance(error, _FullDiskError) else error
         reason = " ".join(str(getattr(first, "strerror", None) or first).split())
