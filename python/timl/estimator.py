@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from timl import defaults
+from timl.arrays import real_numbers, require_size
 from timl.bands import BANDS
 from timl.crop_classes import CLASSES, CROP
 from timl.data import BBox, task_information
@@ -388,10 +389,13 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[NDArray[np.float64], NDArray[Any]]:
         """Return checked series, float64 [n, T, F], and labels [n], which are empty without y."""
         flat: Any = X
-        if isinstance(flat, list | tuple):
-            flat = np.asarray(flat)
+        steps = self.time_steps
+        if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
+            raise ValueError(f"time_steps is {steps!r}: give an integer of at least 1")
+        numbers = None if hasattr(flat, "toarray") else real_numbers(flat, "X")
+        if numbers is not None and (isinstance(flat, list | tuple) or numbers.ndim == 3):
+            flat = numbers
         if getattr(flat, "ndim", None) == 3:
-            flat = np.asarray(flat)
             if flat.shape[1] != self.time_steps:
                 raise ValueError(
                     f"X is of shape {list(flat.shape)}: give [n, {self.time_steps}, bands], or set "
@@ -411,7 +415,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         if columns is not None and flat.shape[1] == self.time_steps * len(BANDS):
             _require_order(list(map(str, columns)))
-        return flat.reshape(len(flat), self.time_steps, -1), labels
+        series = flat.reshape(len(flat), self.time_steps, -1)
+        require_size(series, "X", "give numbers in other units")
+        return series, labels
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -467,5 +473,6 @@ def _statistics(series: NDArray[np.float64]) -> Normalization:
 def _normalized(series: NDArray[np.float64], normalization: Normalization) -> NDArray[np.float32]:
     """Return normalised series, [n, T, F]."""
     scaled = (series - normalization["mean"]) / normalization["std"]
+    require_size(scaled, "X in the model's standard deviations", "give series in the model's units")
     result: NDArray[np.float32] = scaled.astype(np.float32)
     return result

@@ -18,6 +18,9 @@ from typing import IO, Any
 _LOCK = ".lock"
 """Lock file of a folder of results, in it while a process writes there."""
 
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Errors of a disk without room, of files beyond the system's limit, of a used up quota."""
+
 _BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>tmp|old)")
 """Names of what stands beside a file or folder while it is written (tmp) or replaced (old)."""
 
@@ -45,6 +48,8 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     ------
     ValueError
         If `mode` is neither "wb" nor "w".
+    OSError
+        If the disk is full: the message names the file, which is as it was before.
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"mode is {mode!r}: give 'wb' for bytes or 'w' for text")
@@ -52,14 +57,45 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     file = _open_temporary(path, mode)
     temporary = Path(file.name)
     try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        with naming_full_disk(path, "what was there before is as it was"):
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disk(path: Path, kept: str) -> Iterator[None]:
+    """Let an error of a full disk in the block say which file was being written, and what is kept.
+
+    Parameters
+    ----------
+    path
+        File or folder that the block writes.
+    kept
+        What is kept, as a clause.
+    """
+    try:
+        yield
+    except OSError as error:
+        # NumPy gives no number where it could write but a part
+        if error.errno not in _FULL and not (error.errno is None and type(error) is OSError):
+            raise
+        first = error.__cause__ if isinstance(error, _FullDiskError) else error
+        reason = " ".join(str(getattr(first, "strerror", None) or first).split())
+        raise _FullDiskError(
+            error.errno or errno.ENOSPC,
+            f"{path} cannot be written ({reason}): make room on the disk of {path.parent}, and "
+            f"give the same call again; {kept}",
+        ) from first
+
+
+class _FullDiskError(OSError):
+    """The disk is full, as the message says with the name of what was being written."""
 
 
 def _open_temporary(path: Path, mode: str) -> IO[Any]:
@@ -95,7 +131,8 @@ def atomic_folder(path: str | Path, replace: Callable[[], bool] = lambda: False)
     """
     path = Path(path)
     recover_folder(path)
-    with _temporary_folder(path) as temporary:
+    kept = "what was there before is as it was"
+    with _temporary_folder(path) as temporary, naming_full_disk(path, kept):
         yield temporary
         for entry in [*temporary.rglob("*"), temporary]:
             if entry.is_dir():
@@ -365,10 +402,30 @@ def read_json(path: str | Path, advice: str) -> Any:
     ValueError
         If it is not JSON in UTF-8, or nested too deeply.
     """
+    return decode_json(Path(path).read_bytes(), path, advice)
+
+
+def decode_json(text: str | bytes, source: object, advice: str) -> Any:
+    """Return what a text says in JSON.
+
+    Parameters
+    ----------
+    text
+        Text, or its bytes in UTF-8.
+    source
+        Where it comes from, for the message.
+    advice
+        What to do where it is not JSON, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON in UTF-8, or nested too deeply.
+    """
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}): {advice}") from error
+        raise ValueError(f"{source} is not JSON ({error}): {advice}") from error
 
 
 def _take_lock(descriptor: int) -> bool | None:

@@ -100,10 +100,11 @@ def identity_film(
 ) -> Tensor:
     """Return the FiLM values that change nothing, [Phi]: every gamma 1, every beta 0."""
     shapes = film_shapes(steps, bands, hidden, layers)
-    return flatten(
-        torch.full(shape, float(name.startswith("gamma")), dtype=dtype, device=device)
-        for name, shape in shapes.items()
-    )
+    film = torch.zeros(sum(counts(shapes)), dtype=dtype, device=device)
+    # torch.cat of tensors on meta, where checkpoints are built, would load PyTorch's compiler
+    for name, piece in zip(shapes, torch.split(film, counts(shapes)), strict=True):
+        piece.fill_(float(name.startswith("gamma")))
+    return film
 
 
 def flatten(tensors: Iterable[Tensor]) -> Tensor:

@@ -35,6 +35,11 @@ def markdown_cell(text: str) -> str:
     return plain.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`")
 
 
+def drawn(text: str) -> str:
+    """Return a name for a figure: matplotlib typesets what stands between dollar signs."""
+    return printable(text).replace("$", "\\$")
+
+
 def csv_cell(text: str) -> str:
     """Return a name for a CSV file, with an apostrophe before what a spreadsheet would compute."""
     return f"'{text}" if text.startswith(_FORMULA) else text

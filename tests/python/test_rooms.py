@@ -13,7 +13,8 @@ SOURCES = Path(__file__).parents[2] / "python"
 ROOMS = (
     # what everything may use
     "timl.version timl.defaults timl._core timl.files timl.random timl.bands timl.normalization "
-    "timl.parameters timl.crop_classes timl.completion timl.text timl.model_folders",
+    "timl.parameters timl.crop_classes timl.completion timl.text timl.arrays "
+    "timl.model_folders",
     "timl.reference",
     # data: files, regions, tasks, the data set, places of one's own
     "timl.data.record timl.data.regions",

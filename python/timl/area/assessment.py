@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from timl.area.class_map import open_map
 from timl.area.estimation import estimate_area
 from timl.area.reference_sample import DESIGN, STRATA
 from timl.area.result import AreaEstimate
+from timl.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +166,7 @@ def _strata_of(ids: pd.Series, folder: Path) -> tuple[pd.Series, dict[int, float
     import pandas as pd
 
     strata = pd.read_csv(folder / STRATA).set_index("id")["stratum"]
-    design = json.loads((folder / DESIGN).read_text(encoding="utf-8"))["strata"]
+    sizes = _sizes_of(folder / DESIGN)
     unknown = ids[~ids.isin(strata.index)]
     if len(unknown):
         raise ValueError(
@@ -176,9 +176,22 @@ def _strata_of(ids: pd.Series, folder: Path) -> tuple[pd.Series, dict[int, float
     found = ids.map(strata)
     return (
         found,
-        {row["stratum"]: row["hectares"] for row in design},
-        {row["stratum"]: row["pixels"] for row in design},
+        {stratum: hectares for stratum, (hectares, _) in sizes.items()},
+        {stratum: pixels for stratum, (_, pixels) in sizes.items()},
     )
+
+
+def _sizes_of(path: Path) -> dict[int, tuple[float, int]]:
+    """Return hectares and pixels of each stratum of a design's file."""
+    advice = "give the folder of draw_sample"
+    design = read_json(path, advice)
+    try:
+        return {
+            int(row["stratum"]): (float(row["hectares"]), int(row["pixels"]))
+            for row in design["strata"]
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no design of a sample ({error!r}): {advice}") from error
 
 
 def _with_reference(sample: pd.DataFrame) -> pd.DataFrame:

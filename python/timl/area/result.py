@@ -7,6 +7,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from timl.text import markdown_cell, printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -132,7 +134,7 @@ class AreaEstimate:
         lines = [
             f"| {' | '.join(header)} |",
             f"|---|{'---:|' * (len(header) - 1)}",
-            *(f"| {' | '.join(row)} |" for row in rows),
+            *(f"| {' | '.join([markdown_cell(row[0]), *row[1:]])} |" for row in rows),
             "",
             f"{self._overall()}. After ± stands half of the {100 * self.level:g} % interval.",
         ]
@@ -161,7 +163,7 @@ class AreaEstimate:
         places = 0 if self.total >= 1000 else 2
         rows = [
             [
-                str(self.classes[i]),
+                printable(str(self.classes[i])).replace("\n", " "),
                 self._text(self.areas[i], places),
                 *(self._text(of[i], 3) for of in (self.shares, self.users, self.producers)),
             ]

@@ -60,6 +60,10 @@ def map_exports(
         bool,
         typer.Option("--any-month", help="Map exports that start in other months all the same."),
     ] = False,
+    vrt_within: Annotated[
+        Path | None,
+        typer.Option(help="Folder of all files that a VRT may name; by default it may name any."),
+    ] = None,
     seed: Seed = 0,
     workers: Annotated[
         int | None,
@@ -93,6 +97,7 @@ def map_exports(
                 threshold=0.5 if threshold is None else threshold,
                 prevalence=prevalence,
                 any_month=any_month,
+                vrt_within=vrt_within,
                 workers=workers,
                 progress=not quiet,
             )
@@ -124,6 +129,7 @@ def map_exports(
         prevalence=prevalence,
         threshold=threshold,
         any_month=any_month,
+        vrt_within=vrt_within,
         seed=seed,
         workers=workers,
         progress=not quiet,

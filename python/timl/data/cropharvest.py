@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -222,7 +223,7 @@ class CropHarvest:
             crops=("is_crop", lambda is_crop: int((is_crop == 1).sum())),
             test=("is_test", lambda is_test: int((is_test == 1).sum())),
         )
-        return f"<p>{self!r}</p>{counts.to_html()}"
+        return f"<p>{html.escape(repr(self))}</p>{counts.to_html()}"
 
     @cached_property
     def checksum(self) -> str:

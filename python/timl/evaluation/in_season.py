@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from timl.meta import finetune
 from timl.meta.finetuning import Protocol, chosen_kernel
 from timl.nn import TIML, Classifier, DeepKernel
 from timl.normalization import normalization_of
+from timl.text import drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +126,7 @@ class InSeason:
 
     def _repr_html_(self) -> str:
         table = self.to_frame().to_html(index=False, float_format="{:.3f}".format)
-        return f"<p>{self!r}</p>{table}"
+        return f"<p>{html.escape(repr(self))}</p>{table}"
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row for each number of months seen, ascending: means over the divisions.
@@ -179,7 +181,7 @@ class InSeason:
                 low, high = [min(values) for values in found], [max(values) for values in found]
                 axes.fill_between(months, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xticks(months, [self._name(m) or str(m) for m in months])
-        axes.set(xlabel="last month seen", ylabel="score", ylim=(None, 1.0), title=self.task)
+        axes.set(xlabel="last month seen", ylabel="score", ylim=(None, 1.0), title=drawn(self.task))
         axes.grid(axis="y", alpha=0.3)
         axes.legend(loc="lower right", frameon=False)
         return figure

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from timl.arrays import real_numbers
 from timl.nn import Classifier, StrongClassifier
 
 
@@ -46,7 +47,7 @@ def logits(classifier: Classifier | StrongClassifier, x: ArrayLike) -> NDArray[n
 def _logits(classifier: Classifier | StrongClassifier, x: ArrayLike) -> Tensor:
     """Return the logits, float64 [n] or [n, K], on the CPU."""
     like = next(classifier.parameters())
-    series = torch.as_tensor(np.asarray(x), dtype=like.dtype)
+    series = torch.as_tensor(real_numbers(x, "x"), dtype=like.dtype)
     if series.ndim != 3 or len(series) == 0:
         raise ValueError(
             f"x has shape {list(series.shape)}: give [n, {classifier.steps}, {classifier.bands}] "

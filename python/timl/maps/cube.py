@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -72,14 +73,13 @@ def open_cube(cube: xr.DataArray | xr.Dataset | str | Path) -> CubeSource:
     """
     xarray = import_xarray()
     name = str(cube) if isinstance(cube, str | Path) else "the cube"
-    array = _array(
-        xarray.open_zarr(cube, decode_coords="all") if isinstance(cube, str | Path) else cube,
-        xarray,
-    )
+    array = _array(_open_zarr(cube, xarray) if isinstance(cube, str | Path) else cube, xarray)
     if set(array.dims) != set(_DIMENSIONS):
         raise ValueError(
             f"{name} is of dimensions {dict(array.sizes)}: give time, band, y and x, in any order"
         )
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is of {array.dtype}: give real numbers, such as float32")
     array = array.transpose(*_DIMENSIONS)
     if array.rio.crs is None:
         raise ValueError(f"{name} has no reference system: set one with .rio.write_crs(...)")
@@ -117,6 +117,24 @@ def import_xarray() -> Any:
             "this needs xarray and rioxarray: install them with pip install 'timl[maps]'"
         ) from error
     return xarray
+
+
+def _open_zarr(store: str | Path, xarray: Any) -> Any:
+    """Open a Zarr store, or raise a ValueError that names it."""
+    try:
+        with warnings.catch_warnings():  # of metadata that are not consolidated, which may be so
+            warnings.simplefilter("ignore", RuntimeWarning)
+            opened = xarray.open_zarr(store, decode_coords="all")
+    except (FileNotFoundError, ImportError):
+        raise
+    except Exception as error:  # damaged metadata raise errors of many kinds
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"source is {store}, which is no readable Zarr store ({reason}): give another"
+        ) from error
+    if not opened.data_vars:
+        raise ValueError(f"source is {store}, a Zarr store without arrays: give another")
+    return opened
 
 
 def _array(given: Any, xarray: Any) -> xr.DataArray:

@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS, import_rasterio
+from timl.data.own.exports import (
+    DYNAMIC_BANDS,
+    STATIC_BANDS,
+    import_rasterio,
+    open_raster,
+    require_layout,
+)
 from timl.data.record.calendar import dates_of_name
 from timl.maps.bands import export_order
 from timl.maps.grid import Grid
@@ -24,6 +30,18 @@ _MOST_OPEN = 64
 """Files that a thread holds open at most."""
 _ALIGNED = 0.01
 """Part of a pixel by which the grids of two files may differ."""
+_ELEMENTS = {
+    "VRTDataset", "SRS", "GeoTransform", "Metadata", "MDI", "VRTRasterBand", "Description",
+    "NoDataValue", "ColorInterp", "UnitType", "Offset", "Scale", "SimpleSource", "ComplexSource",
+    "SourceFilename", "SourceBand", "SourceProperties", "SrcRect", "DstRect", "NODATA",
+}  # fmt: skip
+_ATTRIBUTES = {
+    "rasterXSize", "rasterYSize", "dataAxisToSRSAxisMapping", "coordinateEpoch", "key", "domain",
+    "dataType", "band", "blockXSize", "blockYSize", "relativeToVRT", "shared", "resampling",
+    "xOff", "yOff", "xSize", "ySize", "RasterXSize", "RasterYSize", "DataType", "BlockXSize",
+    "BlockYSize",
+}  # fmt: skip
+"""What a VRT of GeoTIFFs side by side holds: only `SourceFilename` names a file."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +147,9 @@ class FileSource:
         return opened[tile.path]
 
 
-def open_files(source: str | Path | Sequence[str | Path]) -> FileSource:
+def open_files(
+    source: str | Path | Sequence[str | Path], vrt_within: str | Path | None = None
+) -> FileSource:
     """Open exports as one source.
 
     Parameters
@@ -137,16 +157,23 @@ def open_files(source: str | Path | Sequence[str | Path]) -> FileSource:
     source
         A GeoTIFF; a VRT; a folder, whose .tif files are taken; a pattern with ``*``; an address
         that fsspec reads, such as ``s3://bucket/file.tif``; or several files.
+    vrt_within
+        Folder of all files that a VRT may name, which must then be GeoTIFFs in a mosaic such as
+        gdalbuildvrt makes. None: it may name any file or address that GDAL reads.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file, or none in the folder.
     ValueError
-        If one cannot be read, is not in CropHarvest's export format, has no reference system, or
-        they do not lie on one grid or have different months.
+        If a VRT names what it may not, or a file cannot be read, is not in CropHarvest's export
+        format, has no reference system, or they do not lie on one grid or have different months.
     """
     paths = export_files(source)
+    if vrt_within is not None:
+        for path in paths:
+            if _is_vrt(path):
+                _require_within(path, Path(vrt_within))
     rasterio = import_rasterio()
     found: list[tuple[str, Any, Grid, tuple[int, ...], tuple[int, int]]] = []
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
@@ -232,7 +259,7 @@ def _open(path: str) -> Any:
     A VRT may name other files, so that it is read only where the user asked for one.
     """
     rasterio = import_rasterio()
-    driver = "VRT" if path.lower().endswith(".vrt") else "GTiff"
+    driver = "VRT" if _is_vrt(path) else "GTiff"
     options = {}
     if "://" in path:
         import fsspec
@@ -245,19 +272,49 @@ def _open(path: str) -> Any:
         raise ValueError(f"{path} is no readable {kind}: {_message(error)}") from error
 
 
+def _is_vrt(path: str) -> bool:
+    """Return whether a file's name says that it is a VRT."""
+    return path.lower().endswith(".vrt")
+
+
+def _require_within(path: str, folder: Path) -> None:
+    """Raise ValueError unless a VRT is a plain mosaic of GeoTIFFs in a folder or below it."""
+    from xml.etree import ElementTree
+
+    if not folder.is_dir():
+        raise ValueError(f"vrt_within is {folder}, which is no folder: give one")
+    if "://" in path:
+        raise ValueError(f"{path} is no local file: give one, or leave out vrt_within")
+    text = Path(path).read_bytes()
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no readable VRT: {error}") from error
+    held = {element.tag for element in root.iter()} - _ELEMENTS
+    held |= {name for element in root.iter() for name in element.attrib} - _ATTRIBUTES
+    if held or b"<!" in text:  # GDAL reads a name from an attribute as from an element
+        raise ValueError(
+            f"{path} holds {', '.join(sorted(held)) or 'declarations'}, by which it may reach "
+            f"other files: give a mosaic of GeoTIFFs, as gdalbuildvrt makes it, or leave out "
+            f"vrt_within"
+        )
+    for element in root.iter("SourceFilename"):
+        beside = element.get("relativeToVRT") == "1"
+        named = (Path(path).parent if beside else Path()) / (element.text or "")
+        if not (named.is_file() and named.resolve().is_relative_to(folder.resolve())):
+            raise ValueError(
+                f"{path} names {element.text}, which is no file in {folder}: leave it out of the "
+                f"VRT, or give another folder as vrt_within"
+            )
+        open_raster(named, f"a source of {path}").close()
+
+
 def _grid(file: Any, path: str) -> Grid:
     """Return a file's grid, or raise a ValueError that says what is wrong with it."""
-    t = file.transform
     if file.crs is None:
         raise ValueError(f"{path} has no reference system: give a file that has one")
-    if t.b or t.d:
-        raise ValueError(f"{path} is rotated, by the affine map {tuple(t)[:6]}: warp it first")
-    if not (t.a > 0 and t.e < 0):
-        raise ValueError(
-            f"{path} is stored south first or east first, with pixels of {t.a} by {t.e}: write it "
-            f"north first, for instance with gdalwarp"
-        )
-    return Grid(file.crs, t, file.height, file.width)
+    require_layout(file, path)
+    return Grid(file.crs, file.transform, file.height, file.width)
 
 
 def _require_same_grid(grid: Grid, first: Grid, path: str, first_path: str) -> None:

@@ -18,7 +18,7 @@ from timl.evaluation.cross_validation import (
     learning_curve,
 )
 from timl.evaluation.prevalence import at_prevalence, given_prevalence
-from timl.files import output_folder
+from timl.files import atomic_write, output_folder
 from timl.maps.points_map import PointsMap
 from timl.maps.predict import predict_map
 from timl.maps.report import write_report
@@ -43,6 +43,7 @@ def map_points(
     prevalence: float | None = None,
     threshold: float | None = None,
     any_month: bool = False,
+    vrt_within: str | Path | None = None,
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,
@@ -75,8 +76,8 @@ def map_points(
     threshold
         Probability from which on a pixel is of the class; by default the best of cross-validation,
         or 0.5 where a prevalence is stated or nothing could be validated.
-    any_month
-        Map exports of other months than the model's all the same.
+    any_month, vrt_within
+        As of `timl.predict_map`.
     seed
         Seed of everything.
     workers, progress
@@ -118,6 +119,7 @@ def map_points(
             calibration=calibration,
             prevalence=prevalence,
             any_month=any_month,
+            vrt_within=vrt_within,
             target=points.task.target_label,
             points=table,
             workers=workers,
@@ -126,8 +128,10 @@ def map_points(
         with open_map(files.map) as opened:
             _, hectares = opened.class_sizes()
         if validation is not None and curve is not None:
-            validation.to_frame().to_csv(folder / "scores.csv")
-            curve.to_frame().to_csv(folder / "learning-curve.csv", index=False)
+            with atomic_write(folder / "scores.csv", "w") as file:
+                validation.to_frame().to_csv(file, lineterminator="\n")
+            with atomic_write(folder / "learning-curve.csv", "w") as file:
+                curve.to_frame().to_csv(file, index=False, lineterminator="\n")
         made = PointsMap(
             classifier, files, folder / "report.html", threshold, validation, curve, hectares
         )

@@ -59,6 +59,7 @@ def predict_map(
     prevalence: float | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
+    vrt_within: str | Path | None = None,
     target: str = "positive",
     points: pd.DataFrame | None = None,
     workers: int | None = None,
@@ -76,6 +77,7 @@ def predict_map(
     prevalence: float | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
+    vrt_within: str | Path | None = None,
     target: str = "positive",
     points: pd.DataFrame | None = None,
     workers: int | None = None,
@@ -92,6 +94,7 @@ def predict_map(
     prevalence: float | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
+    vrt_within: str | Path | None = None,
     target: str = "positive",
     points: pd.DataFrame | None = None,
     workers: int | None = None,
@@ -133,6 +136,9 @@ def predict_map(
         have no data in the map.
     any_month
         Map a source that starts in another calendar month than the model's series all the same.
+    vrt_within
+        Folder of all files that a VRT may name; None: any file or address that GDAL reads. See
+        `timl.maps.open_files`.
     target
         Name of the positive class, for the legends.
     points
@@ -163,7 +169,7 @@ def predict_map(
     """
     import_rasterio()
     require_classifier(classifier)
-    opened = open_source(source)
+    opened = open_source(source, vrt_within)
     assert classifier.normalization is not None  # require_classifier would have raised
     months = classifier.normalization.get("start_months")
     predictor = make_predictor(

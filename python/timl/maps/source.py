@@ -22,17 +22,19 @@ Source: TypeAlias = FileSource | CubeSource
 SourceLike: TypeAlias = "str | Path | Sequence[str | Path] | xr.DataArray | xr.Dataset"
 
 
-def open_source(source: SourceLike) -> Source:
-    """Open files or a cube, see `open_files` and `open_cube`."""
+def open_source(source: SourceLike, vrt_within: str | Path | None = None) -> Source:
+    """Open files or a cube, see `open_files`, which takes `vrt_within`, and `open_cube`."""
     if isinstance(source, str | Path):
         text = str(source).rstrip("/")
         folder = Path(text)
         stored = any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
-        return open_cube(text) if stored or text.endswith(".zarr") else open_files(source)
+        if stored or text.endswith(".zarr"):
+            return open_cube(text)
+        return open_files(source, vrt_within)
     if hasattr(source, "dims"):  # without importing xarray for files
         return open_cube(cast("xr.DataArray | xr.Dataset", source))
     if isinstance(source, Sequence):
-        return open_files(source)
+        return open_files(source, vrt_within)
     raise TypeError(
         f"source is a {type(source).__name__}: give a GeoTIFF, a folder, a list of files, a Zarr "
         f"store or an xarray object"

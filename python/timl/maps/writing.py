@@ -40,7 +40,7 @@ class Parts:
         self.windows = windows
         text = json.dumps({**plan, "windows": len(windows)}, sort_keys=True)
         kept = self.folder / _PLAN
-        if self.folder.is_dir() and not (kept.is_file() and kept.read_text("utf-8") == text):
+        if self.folder.is_dir() and not (kept.is_file() and kept.read_bytes() == text.encode()):
             shutil.rmtree(self.folder)
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True)
@@ -63,7 +63,14 @@ class Parts:
 
     def read(self, number: int) -> NDArray[np.float32]:
         """Return a finished window."""
-        values: NDArray[np.float32] = np.load(self.path(number), allow_pickle=False)
+        path = self.path(number)
+        try:
+            values: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:  # NumPy's own text would advise to allow pickles
+            path.unlink()
+            raise OSError(
+                f"{path} is damaged, and was removed: give the same call again"
+            ) from error
         return values
 
     def remove(self) -> None:

@@ -91,11 +91,15 @@ def read_checkpoint(path: Path, state: State, run: dict[str, Any]) -> None:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata.get(_HEADER, "{}"))
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is truncated or not a checkpoint ({error}): delete it, or give resume=False"
         ) from error
-    if any(header.get(name) != value for name, value in _FORMAT.items()):
+    if (
+        not isinstance(header, dict)
+        or not isinstance(header.get("run"), dict)
+        or any(header.get(name) != value for name, value in _FORMAT.items())
+    ):
         raise ValueError(
             f"{path} is not a checkpoint of a training run of version {_FORMAT['version']}: give "
             f"another out, or resume=False"
@@ -103,7 +107,7 @@ def read_checkpoint(path: Path, state: State, run: dict[str, Any]) -> None:
     _compare(path, header["run"], json.loads(json.dumps(run)))
     try:
         _restore(state, header, tensors)
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{path} is not of this run's state ({error}): delete it, or give resume=False"
         ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+
+_LARGEST = 3.4e38
+"""About the largest number that float32 holds."""
 
 
 def require_count(name: str, value: int, least: int = 1) -> None:
@@ -15,9 +17,9 @@ def require_count(name: str, value: int, least: int = 1) -> None:
 
 
 def require_positive(name: str, value: float) -> None:
-    """Raise ValueError unless the value is a finite number above 0."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value}: give a finite number above 0")
+    """Raise ValueError unless the value is a number above 0 that float32 holds."""
+    if not 0 < value <= _LARGEST:
+        raise ValueError(f"{name} is {value}: give a finite number above 0, at most {_LARGEST}")
 
 
 def require_rates(name: str, value: float | Sequence[float], count: int | None = None) -> None:
@@ -33,7 +35,7 @@ def require_rates(name: str, value: float | Sequence[float], count: int | None =
     if not isinstance(value, Sequence):
         require_positive(name, value)
         return
-    if count not in (None, len(value)) or not all(0 <= rate < math.inf for rate in value):
+    if count not in (None, len(value)) or not all(0 <= rate <= _LARGEST for rate in value):
         wanted = "" if count is None else f"{count} "
         raise ValueError(
             f"{name} is {list(value)}: give one positive number, or {wanted}finite numbers of at "

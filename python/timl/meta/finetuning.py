@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from timl import defaults, random
+from timl.arrays import labelled_series
 from timl.data import BenchmarkTask
 from timl.meta.checks import require_count, require_rates
 from timl.meta.strong.fitting import fit_strong
@@ -255,7 +256,7 @@ def descend(
     require_count("steps", steps, least=0)
     require_count("k", k)
     require_rates("learning_rate", learning_rate, tensor_count(classifier.layers))
-    labels = np.asarray(y)
+    series_given, labels = labelled_series(x, y, name, max(2, classifier.outputs))
     binary = classifier.outputs == 1
     classes = (1, 0) if binary else range(classifier.outputs)
     members = [np.flatnonzero(labels == number) for number in classes]
@@ -279,7 +280,7 @@ def descend(
     indices = torch.from_numpy(
         np.concatenate([rows[drawn[:, i]] for i, rows in enumerate(members)], axis=1)
     )  # [steps, B = classes * k]
-    series = torch.as_tensor(np.asarray(x), dtype=like.dtype, device=like.device)  # [n, T, F]
+    series = torch.as_tensor(series_given, dtype=like.dtype, device=like.device)  # [n, T, F]
     targets = torch.as_tensor(labels, dtype=like.dtype, device=like.device)  # [n]
     masks = None
     if rate > 0:
@@ -304,15 +305,27 @@ def descend(
         for step, rows in enumerate(indices):
             logits = classifier(series[rows], mask=None if masks is None else masks[step])
             loss = mean_loss(logits, targets[rows])
-            if not bool(torch.isfinite(loss)):
-                raise ValueError(
-                    f"the loss is {loss.item()} in fine-tuning step {step} of {name}: give a "
-                    f"smaller learning_rate than {learning_rate}"
-                )
+            _require_finite_loss(loss, step, name, learning_rate)
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 if common is None:
                     torch._foreach_sub_(parameters, torch._foreach_mul(gradients, rates))
                 else:
                     torch._foreach_add_(parameters, gradients, alpha=common)
-    return classifier.eval()
+    classifier.eval()
+    if steps > 0:  # the last step may have been the one that went too far
+        with torch.no_grad(), one_thread():
+            loss = mean_loss(classifier(series[rows]), targets[rows])
+        _require_finite_loss(loss, steps, name, learning_rate)
+    return classifier
+
+
+def _require_finite_loss(
+    loss: Tensor, step: int, name: str, learning_rate: float | Sequence[float]
+) -> None:
+    """Raise ValueError unless the loss [] that the steps before this one gave is finite."""
+    if not bool(torch.isfinite(loss)):
+        raise ValueError(
+            f"the loss is {loss.item()} after {step} fine-tuning steps on {name}: give a smaller "
+            f"learning_rate than {learning_rate}"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from timl import defaults
@@ -208,7 +208,11 @@ def _writing(folder: Path | None, run: TrainingRun, resume: bool) -> Iterator[No
 
     A run that is finished is not kept from them: many processes may read what one has trained.
     """
-    if folder is None or (resume and _restore(folder, run)):
+    if folder is None:
+        yield
+        return
+    if resume and _restore(folder, run):
+        _complete(folder, run.history)
         yield
         return
     with output_folder(folder):
@@ -221,6 +225,14 @@ def _writing(folder: Path | None, run: TrainingRun, resume: bool) -> Iterator[No
         yield
 
 
+def _complete(folder: Path, history: TrainingHistory) -> None:
+    """Write what a process could not that was killed after its last epoch, and tidy its folder."""
+    with suppress(BlockingIOError), output_folder(folder):
+        path = folder / HISTORY
+        if not path.exists() or path.read_bytes() != history.to_json().encode():
+            _write_history(folder, history)
+
+
 def _restore(folder: Path, run: TrainingRun) -> bool:
     """Restore a run from its checkpoint, if there is one; return whether no epoch is left."""
     if not (folder / CHECKPOINT).exists():
@@ -231,5 +243,9 @@ def _restore(folder: Path, run: TrainingRun) -> bool:
 
 def _write(folder: Path, snapshot: Snapshot, history: TrainingHistory) -> None:
     write_checkpoint(folder / CHECKPOINT, snapshot)
+    _write_history(folder, history)
+
+
+def _write_history(folder: Path, history: TrainingHistory) -> None:
     with atomic_write(folder / HISTORY, "w") as file:
         file.write(history.to_json())

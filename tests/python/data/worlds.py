@@ -6,11 +6,13 @@ import gzip
 import io
 import json
 import tarfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from timl.data.record.store import Store, open_store
 
 Files = dict[str, bytes]
 
@@ -111,3 +113,16 @@ def label(index: float, **properties: Any) -> dict[str, Any]:
 def write_labels(root: Path, features: list[dict[str, Any]]) -> None:
     collection = {"type": "FeatureCollection", "features": features}
     (root / "labels.geojson").write_text(json.dumps(collection))
+
+
+def stores(root: Path) -> list[str]:
+    """Names in the folder of stores, without the lock file."""
+    return [path.name for path in (root / ".timl").iterdir() if path.name != "lock"]
+
+
+def packed(root: Path, **options: bool) -> tuple[Store, dict[str, str]]:
+    """Open a store and give the reasons of what was left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        store = open_store(root, **options)
+    return store, dict(store.skipped)

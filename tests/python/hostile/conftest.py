@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import timl
+from damage import Reader
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,11 @@ def trained(data: timl.CropHarvest, tmp_path_factory: pytest.TempPathFactory) ->
     tasks = timl.meta_tasks(data)
     timl.meta_train(timl.TIML(), tasks, epochs=1, kernel_steps=1, out=out, progress=False)
     return out
+
+
+@pytest.fixture(scope="session")
+def reader() -> Iterator[Reader]:
+    """A process that reads damaged files."""
+    made = Reader()
+    yield made
+    made.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +212,30 @@ def test_pickled_code_is_neither_run_nor_advised(
         timl.TIML.from_pretrained(tmp_path)
     assert "weights_only" not in str(raised.value)
     assert capsys.readouterr().out == ""
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def test_reading_a_model_does_not_load_the_compiler(trained: Path, tmp_path: Path) -> None:
+    model = timl.TIML.from_pretrained(trained)
+    assert model.deep_kernel is not None
+    model.deep_kernel.normalization = model.normalization
+    model.deep_kernel.save_pretrained(tmp_path / "kernel")
+    model.for_task(np.zeros(13, np.float32)).save_pretrained(tmp_path / "classifier")
+    folders = [str(trained), *map(str, sorted(tmp_path.iterdir()))]
+    program = f"""
+import sys
+import torch
+import timl.nn
+loaded = set(sys.modules)
+assert "torch._dynamo" not in loaded, "PyTorch loads it by itself: nothing to test"
+for folder in {folders!r}:
+    timl.nn.load_pretrained(folder)
+print(*sorted(set(sys.modules) - loaded))
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    )
+    assert len(told.stdout.split()) < 60
+    assert "sympy" not in told.stdout and "torch._dynamo" not in told.stdout

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timl
 import timl.files
 from killed import held_elsewhere, kill_at, run_apart
 from timl.data import simulate
@@ -195,3 +197,22 @@ def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
     simulate(tmp_path / "link", **options, seed=1)
     assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "world.json").is_file()
     assert names(tmp_path) == {"there", "link"}
+
+
+def test_killed_after_its_last_epoch_a_training_is_completed_and_tidied(
+    data: timl.CropHarvest, trained: Path, tmp_path: Path
+) -> None:
+    there = shutil.copytree(trained, tmp_path / "model")
+    expected = names(there)
+    history, kernel = there / "history.json", there / "deep-kernel"
+    whole = history.read_bytes()
+    assert kernel.is_dir()
+    for path in (there, kernel):  # as a kill leaves them
+        (path / ".lock").touch()
+        (path / f".a.json.{uuid.uuid4().hex}.tmp").touch()
+    history.unlink()
+    timl.meta_train(
+        timl.TIML(), timl.meta_tasks(data), epochs=1, kernel_steps=1, out=there, progress=False
+    )
+    assert names(there) == expected and names(kernel) == names(trained / kernel.name)
+    assert history.read_bytes() == whole

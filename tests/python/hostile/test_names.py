@@ -6,11 +6,12 @@ import string
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from timl.evaluation.rows import find_rows
-from timl.text import csv_cell, markdown_cell, printable
+from timl.text import csv_cell, drawn, markdown_cell, printable
 
 ROW = 'title = "A row"\nmethod = "baseline"\nkind = "logistic-regression"\n'
 
@@ -84,3 +85,57 @@ def test_a_spreadsheet_computes_no_name(text: str) -> None:
 @given(st.text(string.ascii_letters, min_size=1), st.text())
 def test_other_names_stay_as_they_are_in_csv(first: str, rest: str) -> None:
     assert csv_cell(first + rest) == first + rest
+
+
+@settings(deadline=None)  # matplotlib is imported
+@given(st.text())
+def test_a_name_in_a_figure_is_no_formula(text: str) -> None:
+    cbook = pytest.importorskip("matplotlib.cbook")
+    assert not cbook.is_math_text(drawn(text))
+
+
+HARMFUL = "$\\frac$ <script>alert(1)</script> [/x] | \x1b[2J\x9b31m\n# more"
+"""What breaks markup of every kind, formulas of matplotlib, and terminals."""
+
+
+def test_names_of_classes_are_text_in_a_table_of_areas() -> None:
+    from timl.area import estimate_area
+
+    sample = pd.DataFrame({"map_class": [0, 0, 1, 1, 1], "reference": [0, 1, 1, 1, 0]})
+    made = estimate_area(sample, {0: 10.0, 1: 20.0})
+    made = replace(made, classes=(HARMFUL, "=1+1"))
+    markdown = made.to_markdown()
+    assert "<script>" not in markdown and "\x1b" not in markdown and "\x9b" not in markdown
+    assert [line.count(" | ") for line in markdown.splitlines()[2:4]] == [
+        markdown.splitlines()[0].count(" | ")
+    ] * 2
+    assert "\x1b" not in repr(made) and len(repr(made).splitlines()) == 4
+
+
+def test_names_of_tasks_are_text_in_scores_over_the_season() -> None:
+    from timl.evaluation.in_season import InSeason, InSeasonCell
+
+    cell = InSeasonCell(3, 0, 0.5, 0.5, 0.5, 0.2, 10, 20)
+    made = InSeason(HARMFUL, 1, (cell,), {})
+    assert "<script>" not in made._repr_html_() and "\x1b" not in made._repr_html_()
+    pytest.importorskip("matplotlib")
+    made.plot().canvas.draw()
+
+
+def test_a_folder_of_any_name_is_text_in_a_notebook(tmp_path: Path) -> None:
+    from timl.data import CropHarvest
+    from worlds import write_benchmarked_world
+
+    shown = CropHarvest(write_benchmarked_world(tmp_path / "<script>x"))._repr_html_()
+    assert "<script>" not in shown and "&lt;script&gt;" in shown
+
+
+@pytest.mark.parametrize("title", ["[/x]", "[red]", HARMFUL, "[link=x]y[/link]"])
+def test_a_title_is_text_beside_a_bar(title: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from timl.evaluation.runner.progress import progress_bar
+
+    with progress_bar(title, 2, show=True) as advance:
+        advance()
+    shown = capsys.readouterr().err
+    assert "\x1b[2J" not in shown and "\x9b" not in shown
+    assert title.split()[0] in shown

@@ -92,7 +92,7 @@ def test_bad_arguments(benchmark_task):
     model = small_model()
     with torch.no_grad():
         model.classifier.dense[1].weight.fill_(torch.inf)
-    with pytest.raises(ValueError, match="the loss is nan in fine-tuning step 0"):
+    with pytest.raises(ValueError, match="the loss is nan after 0 fine-tuning steps"):
         finetune(model, benchmark_task)
 
 

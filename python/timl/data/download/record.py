@@ -29,7 +29,7 @@ from timl.data.download.zenodo import (
     record_address,
 )
 from timl.data.record.names import ARCHIVE_SUFFIX, FEATURES, LABELS, STORES, TEST_FEATURES
-from timl.files import atomic_write, locked, sync_folder
+from timl.files import atomic_write, locked, read_json, sync_folder
 
 PAPER_RECORD = 5828893
 """Zenodo's number of the version of CropHarvest that TIML's experiments used: the default, since
@@ -194,7 +194,7 @@ def _bars(shown: bool) -> Progress:
 def _read_note(root: Path) -> tuple[int, dict[str, list[object]]]:
     """Read what the last download left in a folder: the record, and each file's state."""
     try:
-        note = json.loads((root / STORES / _MANIFEST).read_text(encoding="utf-8"))
+        note = read_json(root / STORES / _MANIFEST, "")
         return int(note["record"]), dict(note["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0, {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from timl.data.download.zenodo import URL_VARIABLE, RemoteFile
+from timl.files import read_json
 
 if TYPE_CHECKING:
     import requests
@@ -210,7 +211,7 @@ class Part:
         self.path, self.file = path, file
         self._note = path.with_name(f"{path.name}.json")
         try:
-            name, size, checksum, entity = json.loads(self._note.read_text(encoding="utf-8"))
+            name, size, checksum, entity = read_json(self._note, "")
             fits = (name, size, checksum) == (file.name, file.size, file.checksum)
             self.entity = str(entity)
         except (OSError, ValueError, TypeError):

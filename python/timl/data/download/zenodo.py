@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
+
+from timl.files import decode_json
 
 if TYPE_CHECKING:
     import requests
@@ -101,8 +102,8 @@ def parse_record(
         If this is not such an answer, or a file has no size or checksum.
     """
     try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        answer = decode_json(content, url, "")
+    except ValueError as error:
         raise ValueError(
             f"{url} did not answer as Zenodo's records API does, but with "
             f"{content[:80]!a}: is there a proxy or a log-in page in between?"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ STATIC_BANDS = ("elevation", "slope")
 """Bands of an export after those of its steps."""
 
 Fill = Literal["pixel", "file"]
+"""Kinds of mean that missing values are filled by, see `fill_missing`."""
 
 _KEPT = [DYNAMIC_BANDS.index(band) for band in BANDS[: -len(STATIC_BANDS) - 1]]
 """Places of a step's bands that series keep: they come first, then `STATIC_BANDS` and the NDVI."""
@@ -112,6 +113,12 @@ def means_of_file(series: NDArray[np.float64]) -> NDArray[np.float64]:
         NaN for a band that is missing everywhere.
     """
     return _mean(_mean(series))
+
+
+def require_fill(fill: object) -> None:
+    """Raise ValueError unless there is such a filling of missing values."""
+    if fill not in get_args(Fill):
+        raise ValueError(f"fill is {fill!r}: give {' or '.join(map(repr, get_args(Fill)))}")
 
 
 def fill_missing(
@@ -198,10 +205,12 @@ def read_export(path: str | Path, ndvi: str, fill: Fill = "file") -> Export:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it cannot be read or is not in that format.
+        If it cannot be read, is not in that format, is not stored north first, or there is no such
+        filling.
     ImportError
         If rasterio is not installed: the extra ``timl[maps]``.
     """
+    require_fill(fill)
     with open_export(path) as file:
         raw = _read_bands(file, None)
         rows, columns = np.divmod(np.arange(file.height * file.width), file.width)
@@ -217,10 +226,34 @@ def open_export(path: str | Path) -> Any:
     file = open_raster(path, "path")
     try:
         check_band_count(file.count, path)
+        require_layout(file, f"path is {path}, which")
     except ValueError:
         file.close()
         raise
     return file
+
+
+def require_layout(file: Any, name: str) -> None:
+    """Raise ValueError unless an open raster lies north first, west first, and holds real numbers.
+
+    Parameters
+    ----------
+    file
+        Raster that rasterio opened.
+    name
+        What it is, as the subject of the message.
+    """
+    t = file.transform
+    if t.b or t.d:
+        raise ValueError(f"{name} is rotated, by the affine map {tuple(t)[:6]}: warp it first")
+    if not (t.a > 0 and t.e < 0):
+        raise ValueError(
+            f"{name} is stored south first or east first, with pixels of {t.a} by {t.e}: write it "
+            f"north first, for instance with gdalwarp"
+        )
+    kinds = sorted({kind for kind in file.dtypes if "complex" in kind})
+    if kinds:
+        raise ValueError(f"{name} is of {', '.join(kinds)}: give bands of real numbers")
 
 
 def open_raster(path: str | Path, name: str) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from timl.bands import BANDS, SERIES_SHAPE
 from timl.crop_classes import CROP
 from timl.data.cropharvest import CropHarvest
-from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel
+from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel, require_fill
 from timl.data.own.points_table import read_points
 from timl.data.record.calendar import dates_of_name, end_of_series
 from timl.data.record.ndvi import NDVI_BANDS
@@ -138,6 +138,7 @@ def own_points(
     """
     import pandas as pd
 
+    require_fill(fill)
     mean, std, ndvi = _statistics(like)
     if not tolerance_m >= 0:
         raise ValueError(f"tolerance_m is {tolerance_m}: give metres, 0 or more")
@@ -236,6 +237,11 @@ def _statistics(
             f"like has mean {list(mean.shape)} and std {list(std.shape)}: give both of shape "
             f"[{len(BANDS)}]"
         )
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError(
+            f"like has mean {mean.tolist()} and std {std.tolist()}: give finite numbers, and std "
+            f"above 0"
+        )
     if found["ndvi"] not in NDVI_BANDS:
         raise ValueError(
             f"like has the NDVI {found['ndvi']!r}, which cannot be computed for new places: give a "
@@ -308,7 +314,9 @@ def _read_series(
     points: pd.DataFrame, files: list[Path], ndvi: str, fill: Fill, tolerance_m: float
 ) -> tuple[dict[int, NDArray[np.float64]], dict[int, str], list[tuple[int, float, float, str]]]:
     """Return the series and file name of each row that has one, and the rows that have none."""
-    named = {file.name: file for file in files}
+    named: dict[str, list[Path]] = {}
+    for file in files:
+        named.setdefault(file.name, []).append(file)
     unnamed = bool(points["filename"].isna().any())
     places = [_place(file) for file in files] if unnamed else []
     series: dict[int, NDArray[np.float64]] = {}
@@ -320,8 +328,15 @@ def _read_series(
             try:
                 if filename is None:
                     path = _file_at(places, lat, lon, tolerance_m)
+                elif len(named.get(filename, [])) > 1:
+                    first, second, *_ = named[filename]
+                    raise ValueError(
+                        f"exports hold {len(named[filename])} files called {filename!r}, such as "
+                        f"{first} and {second}, and row {row} does not say which: give each a name "
+                        f"of its own, or leave out the column of file names"
+                    )
                 elif filename in named:
-                    path = named[filename]
+                    path = named[filename][0]
                 else:
                     raise LookupError(f"there is no export called {filename!r}")
                 if path not in opened:

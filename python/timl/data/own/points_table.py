@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from timl.crop_classes import CLASSES, NON_CROP
+from timl.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,7 +156,7 @@ def _geojson_points(path: Path, lat_column: str, lon_column: str) -> Any:
     if path.suffix.lower() not in (".geojson", ".json"):
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "give places as GeoJSON or CSV")
         features = content["features"]
         system = str(content.get("crs", "CRS84"))
         if not ("CRS84" in system or "4326" in system):
@@ -167,7 +167,7 @@ def _geojson_points(path: Path, lat_column: str, lon_column: str) -> Any:
                 return None
             lon, lat = feature["geometry"]["coordinates"][:2]
             rows.append({lat_column: lat, lon_column: lon} | dict(feature["properties"] or {}))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not a GeoJSON file of places: {error!r}") from error
     return pd.DataFrame.from_records(rows)
 

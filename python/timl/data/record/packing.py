@@ -35,6 +35,7 @@ from timl.data.record.decoding import SeriesDecoder, decode_statistics, decode_t
 from timl.data.record.labels import pack_labels
 from timl.data.record.names import ARRAYS, FEATURES, NORMALISING, TEST_FEATURES
 from timl.data.record.ndvi import NdviMeter
+from timl.files import decode_json, read_json
 
 VERSION = 2
 """Version of the store's format; another version is packed again."""
@@ -128,10 +129,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     OSError, ValueError, KeyError, TypeError
         If it is missing, damaged, or of another version.
     """
-    whole = json.loads(path.read_text(encoding="utf-8"))
+    whole = read_json(path, "pack again")
     if hashlib.sha256(whole["content"].encode()).hexdigest() != whole["checksum"]:
         raise ValueError(f"{path} is damaged")
-    manifest: dict[str, Any] = json.loads(whole["content"])
+    manifest: dict[str, Any] = decode_json(whole["content"], path, "pack again")
     if manifest["version"] != VERSION:
         raise ValueError(f"{path} has version {manifest['version']}, not {VERSION}")
     return manifest

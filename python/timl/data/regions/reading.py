@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from timl.data.regions.boxes import BBox
 from timl.data.regions.geometries import read_shapes
+from timl.files import read_json
 
 
 def bbox_from_json(entry: object, source: str) -> BBox:
@@ -76,10 +76,7 @@ def read_regions(path: str | Path, name_column: str = "name") -> list[BBox]:
 
 def _json_list(path: Path) -> list[object] | None:
     """Read the list of a JSON file; None if it is GeoJSON."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    content = read_json(path, "give a list of regions, or shapes")
     if isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature"):
         return None
     if not isinstance(content, list):

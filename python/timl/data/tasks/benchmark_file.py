@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from timl.data.regions.reading import bbox_from_json
 from timl.data.tasks.task import Task
+from timl.files import read_json
 
 SHIPPED_BENCHMARKS = Path(__file__).with_name("benchmarks.json")
 """The evaluation tasks of CropHarvest's record: the papers' three, and China."""
@@ -41,10 +41,7 @@ def read_benchmarks(path: Path) -> list[Benchmark]:
     ValueError
         If the file does not hold such a list.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
+    entries = read_json(path, "give a list of benchmarks")
     if not isinstance(entries, list):
         raise ValueError(f"{path} holds a {type(entries).__name__}: give a list of benchmarks")
     return [_benchmark(entry, f"{path}, entry {i}") for i, entry in enumerate(entries)]

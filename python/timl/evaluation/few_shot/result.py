@@ -16,7 +16,7 @@ from timl.evaluation.few_shot.cells import FewShotCell
 from timl.evaluation.plotting import method_styles, require_matplotlib
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
-from timl.text import csv_cell, markdown_cell
+from timl.text import csv_cell, drawn, markdown_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -281,7 +281,8 @@ class FewShotResult:
             mean, error = own["mean"].to_numpy(), own["standard_error"].fillna(0).to_numpy()
             colour, marker, dashes = styles[name]
             places = range(len(budgets))
-            axes.plot(places, mean, dashes, marker=marker, color=colour, label=self.titles[name])
+            label = drawn(self.titles[name])
+            axes.plot(places, mean, dashes, marker=marker, color=colour, label=label)
             axes.fill_between(places, mean - error, mean + error, color=colour, alpha=0.1)
         tasks = table.groupby("labels")["tasks"].max()
         axes.set_xticks(range(len(budgets)), [f"{b}\n{tasks[b]} tasks" for b in budgets])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from timl.evaluation.paper.cells import Cell
+from timl.files import read_json
 
 TASKS, EPOCHS, RUNS, BENCHMARKS, SERIES = 525, 1000, 10, 3, 65_690
 """Sizes of the paper's experiment on its record; SERIES are the record's training series."""
 
 _SERIES_KEY, _VISITS_KEY = "series_visits", "task_visits"
+_ADVICE = "remove the row's folder, and give the same call again"
 
 
 def measure_training(folder: Path) -> dict[str, float] | None:
@@ -30,16 +31,22 @@ def measure_training(folder: Path) -> dict[str, float] | None:
         task is not visited), or "series_visits" of a pre-training. None: it trained otherwise.
     """
     history, pretraining = folder / "history.json", folder / "pretraining.json"
-    if history.is_file():
-        stored = json.loads(history.read_text("utf-8"))
-        tasks = [*stored["tasks"], *stored["validation_tasks"]]
-        visits = sum(loss is not None for task in tasks for loss in task["loss"])
-        return {"seconds": sum(stored["seconds"]), _VISITS_KEY: visits}
-    if pretraining.is_file():
-        stored = json.loads(pretraining.read_text("utf-8"))
+    found = history if history.is_file() else pretraining
+    if not found.is_file():
+        return None
+    stored = read_json(found, _ADVICE)
+    try:
+        if not isinstance(stored, dict):
+            raise TypeError(f"a {type(stored).__name__}")
+        if found == history:
+            tasks = [*stored["tasks"], *stored["validation_tasks"]]
+            visits = sum(loss is not None for task in tasks for loss in task["loss"])
+            return {"seconds": sum(stored["seconds"]), _VISITS_KEY: visits}
         if "series" in stored:
             visits = stored["series"] * len(stored["validation_loss"])
             return {"seconds": stored["seconds"], _SERIES_KEY: visits}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{found} is no record of a training ({error!r}): {_ADVICE}") from error
     return None
 
 

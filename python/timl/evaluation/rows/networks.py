@@ -15,7 +15,7 @@ import numpy as np
 from timl.data import BenchmarkTask, TaskSet
 from timl.defaults import FINE_TUNING_K
 from timl.evaluation.rows.row import Prepared, Row, Settings
-from timl.files import atomic_write
+from timl.files import atomic_write, read_json
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
 from timl.meta.pretraining import pooled_crops, pretrain
@@ -108,8 +108,8 @@ class CropPreTrainingRow(_TrainedRow):
             "withheld": _withheld(tasks),
         }
         record = folder / _PRE_TRAINING
-        stored = json.loads(record.read_text("utf-8")) if record.is_file() else None
-        if stored is not None and stored["run"] == wanted:
+        stored = read_json(record, "remove it to train anew") if record.is_file() else None
+        if isinstance(stored, dict) and stored.get("run") == wanted:
             classifier = Classifier.from_pretrained(folder)
         else:
             start = time.perf_counter()

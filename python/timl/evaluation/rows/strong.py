@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from timl.data import BenchmarkTask, TaskSet
 from timl.defaults import KERNEL_STEPS
 from timl.evaluation.rows.row import Prepared, Row, Settings, TaskLearningRow
+from timl.files import read_json
 from timl.meta import finetune, learn_deep_kernel, learn_metric_kernel, unlearned_kernel
 from timl.meta.strong.constants import constants
 from timl.meta.strong.learning import RECORD
@@ -66,7 +66,7 @@ class StrongRow(TaskLearningRow):
             )
         record, seconds = folder / RECORD, 0.0
         if self.learned == "networks":
-            seconds = json.loads(record.read_text("utf-8"))["seconds"]
+            seconds = float(read_json(record, "remove it to learn anew")["seconds"])
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier | StrongClassifier:
             return finetune(kernel, benchmark, seed=seed)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from timl.files import naming_full_disk
+
 Cell = TypeVar("Cell")
 
 _BEGINNING = b'{"key": '
@@ -69,7 +71,8 @@ class CellStore(Generic[Cell]):
         """Keep the cells of a finished job, on the disk too."""
         described = [dataclasses.asdict(cell) for cell in cells]  # type: ignore[call-overload]
         line = json.dumps({"key": key, "cells": described}) + "\n"
-        with self.path.open("ab") as file:
+        kept = "all jobs that were finished before are kept"
+        with naming_full_disk(self.path, kept), self.path.open("ab") as file:
             if file.tell() > self._whole:
                 file.truncate(self._whole)
             file.write(line.encode())

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from timl import random
+from timl.arrays import labelled_series, require_size
 from timl.meta.strong.constants import (
     FEW,
     LEAST_KERNEL_WEIGHT,
@@ -77,7 +78,8 @@ def fit_strong(
         If there are no positives or no negatives, the series have another number of steps or bands
         than those of the deep kernel, or nothing is there of a series.
     """
-    series, labels = np.asarray(x, np.float32), np.asarray(y)
+    given, labels = labelled_series(x, y, name)
+    series = given.astype(np.float32)
     sides = [np.flatnonzero(labels == label) for label in (1, 0)]
     if min(map(len, sides)) == 0:
         raise ValueError(
@@ -140,7 +142,6 @@ def fit_strong_classes(
         If a class has no labels or is none of the names, names are alike, or the series do not
         fit the deep kernel.
     """
-    series, labels = np.asarray(x, np.float32), np.asarray(y)
     count = len(classes)
     kinds = [None] * count if classification_labels is None else list(classification_labels)
     if count < 2 or len(set(classes)) < count or len(kinds) != count:
@@ -148,13 +149,14 @@ def fit_strong_classes(
             f"classes is {list(classes)} with the FAO classes {kinds}: give two names or more, all "
             f"different, and one FAO class or None for each"
         )
+    given, labels = labelled_series(x, y, name, count)
+    series = given.astype(np.float32)
     members = [np.flatnonzero(labels == number) for number in range(count)]
     sizes = [len(rows) for rows in members]
-    if min(sizes) == 0 or sum(sizes) < len(labels):
+    if min(sizes) == 0:
         found = dict(zip(classes, sizes, strict=True))
         raise ValueError(
-            f"{name} is of {len(labels)} labels, of classes {found}: give classes 0 to "
-            f"{count - 1}, and some labels of each"
+            f"{name} is of {len(labels)} labels, of classes {found}: give some labels of each"
         )
     described = [
         deep_kernel.describe_task(kind, name) for kind, name in zip(kinds, classes, strict=True)
@@ -190,6 +192,7 @@ def _fit(
     from threadpoolctl import threadpool_limits
 
     mean = deep_kernel.task_mean(series, counts)
+    require_size(series, "x", "give normalised series")
     described = describe_series(deep_kernel.complete(series, mean), normalization)
     most = min(MOST_LABELS, MOST_IN_ALL // len(members))
     parts = [_kernel_rows(rows, most, seed, number) for number, rows in enumerate(members)]

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +101,8 @@ def learn_deep_kernel(
     if folder is not None and (folder / RECORD).is_file():
         record = read_json(folder / RECORD, "remove it to learn anew")
         if isinstance(record, dict) and record.get("run") == run:
+            with suppress(BlockingIOError), output_folder(folder):
+                pass  # what a process left that was killed after it had learned is removed
             return DeepKernel.from_pretrained(folder)
     with nullcontext() if folder is None else output_folder(folder):
         if folder is not None:

@@ -173,7 +173,9 @@ class DeepKernel(nn.Module):
         self.normalization: Normalization | None = None
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
-        self.register_buffer("covariance", torch.eye(steps * len(BANDS)))
+        size = steps * len(BANDS)
+        # as torch.eye, which on meta, where checkpoints are built, loads PyTorch's compiler
+        self.register_buffer("covariance", torch.zeros(size, size).fill_diagonal_(1))
         self.register_buffer("reference", torch.zeros(references, dimensions))
         self.register_buffer("usual_distance", torch.ones(()))
         outputs = len(CLASSES) + len(self.names)

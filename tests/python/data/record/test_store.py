@@ -7,7 +7,6 @@ import io
 import multiprocessing
 import os
 import tarfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,26 +17,13 @@ from timl.data.record import packing
 from timl.data.record import store as store_module
 from timl.data.record.ndvi import NdviMeter
 from timl.data.record.store import Store, open_store
-from worlds import Files, hdf5, measured, tar, write_world
+from worlds import Files, hdf5, measured, packed, stores, tar, write_world
 
 World = Callable[..., Path]
 
 
 def contents(store: Store) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in store.folder.iterdir()}
-
-
-def stores(root: Path) -> list[str]:
-    """Names in the folder of stores, without the lock file."""
-    return [path.name for path in (root / ".timl").iterdir() if path.name != "lock"]
-
-
-def packed(root: Path, **options: bool) -> tuple[Store, dict[str, str]]:
-    """Open a store and give the reasons of what was left out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        store = open_store(root, **options)
-    return store, dict(store.skipped)
 
 
 def test_a_store_holds_what_the_files_hold(world: World) -> None:

@@ -74,7 +74,7 @@ REGION = {"name": "a", "min_lat": 0, "max_lat": 1, "min_lon": 2, "max_lon": 3.5,
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not a JSON file"),
+        ("{", "is not JSON"),
         ('{"name": "a"}', "holds a dict: give a list"),
         ("[1]", "entry 0, region is a int: give an object"),
         (json.dumps([REGION | {"max_lat": "1"}]), "'max_lat' of region 'a' is '1': give a number"),

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store import packed, stores
 from timl.data.record import archives
 from timl.data.record.store import open_store
-from worlds import Files, hdf5, measured, tar, write_world
+from worlds import Files, hdf5, measured, packed, stores, tar, write_world
 
 GOOD = hdf5(array=measured(9))
 

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_store import stores
 from timl import files
 from timl.data.record import packing, store
 from timl.data.record.store import open_store, verify_store
-from worlds import hdf5, measured
+from worlds import hdf5, measured, stores
 
 World = Callable[..., Path]
 fork = multiprocessing.get_context("fork")

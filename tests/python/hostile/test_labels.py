@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_store import stores
 from timl.data import CropHarvest
 from timl.data.record.labels import load_labels, pack_labels, read_labels
-from worlds import label
+from worlds import label, stores
 
 World = Callable[..., Path]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from test_store import packed
-from timl.data.record import decoding
 from timl.data.record.decoding import SeriesDecoder
 from timl.data.record.templates import make_template
-from worlds import Files, measured, write_world
+from worlds import Files, measured, packed, write_world
 
 VALUES = measured(7)
 
@@ -196,19 +193,3 @@ def test_no_template_is_made_where_what_may_differ_overlaps_what_is_followed() -
 def decode_offset(contents: bytes) -> int:
     with h5py.File(io.BytesIO(contents)) as file:
         return int(file["array"].id.get_offset())
-
-
-def test_all_real_files_are_read_alike(shared_data: Path, library: SeriesDecoder) -> None:
-    fast = SeriesDecoder()
-    count = 0
-    with tarfile.open(shared_data / "realcrops" / "features.tar.gz") as archive:
-        for member in archive:
-            if member.isfile() and member.name.startswith("features/arrays/"):
-                count += 1
-                contents = archive.extractfile(member).read()
-                if count % 7 == 0:
-                    assert fast.decode(contents).tobytes() == library.decode(contents).tobytes()
-                else:
-                    fast.decode(contents)
-    assert count == 14134
-    assert 0 < len(fast._templates) <= decoding._MOST_TEMPLATES
