@@ -3,8 +3,9 @@
 A build needs PyTorch's stable headers and import libraries, of any release since 2.11. Build
 isolation hides an installed PyTorch, and requiring one in pyproject.toml would download it again,
 with several GB of CUDA packages on Linux. So the build uses the PyTorch of the interpreter that
-runs it when there is one (TIML_TORCH_DIR tells CMake where), and asks for the release that the
-project is tested with (tested-torch.txt) in the build environment only when there is none.
+runs it when there is one (TIML_TORCH_DIR tells CMake where). Only when there is none it asks for
+one in the build environment, in the words of the package's own requirement: pip then finds the
+same release for the build and for the installation, and takes the second from its cache.
 """
 
 from __future__ import annotations
@@ -27,8 +28,15 @@ __all__ = [
     "get_requires_for_build_wheel",
 ]
 
-OLDEST = (2, 11)
-TESTED = (Path(__file__).parent / "tested-torch.txt").read_text(encoding="utf-8").strip()
+PYPROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def _requirement() -> str:
+    """Return what the package requires of PyTorch: "torch>=MAJOR.MINOR"."""
+    found = re.search(r'^ *"(torch>=\d+\.\d+)",$', PYPROJECT, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('pyproject.toml has no line with "torch>=MAJOR.MINOR": give it one')
+    return found[1]
 
 
 def _installed_torch() -> Path | None:
@@ -38,7 +46,8 @@ def _installed_torch() -> Path | None:
         version = folder / "version.py"
         if version.is_file() and (folder / "include/torch/csrc/stable/library.h").is_file():
             found = re.search(r"__version__ = '(\d+)\.(\d+)", version.read_text())
-            if found and (int(found[1]), int(found[2])) >= OLDEST:
+            oldest = tuple(map(int, _requirement().removeprefix("torch>=").split(".")))
+            if found and (int(found[1]), int(found[2])) >= oldest:
                 return folder
     return None
 
@@ -51,7 +60,7 @@ def _point_cmake_at_torch() -> None:
 
 def _with_torch(requires: list[str]) -> list[str]:
     known = "TIML_TORCH_DIR" in os.environ or _installed_torch() is not None
-    return requires if known else [*requires, TESTED]
+    return requires if known else [*requires, _requirement()]
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:

@@ -12,11 +12,12 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-INTRODUCTION = (
-    "# Notebooks\n\nEach runs from top to bottom on a laptop, without a GPU and without a download; "
-    "they are in the folder [notebooks](../../notebooks/README.md). Their data are simulated: they "
-    "show how things work and say nothing about real crops.\n"
-)
+INTRODUCTION = """# Notebooks
+
+Each runs from top to bottom on a laptop, without a GPU and without a download; they are in the
+folder [notebooks](../../notebooks/README.md). Their data are simulated: they show how things work
+and say nothing about real crops.
+"""
 DESCRIBED = re.compile(r"^\| \[(\w+)\]\(\w+\.ipynb\) \| (.+) \|$", re.MULTILINE)
 
 

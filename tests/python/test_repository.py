@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
@@ -33,18 +34,40 @@ def test_the_changelog_begins_with_this_version():
 
 def test_one_file_names_the_pytorch_that_is_tested():
     assert re.fullmatch(r"torch==\d+\.\d+\.\d+\n", read(TESTED_TORCH))
-    for name in ("Makefile", "build_backend/timl_build.py"):
-        assert Path(TESTED_TORCH).name in read(name)
+    assert Path(TESTED_TORCH).name in read("Makefile")
     others = ("Makefile", "pyproject.toml", "build_backend/timl_build.py", "README.md")
     workflows = [str(path) for path in (CHECKOUT / ".github/workflows").iterdir()]
     assert [name for name in (*others, *workflows) if "torch==" in read(name)] == []
+
+
+def test_a_build_requires_the_pytorch_that_the_package_requires(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    backend = pytest.importorskip("scikit_build_core", reason="scikit-build-core is not installed")
+    monkeypatch.syspath_prepend(str(CHECKOUT / "build_backend"))
+    monkeypatch.delenv("TIML_TORCH_DIR", raising=False)
+    module = importlib.import_module("timl_build")
+    monkeypatch.setattr(module.sysconfig, "get_path", lambda scheme: str(tmp_path))
+    wanted = re.findall(r'"(torch[^"]*)"', read("pyproject.toml"))
+    required = module.get_requires_for_build_wheel()
+    assert [text for text in required if text.startswith("torch")] == wanted, backend.__version__
+    # one that is installed is taken; an older one is replaced by what the package requires
+    header = tmp_path / "torch/include/torch/csrc/stable/library.h"
+    header.parent.mkdir(parents=True)
+    header.touch()
+    for version, known in (("2.11.0", True), ("2.15.1+cpu", True), ("2.10.1", False)):
+        (tmp_path / "torch/version.py").write_text(f"__version__ = '{version}'\n")
+        required = module.get_requires_for_build_wheel()
+        assert known != any(text.startswith("torch") for text in required), version
 
 
 def test_the_workflow_and_the_hooks_are_read_and_run_what_contributors_run():
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: pip install 'timl[dev]'")
     workflow = yaml.safe_load(read(".github/workflows/test.yml"))
     (job,) = workflow["jobs"].values()
-    assert job["steps"][-1] == {"run": "make test"}
+    assert {"run": "make test"} in job["steps"]
+    supported = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', read("pyproject.toml"))
+    assert job["strategy"]["matrix"]["python"] == supported
     (hooks,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
     assert {hook["language"] for hook in hooks["hooks"]} == {"system"}
     for path in (CHECKOUT / ".github/ISSUE_TEMPLATE").iterdir():
