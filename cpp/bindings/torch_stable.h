@@ -12,12 +12,13 @@
 #include <cstdlib>
 #include <initializer_list>
 #include <memory>
-#include <new>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "call.h"
 #include "timl/engine.h"
 
 namespace timl {
@@ -109,13 +110,34 @@ inline void check_finite(const char* operation, const char* name, const Tensor& 
           ": fill or drop them before the call");
 }
 
-// Torch's own threads: no second pool, and torch.set_num_threads applies.
+// The current call's pieces of work on torch's own threads: no second pool, and
+// torch.set_num_threads applies.
 inline constexpr Parallel kTorchThreads = {
-    [](int64_t count, void (*body)(void*, int64_t), void* context) {
-      torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t index = begin; index < end; ++index) body(context, index);
-      });
-    }};
+    .run = [](int64_t count, void (*body)(void*, int64_t),
+              void* context) { Call::current()->run(count, body, context); },
+    .check = [] { Call::current()->check(); }};
+
+// The pieces of what is itself a piece of the current call.
+inline constexpr Parallel kOneThread = {
+    .run =
+        [](int64_t count, void (*body)(void*, int64_t), void* context) {
+          for (int64_t index = 0; index < count; ++index) {
+            Call::current()->check();
+            body(context, index);
+          }
+        },
+    .check = kTorchThreads.check};
+
+// A new tensor of the dtype of `like`.
+inline Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  try {
+    return torch::stable::new_empty(like, std::vector<int64_t>(sizes));
+  } catch (const std::exception&) {  // sizes are checked before: only memory can be missing
+    double bytes = static_cast<double>(like.element_size());
+    for (const int64_t size : sizes) bytes *= static_cast<double>(size);
+    out_of_memory(bytes);
+  }
+}
 
 // Aligned working memory that grows and is then reused: after the first call of a size, a step
 // allocates nothing. One per thread and use.
@@ -125,13 +147,11 @@ class Workspace {
   T* of_size(int64_t count) {
     if (count > capacity_) {
       memory_.reset();
+      capacity_ = 0;
       const size_t bytes =
           (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
       memory_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
-      if (memory_ == nullptr) {
-        capacity_ = 0;
-        throw std::bad_alloc();
-      }
+      if (memory_ == nullptr) out_of_memory(static_cast<double>(bytes));
       capacity_ = count;
     }
     return memory_.get();
@@ -152,12 +172,13 @@ inline T* thread_workspace(int64_t count) {
   return workspace.of_size(count);
 }
 
-// Calls body with a float or a double, by the tensor's dtype.
+// Begins the operator's call: calls body with a float or a double, by the tensor's dtype.
 template <class Body>
 inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
   const ScalarType dtype = tensor.scalar_type();
   require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
           dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
+  const Call call(operation);
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 
