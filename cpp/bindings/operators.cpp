@@ -342,7 +342,8 @@ STABLE_TORCH_LIBRARY(timl, library) {
       "Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(timl, CPU, library) {
+// For every device, so that the checks name the tensors that are on none which timl computes on.
+STABLE_TORCH_LIBRARY_IMPL(timl, CompositeExplicitAutograd, library) {
   library.impl("network", TORCH_BOX(&network));
   library.impl("network_backward", TORCH_BOX(&network_backward));
   library.impl("network_tangent", TORCH_BOX(&network_tangent));

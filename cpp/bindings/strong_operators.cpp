@@ -169,7 +169,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(timl, library) {
       "Tensor threshold, Tensor value, Tensor? known, Tensor constants) -> (Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(timl, CPU, library) {
+// For every device, so that the checks name the tensors that are on none which timl computes on.
+STABLE_TORCH_LIBRARY_IMPL(timl, CompositeExplicitAutograd, library) {
   library.impl("describe", TORCH_BOX(&describe));
   library.impl("strong_evaluate", TORCH_BOX(&strong_evaluate));
 }

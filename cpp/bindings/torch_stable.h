@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/Layout.h>
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <cmath>
@@ -38,6 +39,7 @@ inline void require(bool holds, const Parts&... parts) {
 }
 
 inline std::string shape_text(const Tensor& tensor) {
+  if (!tensor.defined()) return "None";
   std::ostringstream text;
   text << "[";
   for (int64_t d = 0; d < tensor.dim(); ++d) text << (d ? ", " : "") << tensor.size(d);
@@ -58,15 +60,49 @@ inline const char* dtype_text(ScalarType dtype) {
   }
 }
 
-// Checks device, dtype and shape (-1 = any size but zero) and returns the tensor, contiguous.
+// A new tensor of the dtype of `like`.
+inline Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  try {
+    return torch::stable::new_empty(like, std::vector<int64_t>(sizes));
+  } catch (const std::exception&) {  // sizes are checked before: only memory can be missing
+    double bytes = static_cast<double>(like.element_size());
+    for (const int64_t size : sizes) bytes *= static_cast<double>(size);
+    out_of_memory(bytes);
+  }
+}
+
+inline Tensor as_contiguous(const Tensor& tensor) {
+  try {
+    return torch::stable::contiguous(tensor);
+  } catch (const std::exception&) {
+    out_of_memory(static_cast<double>(tensor.element_size()) * static_cast<double>(tensor.numel()));
+  }
+}
+
+// The tensor's dtype; Undefined for those that the stable interface does not know.
+inline ScalarType dtype_of(const char* operation, const char* name, const Tensor& tensor) {
+  require(tensor.defined(), operation, ": ", name, " is None: give a tensor");
+  try {
+    return tensor.scalar_type();
+  } catch (const std::exception&) {
+    return ScalarType::Undefined;
+  }
+}
+
+// Checks device, layout, dtype and shape (-1 = any size but zero) and returns the tensor,
+// contiguous.
 inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
                       ScalarType dtype, std::initializer_list<int64_t> sizes) {
+  const ScalarType given = dtype_of(operation, name, tensor);
   if (!tensor.is_cpu())
     require(false, operation, ": ", name, " is ", shape_text(tensor),
             " on another device: this build of timl computes on the CPU only, so move the model "
             "and its inputs with .cpu()");
-  if (tensor.scalar_type() != dtype)
-    require(false, operation, ": ", name, " is ", dtype_text(tensor.scalar_type()), " of shape ",
+  if (tensor.layout() != torch::headeronly::Layout::Strided)
+    require(false, operation, ": ", name, " is ", shape_text(tensor),
+            " of another layout than strided: give .to_dense()");
+  if (given != dtype)
+    require(false, operation, ": ", name, " is ", dtype_text(given), " of shape ",
             shape_text(tensor), ": give ", dtype_text(dtype),
             dtype == ScalarType::Long ? "" : ", all tensors of one dtype, float32 or float64");
   bool fits = tensor.dim() == static_cast<int64_t>(sizes.size());
@@ -84,7 +120,7 @@ inline Tensor checked(const char* operation, const char* name, const Tensor& ten
   if (!fits)
     require(false, operation, ": ", name, " is ", shape_text(tensor), ": give [", expected.str(),
             "]");
-  return torch::stable::contiguous(tensor);
+  return as_contiguous(tensor);
 }
 
 template <class T>
@@ -128,17 +164,6 @@ inline constexpr Parallel kOneThread = {
         },
     .check = kTorchThreads.check};
 
-// A new tensor of the dtype of `like`.
-inline Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
-  try {
-    return torch::stable::new_empty(like, std::vector<int64_t>(sizes));
-  } catch (const std::exception&) {  // sizes are checked before: only memory can be missing
-    double bytes = static_cast<double>(like.element_size());
-    for (const int64_t size : sizes) bytes *= static_cast<double>(size);
-    out_of_memory(bytes);
-  }
-}
-
 // Aligned working memory that grows and is then reused: after the first call of a size, a step
 // allocates nothing. One per thread and use.
 template <class T>
@@ -175,7 +200,7 @@ inline T* thread_workspace(int64_t count) {
 // Begins the operator's call: calls body with a float or a double, by the tensor's dtype.
 template <class Body>
 inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
-  const ScalarType dtype = tensor.scalar_type();
+  const ScalarType dtype = dtype_of(operation, "x", tensor);
   require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
           dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
   const Call call(operation);

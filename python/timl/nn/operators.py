@@ -16,8 +16,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from timl import _core
+from timl.nn.operator_checks import (
+    check_describe,
+    check_meta_gradient,
+    check_network,
+    check_strong_evaluate,
+)
 from timl.parameters import MetaGradient
-from timl.reference.strong import INDICES, MEASURED, STATISTICS
 
 __all__ = ["describe", "meta_gradient", "network", "strong_evaluate"]
 
@@ -349,6 +354,10 @@ def _fake_network(
     hidden: int,
     layers: int,
 ) -> tuple[Tensor, ...]:
+    check_network(
+        "timl::network",
+        *(x, weights, film, mask, running_mean, running_variance, hidden, layers),
+    )
     norms = layers if running_mean is None else 0
     statistics = x.new_empty(norms, hidden), x.new_empty(norms, hidden)
     return x.new_empty(x.shape[0]), *statistics, _buffers(x, hidden, layers)[0]
@@ -367,8 +376,14 @@ def _fake_network_backward(
     layers: int,
     x_gradient: bool,
 ) -> tuple[Tensor, ...]:
+    check = check_network(
+        "timl::network_backward",
+        *(x, weights, film, mask, running_mean, running_variance, hidden, layers),
+    )
+    kept, adjoints = _buffers(x, hidden, layers)
+    check.tensor("cotangent", cotangent, (x.shape[0],))
+    check.tensor("tape", tape, tuple(kept.shape))
     x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
-    adjoints = _buffers(x, hidden, layers)[1]
     return x_out, x.new_empty(weights.shape), x.new_empty(film.shape), adjoints
 
 
@@ -388,6 +403,19 @@ def _fake_network_tangent(
     layers: int,
     x_gradient: bool,
 ) -> tuple[Tensor, ...]:
+    check = check_network(
+        "timl::network_tangent",
+        *(x, weights, film, mask, running_mean, running_variance, hidden, layers),
+    )
+    for name, given, made in zip(
+        ("tape", "adjoints"), (tape, adjoints), _buffers(x, hidden, layers), strict=True
+    ):
+        check.tensor(name, given, tuple(made.shape))
+    check.tensor("weights_direction", weights_direction, tuple(weights.shape))
+    if x_direction is not None:
+        check.tensor("x_direction", x_direction, tuple(x.shape))
+    if film_direction is not None:
+        check.tensor("film_direction", film_direction, tuple(film.shape))
     x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
     return x.new_empty(x.shape[0]), x_out, x.new_empty(weights.shape), x.new_empty(film.shape)
 
@@ -401,6 +429,10 @@ def _fake_network_evaluate(
     hidden: int,
     layers: int,
 ) -> Tensor:
+    check_network(
+        "timl::network_evaluate",
+        *(x, weights, film, None, running_mean, running_variance, hidden, layers),
+    )
     return x.new_empty(x.shape[0])
 
 
@@ -418,6 +450,10 @@ def _fake_meta_gradient(
     layers: int,
     order: int,
 ) -> tuple[Tensor, ...]:
+    check_meta_gradient(
+        *(support_x, support_y, query_x, query_y, weights, film, support_mask, query_mask),
+        *(step_sizes, hidden, layers, order),
+    )
     tasks, steps = support_x.shape[:2]
     wanted = order > 0
     new = support_x.new_empty
@@ -434,11 +470,11 @@ def _fake_meta_gradient(
 
 
 def _fake_describe(x: Tensor, bands: Tensor) -> Tensor:
-    steps, count = x.shape[1], x.shape[2]
-    return x.new_empty(x.shape[0], steps * (count + INDICES) + STATISTICS * (INDICES + MEASURED))
+    return x.new_empty(x.shape[0], check_describe(x, bands))
 
 
 def _fake_strong_evaluate(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    check_strong_evaluate(x, *arguments)
     known = arguments[-2]
     return x.new_empty(x.shape[0]), x.new_empty(0 if known is None else x.shape[0])
 

@@ -1,4 +1,4 @@
-"""The engine's operators in processes that are interrupted."""
+"""The engine in processes that are interrupted, short of memory, or forked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def output(script: str, **variables: str) -> Any:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=60,
     )
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
@@ -117,3 +117,77 @@ again = all(torch.equal(a, b) for a, b in zip(call(), whole))
 print(json.dumps([len(seen), same, raised, again]))
 """
     assert output(script) == [1, True, "now", True]
+
+
+LARGE = {  # call, what it asks for, and on how many threads
+    "a large pass": ("passes(30_000, 1)", "timl::network: 1.44 GiB", 1),
+    "a task": ("meta_gradient(1, 1000)", "timl::meta_gradient: 1.81 GiB", 1),
+    "tasks on several threads": ("meta_gradient(3, 1000)", "timl::meta_gradient: 1.81 GiB", 2),
+    "descriptions": ("description(250_000)", "timl::describe: 0.427 GiB", 2),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_memory_that_is_not_there_is_named_and_the_process_goes_on(name: str) -> None:
+    call, asked, threads = LARGE[name]
+    script = f"""
+import resource
+torch.set_num_threads({threads})
+small, large = meta_gradient(2, 2), {call}
+small()
+used = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGESIZE")
+resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20,) * 2)
+try:
+    large()
+    found = "finished"
+except MemoryError as error:
+    found = str(error)
+small()
+print(json.dumps(found))
+"""
+    assert output(script) == (
+        f"{asked} of memory are needed at once, which the system does not give: give fewer series, "
+        f"tasks or steps in a call"
+    )
+
+
+FORKS = {  # what the parent ran, and what the child is told of a large and of a small call
+    "threads were used": ("call()", "fork", "done"),
+    "nothing was computed": ("None", "done", "done"),
+    "on one thread": ("torch.set_num_threads(1); call(); torch.set_num_threads(2)", "done", "done"),
+    "the child takes one thread": ("call(); in_child.append(1)", "done", "done"),
+}
+
+
+@pytest.mark.parametrize("name", FORKS)
+def test_a_fork_that_would_wait_for_ever_is_refused(name: str) -> None:
+    before, *expected = FORKS[name]
+    script = f"""
+torch.set_num_threads(1)
+call, small, in_child = evaluation(2000), evaluation(10), []
+torch.set_num_threads(2)
+{before}
+reading, writing = os.pipe()
+if os.fork() == 0:
+    if in_child:
+        torch.set_num_threads(1)
+    found = []
+    for one in (call, small):
+        try:
+            one()
+            found.append("done")
+        except RuntimeError as error:
+            found.append(str(error))
+    os.write(writing, json.dumps(found).encode())
+    os._exit(0)
+os.wait()
+call()
+print(os.read(reading, 10000).decode())
+"""
+    found = output(script)
+    told = (
+        "timl::network_evaluate: this process is a fork of one that had computed on several "
+        'threads, and would wait for them for ever: start processes by "spawn" or "forkserver", or '
+        "call torch.set_num_threads(1) in this one"
+    )
+    assert found == [told if e == "fork" else e for e in expected]
