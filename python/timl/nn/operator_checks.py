@@ -46,7 +46,7 @@ class Checks:
 
     def require(self, holds: Any, message: str) -> None:
         """Raise unless a condition holds, which may be one of symbolic sizes."""
-        torch._check(holds, lambda: f"{self.operation}: {message}")
+        torch._check(holds, lambda: f"{self.operation}: {message}")  # type: ignore[no-untyped-call]
 
     def tensor(
         self, name: str, tensor: Tensor, sizes: tuple[Any, ...], dtype: torch.dtype | None = None

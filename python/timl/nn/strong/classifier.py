@@ -138,7 +138,7 @@ class StrongClassifier(nn.Module):
 
     def _evaluate(self, x: Tensor, distances: bool) -> tuple[Tensor, Tensor]:
         """Check a batch and return its logits and distances, the latter [0] if not wanted."""
-        require_tensor("x", x, ("B", self.steps, self.bands), like=self.coefficients)
+        x = require_tensor("x", x, ("B", self.steps, self.bands), like=self.coefficients)
         if len(x) == 0:
             raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
         if x.isnan().any():
