@@ -183,6 +183,24 @@ def test_modules_under_functional_call() -> None:
     assert_same(both["ours"], both["twins"])
 
 
+def test_a_module_in_training_mode_under_a_transform_says_what_to_do() -> None:
+    classifier = Classifier(hidden=5, dropout=0.0)
+    before = classifier.running_mean.clone()
+    parameters = {name: p.detach() for name, p in classifier.named_parameters()}
+    x = torch.randn(2, 4, 12, 18)
+
+    def loss(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(classifier, parameters, (x,)).sum()
+
+    for transformed in (
+        lambda: grad(loss)(parameters, x[0]),
+        lambda: jvp(lambda p: loss(p, x[0]), (parameters,), (parameters,)),
+        lambda: vmap(loss, in_dims=(None, 0))(parameters, x),
+    ):
+        assert "call .eval(), or timl.nn.operators.network with" in refusal(transformed)
+    assert torch.equal(classifier.running_mean, before)
+
+
 def test_autocast_casts_as_pytorchs_own_layers_that_need_float32() -> None:
     classifier = Classifier(dropout=0.0).eval()
     x = torch.randn(4, 12, 18)
