@@ -41,7 +41,9 @@ def require_tensor(name: str, value: object, shape: tuple[int | str, ...], like:
     ):
         raise ValueError(f"{name} is a tensor of shape {given}: give shape {wanted}")
     if (
-        torch.is_autocast_enabled(value.device.type)
+        value.device == like.device
+        and torch.amp.is_autocast_available(value.device.type)
+        and torch.is_autocast_enabled(value.device.type)
         and value.is_floating_point()
         and value.dtype != torch.float64
         and like.dtype != torch.float64
