@@ -64,9 +64,7 @@ struct Arguments {
             .running_variance = pointer(variance),
             .batch_statistics = !mean.has_value()};
   }
-  Tensor empty(std::initializer_list<int64_t> sizes) const {
-    return torch::stable::new_empty(x, std::vector<int64_t>(sizes));
-  }
+  Tensor empty(std::initializer_list<int64_t> sizes) const { return new_empty(x, sizes); }
   Tensor empty_logits() const {
     return shape.outputs == 1 ? empty({batch}) : empty({batch, shape.outputs});
   }
@@ -196,16 +194,13 @@ Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& fi
     const T* rows = a.x.template const_data_ptr<T>();
     T* out = logits.mutable_data_ptr<T>();
     const int64_t series = a.shape.steps * a.shape.bands;
-    torch::stable::parallel_for(
-        0, (a.batch + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
-          T* workspace = thread_workspace<T>(engine.evaluate_workspace(a.shape, kRows));
-          for (int64_t piece = begin; piece < end; ++piece) {
-            const int64_t first = piece * kRows;
-            const int64_t count = first + kRows <= a.batch ? kRows : a.batch - first;
-            engine.evaluate(a.shape, prepared, rows + first * series, count,
-                            out + first * a.shape.outputs, workspace);
-          }
-        });
+    Call::current()->for_each((a.batch + kRows - 1) / kRows, [&](int64_t piece) {
+      T* workspace = thread_workspace<T>(engine.evaluate_workspace(a.shape, kRows));
+      const int64_t first = piece * kRows;
+      const int64_t count = first + kRows <= a.batch ? kRows : a.batch - first;
+      engine.evaluate(a.shape, prepared, rows + first * series, count,
+                      out + first * a.shape.outputs, workspace);
+    });
     return logits;
   });
 }
@@ -294,9 +289,7 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     check_labels<T>(sy, "support_y", support, outputs);
     check_labels<T>(qy, "query_y", query, outputs);
 
-    const auto empty = [&](std::initializer_list<int64_t> sizes) {
-      return torch::stable::new_empty(sx, std::vector<int64_t>(sizes));
-    };
+    const auto empty = [&](std::initializer_list<int64_t> sizes) { return new_empty(sx, sizes); };
     const bool gradients = order > 0;
     const int64_t tensors = tensor_count(shape), phi_size = film_size(shape);
     const Tensor loss = empty({tasks});
@@ -323,32 +316,29 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     T* task_steps = sum + packed_size;
     engine.pack_base(shape, w.const_data_ptr<T>(), base);
     const int64_t series = shape.steps * shape.bands, norm = layers * hidden;
-    torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+    Call::current()->for_each(tasks, [&](int64_t n) {
       T* workspace = thread_workspace<T>(engine.meta_workspace(m));
-      for (int64_t n = begin; n < end; ++n) {
-        const Episode<T> episode = {
-            .support_x = sx.const_data_ptr<T>() + n * inner_steps * support * series,
-            .support_y = sy.const_data_ptr<T>() + n * inner_steps * support,
-            .query_x = qx.const_data_ptr<T>() + n * query * series,
-            .query_y = qy.const_data_ptr<T>() + n * query,
-            .film = phi.const_data_ptr<T>() + n * phi_size,
-            .support_mask =
-                sm ? sm->template const_data_ptr<T>() + n * inner_steps * support * hidden
-                   : nullptr,
-            .query_mask = qm ? qm->template const_data_ptr<T>() + n * query * hidden : nullptr,
-            .class_weights =
-                classes ? classes->template const_data_ptr<T>() + n * class_count : nullptr};
-        const EpisodeResult<T> result = {
-            .loss = loss.mutable_data_ptr<T>() + n,
-            .support_loss = support_loss.mutable_data_ptr<T>() + n * inner_steps,
-            .logits = logits.mutable_data_ptr<T>() + n * query * outputs,
-            .batch_mean = mean.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
-            .batch_variance = variance.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
-            .packed_gradient = task_gradients + n * packed_size,
-            .film_gradient = gradients ? dphi.mutable_data_ptr<T>() + n * phi_size : nullptr,
-            .step_size_gradient = task_steps + n * inner_steps * tensors};
-        engine.meta_task(m, base, alpha.const_data_ptr<T>(), episode, result, workspace);
-      }
+      const Episode<T> episode = {
+          .support_x = sx.const_data_ptr<T>() + n * inner_steps * support * series,
+          .support_y = sy.const_data_ptr<T>() + n * inner_steps * support,
+          .query_x = qx.const_data_ptr<T>() + n * query * series,
+          .query_y = qy.const_data_ptr<T>() + n * query,
+          .film = phi.const_data_ptr<T>() + n * phi_size,
+          .support_mask =
+              sm ? sm->template const_data_ptr<T>() + n * inner_steps * support * hidden : nullptr,
+          .query_mask = qm ? qm->template const_data_ptr<T>() + n * query * hidden : nullptr,
+          .class_weights =
+              classes ? classes->template const_data_ptr<T>() + n * class_count : nullptr};
+      const EpisodeResult<T> result = {
+          .loss = loss.mutable_data_ptr<T>() + n,
+          .support_loss = support_loss.mutable_data_ptr<T>() + n * inner_steps,
+          .logits = logits.mutable_data_ptr<T>() + n * query * outputs,
+          .batch_mean = mean.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
+          .batch_variance = variance.mutable_data_ptr<T>() + n * (inner_steps + 1) * norm,
+          .packed_gradient = task_gradients + n * packed_size,
+          .film_gradient = gradients ? dphi.mutable_data_ptr<T>() + n * phi_size : nullptr,
+          .step_size_gradient = task_steps + n * inner_steps * tensors};
+      engine.meta_task(m, base, alpha.const_data_ptr<T>(), episode, result, workspace, kOneThread);
     });
     if (gradients) {
       const T scale = T(1) / static_cast<T>(tasks);
@@ -397,7 +387,8 @@ STABLE_TORCH_LIBRARY(timl, library) {
       "Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(timl, CPU, library) {
+// For every device, so that the checks name the tensors that are on none which timl computes on.
+STABLE_TORCH_LIBRARY_IMPL(timl, CompositeExplicitAutograd, library) {
   library.impl("network", TORCH_BOX(&network));
   library.impl("network_backward", TORCH_BOX(&network_backward));
   library.impl("network_tangent", TORCH_BOX(&network_tangent));

@@ -12,9 +12,9 @@ constexpr int64_t kPiece = 4 * kChunkRows;  // rows of one piece of work
 // Calls body(first row, rows) for pieces of the rows, on torch's threads.
 template <class Body>
 void for_each_piece(int64_t rows, const Body& body) {
-  torch::stable::parallel_for(0, (rows + kPiece - 1) / kPiece, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t first = begin * kPiece; first < rows && first < end * kPiece; first += kPiece)
-      body(first, first + kPiece <= rows ? kPiece : rows - first);
+  Call::current()->for_each((rows + kPiece - 1) / kPiece, [&](int64_t piece) {
+    const int64_t first = piece * kPiece;
+    body(first, first + kPiece <= rows ? kPiece : rows - first);
   });
 }
 
@@ -47,7 +47,7 @@ Tensor describe(const Tensor& x, const Tensor& bands) {
     const Tensor series = checked_series<T>("timl::describe", x);
     const Tensor how = checked("timl::describe", "bands", bands, kDtype<T>, {2, kRecordBands});
     const int64_t rows = series.size(0), steps = series.size(1), size = description_size(steps);
-    const Tensor out = torch::stable::new_empty(series, std::vector<int64_t>{rows, size});
+    const Tensor out = new_empty(series, {rows, size});
     const T *from = series.const_data_ptr<T>(), *normalization = how.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
     for_each_piece(rows, [&](int64_t first, int64_t count) {
@@ -154,10 +154,9 @@ std::tuple<Tensor, Tensor> strong_evaluate(
     engine.strong_prepare(input, prepared);
 
     const int64_t rows = series.size(0);
-    const Tensor logits = torch::stable::new_empty(
-        series, outputs == 1 ? std::vector<int64_t>{rows} : std::vector<int64_t>{rows, outputs});
-    const Tensor distances =
-        torch::stable::new_empty(series, std::vector<int64_t>{known ? rows : 0});
+    const Tensor logits =
+        outputs == 1 ? new_empty(series, {rows}) : new_empty(series, {rows, outputs});
+    const Tensor distances = new_empty(series, {known ? rows : 0});
     const T* from = series.const_data_ptr<T>();
     T* to = logits.mutable_data_ptr<T>();
     T* far = known ? distances.mutable_data_ptr<T>() : nullptr;
@@ -181,7 +180,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(timl, library) {
       "Tensor threshold, Tensor value, Tensor? known, Tensor constants) -> (Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(timl, CPU, library) {
+// For every device, so that the checks name the tensors that are on none which timl computes on.
+STABLE_TORCH_LIBRARY_IMPL(timl, CompositeExplicitAutograd, library) {
   library.impl("describe", TORCH_BOX(&describe));
   library.impl("strong_evaluate", TORCH_BOX(&strong_evaluate));
 }

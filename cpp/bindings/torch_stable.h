@@ -6,18 +6,20 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/Layout.h>
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <cmath>
 #include <cstdlib>
 #include <initializer_list>
 #include <memory>
-#include <new>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "call.h"
 #include "timl/engine.h"
 
 namespace timl {
@@ -37,6 +39,7 @@ inline void require(bool holds, const Parts&... parts) {
 }
 
 inline std::string shape_text(const Tensor& tensor) {
+  if (!tensor.defined()) return "None";
   std::ostringstream text;
   text << "[";
   for (int64_t d = 0; d < tensor.dim(); ++d) text << (d ? ", " : "") << tensor.size(d);
@@ -57,15 +60,49 @@ inline const char* dtype_text(ScalarType dtype) {
   }
 }
 
-// Checks device, dtype and shape (-1 = any size but zero) and returns the tensor, contiguous.
+// A new tensor of the dtype of `like`.
+inline Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  try {
+    return torch::stable::new_empty(like, std::vector<int64_t>(sizes));
+  } catch (const std::exception&) {  // sizes are checked before: only memory can be missing
+    double bytes = static_cast<double>(like.element_size());
+    for (const int64_t size : sizes) bytes *= static_cast<double>(size);
+    out_of_memory(bytes);
+  }
+}
+
+inline Tensor as_contiguous(const Tensor& tensor) {
+  try {
+    return torch::stable::contiguous(tensor);
+  } catch (const std::exception&) {
+    out_of_memory(static_cast<double>(tensor.element_size()) * static_cast<double>(tensor.numel()));
+  }
+}
+
+// The tensor's dtype; Undefined for those that the stable interface does not know.
+inline ScalarType dtype_of(const char* operation, const char* name, const Tensor& tensor) {
+  require(tensor.defined(), operation, ": ", name, " is None: give a tensor");
+  try {
+    return tensor.scalar_type();
+  } catch (const std::exception&) {
+    return ScalarType::Undefined;
+  }
+}
+
+// Checks device, layout, dtype and shape (-1 = any size but zero) and returns the tensor,
+// contiguous.
 inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
                       ScalarType dtype, std::initializer_list<int64_t> sizes) {
+  const ScalarType given = dtype_of(operation, name, tensor);
   if (!tensor.is_cpu())
     require(false, operation, ": ", name, " is ", shape_text(tensor),
             " on another device: this build of timl computes on the CPU only, so move the model "
             "and its inputs with .cpu()");
-  if (tensor.scalar_type() != dtype)
-    require(false, operation, ": ", name, " is ", dtype_text(tensor.scalar_type()), " of shape ",
+  if (tensor.layout() != torch::headeronly::Layout::Strided)
+    require(false, operation, ": ", name, " is ", shape_text(tensor),
+            " of another layout than strided: give .to_dense()");
+  if (given != dtype)
+    require(false, operation, ": ", name, " is ", dtype_text(given), " of shape ",
             shape_text(tensor), ": give ", dtype_text(dtype),
             dtype == ScalarType::Long ? "" : ", all tensors of one dtype, float32 or float64");
   bool fits = tensor.dim() == static_cast<int64_t>(sizes.size());
@@ -83,7 +120,7 @@ inline Tensor checked(const char* operation, const char* name, const Tensor& ten
   if (!fits)
     require(false, operation, ": ", name, " is ", shape_text(tensor), ": give [", expected.str(),
             "]");
-  return torch::stable::contiguous(tensor);
+  return as_contiguous(tensor);
 }
 
 template <class T>
@@ -109,13 +146,23 @@ inline void check_finite(const char* operation, const char* name, const Tensor& 
           ": fill or drop them before the call");
 }
 
-// Torch's own threads: no second pool, and torch.set_num_threads applies.
+// The current call's pieces of work on torch's own threads: no second pool, and
+// torch.set_num_threads applies.
 inline constexpr Parallel kTorchThreads = {
-    [](int64_t count, void (*body)(void*, int64_t), void* context) {
-      torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t index = begin; index < end; ++index) body(context, index);
-      });
-    }};
+    .run = [](int64_t count, void (*body)(void*, int64_t),
+              void* context) { Call::current()->run(count, body, context); },
+    .check = [] { Call::current()->check(); }};
+
+// The pieces of what is itself a piece of the current call.
+inline constexpr Parallel kOneThread = {
+    .run =
+        [](int64_t count, void (*body)(void*, int64_t), void* context) {
+          for (int64_t index = 0; index < count; ++index) {
+            Call::current()->check();
+            body(context, index);
+          }
+        },
+    .check = kTorchThreads.check};
 
 // Aligned working memory that grows and is then reused: after the first call of a size, a step
 // allocates nothing. One per thread and use.
@@ -125,13 +172,11 @@ class Workspace {
   T* of_size(int64_t count) {
     if (count > capacity_) {
       memory_.reset();
+      capacity_ = 0;
       const size_t bytes =
           (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
       memory_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
-      if (memory_ == nullptr) {
-        capacity_ = 0;
-        throw std::bad_alloc();
-      }
+      if (memory_ == nullptr) out_of_memory(static_cast<double>(bytes));
       capacity_ = count;
     }
     return memory_.get();
@@ -152,12 +197,13 @@ inline T* thread_workspace(int64_t count) {
   return workspace.of_size(count);
 }
 
-// Calls body with a float or a double, by the tensor's dtype.
+// Begins the operator's call: calls body with a float or a double, by the tensor's dtype.
 template <class Body>
 inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
-  const ScalarType dtype = tensor.scalar_type();
+  const ScalarType dtype = dtype_of(operation, "x", tensor);
   require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
           dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
+  const Call call(operation);
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 

@@ -35,7 +35,8 @@ struct MetaOutcome {
   std::vector<double> weights, film, step_sizes;
 };
 
-MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int order) {
+MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int order,
+                const timl::Parallel& parallel = timl::kSerial) {
   timl::MetaShape m = p.shape;
   m.order = order;
   const timl::Shape& s = m.network;
@@ -64,7 +65,7 @@ MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int or
                     .packed_gradient = packed,
                     .film_gradient = film,
                     .step_size_gradient = steps},
-                   workspace);
+                   workspace, parallel);
   if (order == 0) return {*loss.get(), {}, {}, {}};
   engine.reduce_gradients(s, 1, packed, 1.0, weights, scratch, timl::kSerial);
   return {*loss.get(), weights.values(), film.values(), steps.values()};
@@ -106,4 +107,24 @@ TEST_CASE("the second-order meta-gradient is the slope of the adapted loss", "[m
       CHECK(first.loss == exact.loss);
       CHECK(relative_error(first.weights, exact.weights) > 1e-3);
     }
+}
+
+TEST_CASE("a meta-step can be given up before every inner step, on both ways", "[meta]") {
+  static int left;
+  struct GivenUp {};
+  const timl::Parallel parallel = {.run = timl::kSerial.run, .check = [] {
+                                     if (left-- == 0) throw GivenUp();
+                                   }};
+  const MetaProblem p({.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2},
+                       .inner_steps = 3,
+                       .support = 6,
+                       .query = 4,
+                       .order = 2});
+  const timl::Engine<double>& engine = *timl::engine<double>();
+  for (int checks = 0; checks < 6; ++checks) {
+    left = checks;
+    REQUIRE_THROWS_AS(run(engine, p, 2, parallel), GivenUp);
+  }
+  left = 6;
+  REQUIRE(run(engine, p, 2, parallel).weights == run(engine, p, 2).weights);
 }

@@ -14,9 +14,11 @@ const Problem kProblems[] = {
 
 // Chunks in reverse: a result that changes has read a neighbour's memory.
 constexpr timl::Parallel kBackwards = {
-    [](int64_t count, void (*body)(void*, int64_t), void* context) {
-      for (int64_t index = count - 1; index >= 0; --index) body(context, index);
-    }};
+    .run =
+        [](int64_t count, void (*body)(void*, int64_t), void* context) {
+          for (int64_t index = count - 1; index >= 0; --index) body(context, index);
+        },
+    .check = [] {}};
 
 }  // namespace
 

@@ -2,10 +2,10 @@
 // a tape, and the meta-step, as one table of functions per scalar type and instruction set.
 //
 // All arrays are dense and row-major. Sizes in brackets: T steps, F bands, H hidden, L dense
-// layers, K
-// outputs, B samples; P = weights_size, Phi = film_size (shape.h). No function allocates, throws or
-// keeps state: the caller gives every buffer, with the sizes that the *_size functions tell, in
-// elements of the scalar type and aligned to kAlignment bytes where a comment says so.
+// layers, K outputs, B samples; P = weights_size, Phi = film_size (shape.h). No function allocates
+// or keeps state, and none throws but what a caller's Parallel throws: the caller gives every
+// buffer, with the sizes that the *_size functions tell, in elements of the scalar type and aligned
+// to kAlignment bytes where a comment says so.
 #pragma once
 
 #include <cstdint>
@@ -22,16 +22,21 @@ inline constexpr int64_t kAlignment = 64;
 inline constexpr int64_t kChunkRows = 48;
 
 // Runs body(context, index) for index in [0, count), in any order, possibly at the same time.
-// Results never depend on the order or on the number of threads.
+// Results never depend on the order or on the number of threads. `check` is called between pieces
+// of work, some milliseconds apart, on the thread that does them. Either may throw: the call then
+// ends, and what it had written is of no use.
 struct Parallel {
   void (*run)(int64_t count, void (*body)(void* context, int64_t index), void* context);
+  void (*check)();
 };
 
-// Runs everything on the calling thread.
+// Runs everything on the calling thread, to its end.
 inline constexpr Parallel kSerial = {
-    [](int64_t count, void (*body)(void*, int64_t), void* context) {
-      for (int64_t index = 0; index < count; ++index) body(context, index);
-    }};
+    .run =
+        [](int64_t count, void (*body)(void*, int64_t), void* context) {
+          for (int64_t index = 0; index < count; ++index) body(context, index);
+        },
+    .check = [] {}};
 
 // What one task's network is evaluated on.
 template <class T>
@@ -142,7 +147,7 @@ struct Engine {
   void (*pack_base)(const Shape&, const T* weights, T* base);
   // step_sizes [S, tensor_count].
   void (*meta_task)(const MetaShape&, const T* base, const T* step_sizes, const Episode<T>&,
-                    const EpisodeResult<T>&, T* workspace);
+                    const EpisodeResult<T>&, T* workspace, const Parallel&);
   // weights_gradient [P] = scale * sum over tasks of packed_gradients [tasks, packed_size], in the
   // order of the tasks. `scratch` is aligned, packed_size elements.
   void (*reduce_gradients)(const Shape&, int64_t tasks, const T* packed_gradients, T scale,

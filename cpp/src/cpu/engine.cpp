@@ -110,6 +110,7 @@ void backward(const NetworkInput<T>& in, const T* cotangent, const T* tape_memor
   if (out.x == nullptr) return;
   transpose_input(layout, memory.packed, memory.input_transposed);
   for (int64_t index = 0; index < chunk_count(in.batch); ++index) {
+    parallel.check();
     const Rows rows = chunk_rows(in.batch, index);
     input_gradient(layout, rows.count, adjoints.chunk(index).gates, memory.input_transposed,
                    in.film, false, memory.tile, out.x + rows.begin * layout.steps * layout.bands);
@@ -147,6 +148,7 @@ void tangent(const NetworkInput<T>& in, const T* tape_memory, const T* adjoint_m
   transpose_input(layout, scratch.packed, scratch.input_transposed);
   transpose_input(layout, memory.direction, memory.input_transposed_dot);
   for (int64_t index = 0; index < chunk_count(in.batch); ++index) {
+    parallel.check();
     const Rows rows = chunk_rows(in.batch, index);
     T* x = out.x + rows.begin * layout.steps * layout.bands;
     const T* gates = adjoints.chunk(index).gates;
@@ -251,8 +253,8 @@ void pack_base(const Shape& s, const T* weights, T* base) {
 
 template <class T>
 void meta_task(const MetaShape& m, const T* base, const T* step_sizes, const Episode<T>& episode,
-               const EpisodeResult<T>& result, T* workspace) {
-  meta_step(PackedLayout<T>(m.network), m, base, step_sizes, episode, result, workspace);
+               const EpisodeResult<T>& result, T* workspace, const Parallel& parallel) {
+  meta_step(PackedLayout<T>(m.network), m, base, step_sizes, episode, result, workspace, parallel);
 }
 
 template <class T>

@@ -61,7 +61,7 @@ struct MetaMemory {
 template <class T>
 inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T* base,
                       const T* step_sizes, const Episode<T>& episode,
-                      const EpisodeResult<T>& result, T* workspace) {
+                      const EpisodeResult<T>& result, T* workspace, const Parallel& parallel) {
   const int64_t series = layout.steps * layout.bands, tensors = tensor_count(m.network);
   const MetaMemory<T> memory(layout, m, workspace);
   const auto weights_of = [&](int64_t s) -> Weights<T> {
@@ -83,20 +83,21 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
   const NetworkScratch<T> scratch(layout, m.support, memory.scratch);
 
   for (int64_t s = 0; s < m.inner_steps; ++s) {
+    parallel.check();
     const Batch<T> batch = support(s);
     const Weights<T> weights = weights_of(s);
     const NetworkTape<T> tape(layout, m.support, memory.step_tape(s));
     const NetworkAdjoints<T> adjoints(layout, m.support, memory.step_adjoints(s));
     network_forward(layout, batch, weights.packed, tape, memory.logits,
                     result.batch_mean + s * layout.layers * layout.hidden,
-                    result.batch_variance + s * layout.layers * layout.hidden, kSerial);
+                    result.batch_variance + s * layout.layers * layout.hidden, parallel);
     result.support_loss[s] =
         mean_loss(m.support, layout.outputs, memory.logits, episode.support_y + s * m.support,
                   episode.class_weights, adjoints.head.logits,
                   memory.curvatures + s * m.support * layout.outputs);
     T* gradient = memory.gradients + s * layout.packed_size;
     network_backward(layout, batch, weights, tape, adjoints, scratch, gradient, memory.film,
-                     kSerial);
+                     parallel);
     T* next = memory.weights + s * (layout.packed_size + layout.transposed_size);
     add_scaled(layout, weights.packed, step_sizes + s * tensors, T(-1), gradient, next);
     transpose(layout, next, next + layout.packed_size);
@@ -114,7 +115,7 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
   const NetworkAdjoints<T> query_adjoints(layout, m.query, memory.query_adjoints);
   const int64_t statistics = m.inner_steps * layout.layers * layout.hidden;
   network_forward(layout, query, adapted.packed, query_tape, result.logits,
-                  result.batch_mean + statistics, result.batch_variance + statistics, kSerial);
+                  result.batch_mean + statistics, result.batch_variance + statistics, parallel);
   *result.loss = mean_loss(m.query, layout.outputs, result.logits, episode.query_y,
                            episode.class_weights, query_adjoints.head.logits,
                            memory.curvatures + m.inner_steps * m.support * layout.outputs);
@@ -123,8 +124,9 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
   T* v = result.packed_gradient;
   const NetworkScratch<T> query_scratch(layout, m.query, memory.scratch);
   network_backward(layout, query, adapted, query_tape, query_adjoints, query_scratch, v,
-                   result.film_gradient, kSerial);
+                   result.film_gradient, parallel);
   for (int64_t s = m.inner_steps - 1; s >= 0; --s) {
+    parallel.check();
     // w_(s+1) = w_s - alpha_s g_s(w_s): the step sizes see -<v, g_s>, tensor by tensor.
     T* step_size_gradient = result.step_size_gradient + s * tensors;
     fill<T>(tensors, 0, step_size_gradient);
@@ -149,11 +151,11 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
     const NetworkAdjoints<T> adjoints(layout, m.support, memory.step_adjoints(s));
     const NetworkTangents<T> tangents(layout, m.support, memory.tangents);
     network_tangent_forward(layout, batch, weights.packed, tape, direction, tangents, memory.logits,
-                            kSerial);
+                            parallel);
     curvature_product(m.support, layout.outputs, memory.curvatures + s * m.support * layout.outputs,
                       memory.logits, memory.cotangent_dot);
     network_tangent_backward(layout, batch, weights, tape, adjoints, direction, tangents,
-                             memory.cotangent_dot, scratch, memory.product, memory.film, kSerial);
+                             memory.cotangent_dot, scratch, memory.product, memory.film, parallel);
     for (int64_t i = 0; i < layout.packed_size; i += kLanes<T>)
       store<T>(v + i, load(v + i) - load(memory.product + i));
     for (int64_t i = 0; i < film_size(m.network); ++i) result.film_gradient[i] -= memory.film[i];

@@ -1,6 +1,7 @@
 """Models as ordinary PyTorch modules, and their files."""
 
 from timl.nn.classifier import Classifier
+from timl.nn.decompositions import decompositions
 from timl.nn.encoder import TaskEncoder
 from timl.nn.pretrained import load_pretrained
 from timl.nn.seeding import seeded
@@ -15,6 +16,7 @@ __all__ = [
     "DeepKernel",
     "StrongClassifier",
     "TaskEncoder",
+    "decompositions",
     "load_pretrained",
     "one_thread",
     "seeded",

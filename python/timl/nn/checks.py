@@ -22,7 +22,8 @@ def require_rate(name: str, rate: float) -> None:
 def require_tensor(name: str, value: object, shape: tuple[int | str, ...], like: Tensor) -> Tensor:
     """Return the value if it is a tensor of this shape, of the dtype and on the device of `like`.
 
-    A letter in the shape stands for any size.
+    A letter in the shape stands for any size. Under autocast another floating dtype than float64
+    is cast to that of `like`, as PyTorch's own layers do.
 
     Raises
     ------
@@ -39,6 +40,15 @@ def require_tensor(name: str, value: object, shape: tuple[int | str, ...], like:
         isinstance(size, int) and size != got for size, got in zip(shape, given, strict=True)
     ):
         raise ValueError(f"{name} is a tensor of shape {given}: give shape {wanted}")
+    if (
+        value.device == like.device
+        and torch.amp.is_autocast_available(value.device.type)
+        and torch.is_autocast_enabled(value.device.type)
+        and value.is_floating_point()
+        and value.dtype != torch.float64
+        and like.dtype != torch.float64
+    ):
+        value = value.to(like.dtype)
     if value.dtype != like.dtype:
         raise TypeError(
             f"{name} is {value.dtype} of shape {given}, the model {like.dtype}: convert one of "

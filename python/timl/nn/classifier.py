@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from timl.nn import checkpoint, operators
 from timl.nn.checks import require_finite, require_rate, require_sizes, require_tensor
+from timl.nn.operator_rules import carries_transform
 from timl.normalization import Normalization
 from timl.parameters import BATCH_NORM_MOMENTUM, flatten, identity_film
 
@@ -199,6 +200,8 @@ class Classifier(nn.Module):
         ValueError
             If a shape or device is wrong, `x` is empty or has NaN or infinite values, or a batch of
             one is given in training mode.
+        RuntimeError
+            If torch.func or forward mode transforms it in training mode.
         """
         x = require_tensor("x", x, ("B", self.steps, self.bands), like=self.input_weight)
         batch = x.shape[0]
@@ -239,6 +242,12 @@ class Classifier(nn.Module):
             batch_statistics=self.training,
         )
         if self.training:
+            if carries_transform(logits, batch_mean):
+                raise RuntimeError(
+                    "the classifier is in training mode, where a pass moves its running "
+                    "statistics, which transforms of torch.func and forward mode do not allow: "
+                    "call .eval(), or timl.nn.operators.network with batch_statistics=True"
+                )
             self.update_running_statistics(batch_mean[None], batch_variance[None], [batch])
         return logits
 

@@ -1,9 +1,8 @@
 """The engine's operators in PyTorch: `network`, differentiable twice, `meta_gradient`, and others.
 
-The compiled module registers `torch.ops.timl.*` for the CPU. Here they get what PyTorch takes in
-Python: autograd formulas (backward is the engine's `backward`, double backward its `tangent`; a
-third derivative raises; the other operators have no derivative, and say so) and fake kernels for
-`torch.compile`.
+The compiled module registers `torch.ops.timl.*` for the CPU. They get from Python what PyTorch
+takes there: derivatives and the rules of torch.func and autocast (operator_rules.py), and fake
+kernels for `torch.compile` and `torch.export` (here).
 """
 
 from __future__ import annotations
@@ -13,22 +12,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from timl import _core
+from timl.nn.operator_checks import (
+    check_describe,
+    check_meta_gradient,
+    check_network,
+    check_strong_evaluate,
+)
+from timl.nn.operator_rules import (
+    carries_transform,
+    is_differentiated_by_transform,
+    network_function,
+)
 from timl.parameters import MetaGradient
-from timl.reference.strong import INDICES, MEASURED, STATISTICS
 
 __all__ = ["describe", "meta_gradient", "network", "strong_evaluate"]
 
 _operators = torch.ops.timl
-
-# arguments of torch.ops.timl.network in order: x, weights, film, mask, running_mean,
-# running_variance, hidden, layers, outputs
-_NETWORK_ARGUMENTS = 9
-# those of network_backward: the cotangent, six tensors, the tape, hidden, layers, outputs,
-# x_gradient
-_BACKWARD_ARGUMENTS = 12
 
 
 def network(
@@ -46,9 +47,10 @@ def network(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the logits of one task's series by the engine.
 
-    Differentiable twice by `x`, `weights` and `film`; a third derivative, forward-mode
-    differentiation and the derivatives of `torch.func` raise. `torch.func.vmap` of the logits
-    calls the engine once for each entry.
+    Differentiable twice by `x`, `weights` and `film`, in reverse and forward mode and by
+    `torch.func`'s grad, jvp, vmap and what is made of them; a third derivative raises.
+    `torch.func.vmap` calls the engine once for each entry, but in evaluation mode without
+    derivatives once for all entries' series where only they differ.
 
     Parameters
     ----------
@@ -74,8 +76,8 @@ def network(
     Raises
     ------
     RuntimeError
-        If a shape, dtype or device is wrong, a value of `x` is not finite, the mask requires a
-        gradient, or an input carries a forward-mode tangent.
+        If a shape, dtype or device is wrong, a value of `x` is not finite, or the mask requires a
+        gradient.
     """
     if mask is not None and mask.requires_grad:
         raise RuntimeError(
@@ -83,21 +85,15 @@ def network(
             f"here: give mask.detach()"
         )
     differentiable = (x, weights, film)
-    _refuse_tangents("timl.network", *differentiable)
-    if (
-        not batch_statistics
-        and mask is None
-        and not (torch.is_grad_enabled() and any(t.requires_grad for t in differentiable))
-    ):
+    if not batch_statistics and mask is None and not _is_differentiated(*differentiable):
         logits: Tensor = _operators.network_evaluate(
             x, weights, film, running_mean, running_variance, hidden, layers, outputs
         )
         empty = running_mean.new_empty(0)
         return logits, empty, empty
     statistics = (None, None) if batch_statistics else (running_mean, running_variance)
-    logits, mean, variance, _ = _operators.network(
-        x, weights, film, mask, *statistics, hidden, layers, outputs
-    )
+    call = network_function if carries_transform(*differentiable, mask) else _operators.network
+    logits, mean, variance, _ = call(x, weights, film, mask, *statistics, hidden, layers, outputs)
     if not batch_statistics:
         mean, variance = mean.reshape(0), variance.reshape(0)
     return logits, mean, variance
@@ -195,10 +191,9 @@ def describe(x: Tensor, bands: Tensor) -> Tensor:
     Raises
     ------
     RuntimeError
-        If a shape, dtype or device is wrong, a value of `x` is not finite, or an input carries a
-        forward-mode tangent.
+        If a shape, dtype or device is wrong, a value of `x` is not finite, or torch.func or
+        forward mode differentiates it.
     """
-    _refuse_tangents("timl.describe", x, bands)
     described: Tensor = _operators.describe(x, bands)
     return described
 
@@ -226,9 +221,8 @@ def strong_evaluate(x: Tensor, *arguments: Tensor | None) -> tuple[Tensor, Tenso
     ------
     RuntimeError
         If a shape, dtype or device is wrong, a value of `x` is not finite, the trees are none, or
-        an input carries a forward-mode tangent.
+        torch.func or forward mode differentiates it.
     """
-    _refuse_tangents("timl.strong_evaluate", x, *(a for a in arguments if a is not None))
     logits, distances = _operators.strong_evaluate(x, *arguments)
     return logits, distances
 
@@ -240,102 +234,11 @@ def _in_order_of_fields(results: tuple[Tensor, ...], order: int) -> tuple[Tensor
     return (*results[:3], *(gradient.reshape(-1) for gradient in results[3:6]), *results[6:])
 
 
-def _refuse_tangents(name: str, *tensors: Tensor) -> None:
-    """Raise if a tensor carries a forward-mode tangent: it would be dropped silently."""
-    if torch.compiler.is_compiling():
-        return
-    for tensor in tensors:
-        if forward_ad._current_level < 0:
-            return
-        dual = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
-        if dual.tangent is not None:
-            raise RuntimeError(
-                f"{name} has no forward-mode derivative: use reverse mode "
-                f"(torch.autograd.grad with create_graph=True for second derivatives)"
-            )
-
-
-# --- autograd ---------------------------------------------------------------------------------
-
-
-def _network_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, hidden, layers, outputs = inputs
-    _, mean, variance, tape = output
-    ctx.mark_non_differentiable(mean, variance, tape)
-    ctx.save_for_backward(*tensors, tape)
-    ctx.sizes = (hidden, layers, outputs)
-
-
-def _network_backward(ctx: Any, cotangent: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    *tensors, tape = ctx.saved_tensors
-    wants_x = ctx.needs_input_grad[0]
-    x, weights, film, _ = _operators.network_backward(
-        cotangent, *tensors, tape, *ctx.sizes, wants_x
-    )
-    return (x if wants_x else None, weights, film, *[None] * (_NETWORK_ARGUMENTS - 3))
-
-
-def _backward_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, *tensors, hidden, layers, outputs, x_gradient = inputs
-    adjoints = output[3]
-    ctx.mark_non_differentiable(adjoints)
-    ctx.save_for_backward(*tensors, adjoints)
-    ctx.sizes = (hidden, layers, outputs)
-    ctx.x_gradient = x_gradient
-
-
-def _double_backward(
-    ctx: Any, x_direction: Tensor, weights_direction: Tensor, film_direction: Tensor, _: Tensor
-) -> tuple[Tensor | None, ...]:
-    # <v, gradient of (cotangent . logits)> differentiated: by the cotangent it is the logits'
-    # tangent along v, by (x, weights, film) the gradient's tangent along v.
-    wants_x = ctx.needs_input_grad[1]
-    logits, x, weights, film = _operators.network_tangent(
-        *ctx.saved_tensors,
-        x_direction if ctx.x_gradient else None,
-        weights_direction,
-        film_direction,
-        *ctx.sizes,
-        wants_x,
-    )
-    rest = [None] * (_BACKWARD_ARGUMENTS - 4)
-    return (logits, x if wants_x else None, weights, film, *rest)
-
-
-def _refuse(what: str) -> Callable[..., Any]:
-    def backward(ctx: Any, *_: Tensor) -> Any:
-        raise RuntimeError(what)
-
-    return backward
-
-
-torch.library.register_autograd("timl::network", _network_backward, setup_context=_network_context)
-torch.library.register_autograd(
-    "timl::network_backward", _double_backward, setup_context=_backward_context
-)
-torch.library.register_autograd(
-    "timl::network_tangent",
-    _refuse(
-        "timl.network is differentiable twice, and a third derivative was asked for: detach the "
-        "second derivatives, or use timl.reference.network"
-    ),
-)
-torch.library.register_autograd(
-    "timl::network_evaluate",
-    _refuse("torch.ops.timl.network_evaluate has no gradient: use timl.nn.operators.network"),
-)
-torch.library.register_autograd(
-    "timl::meta_gradient",
-    _refuse("timl.meta_gradient's results are not differentiable: it returns the gradient itself"),
-)
-for _name in ("describe", "strong_evaluate"):
-    torch.library.register_autograd(
-        f"timl::{_name}",
-        _refuse(
-            f"timl.{_name} has no gradient: call it under torch.no_grad(), or differentiate "
-            f"timl.reference.{_name}"
-        ),
-    )
+def _is_differentiated(*tensors: Tensor) -> bool:
+    """Return whether reverse or forward mode or a transform of torch.func may differentiate."""
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return True
+    return is_differentiated_by_transform(*tensors)
 
 
 # --- fake kernels -----------------------------------------------------------------------------
@@ -365,6 +268,10 @@ def _fake_network(
     layers: int,
     outputs: int,
 ) -> tuple[Tensor, ...]:
+    check_network(
+        "timl::network",
+        *(x, weights, film, mask, running_mean, running_variance, hidden, layers, outputs),
+    )
     norms = layers if running_mean is None else 0
     statistics = x.new_empty(norms, hidden), x.new_empty(norms, hidden)
     return _logits(x, outputs), *statistics, _buffers(x, hidden, layers, outputs)[0]
@@ -384,8 +291,14 @@ def _fake_network_backward(
     outputs: int,
     x_gradient: bool,
 ) -> tuple[Tensor, ...]:
+    check = check_network(
+        "timl::network_backward",
+        *(x, weights, film, mask, running_mean, running_variance, hidden, layers, outputs),
+    )
+    kept, adjoints = _buffers(x, hidden, layers, outputs)
+    check.tensor("cotangent", cotangent, tuple(_logits(x, outputs).shape))
+    check.tensor("tape", tape, tuple(kept.shape))
     x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
-    adjoints = _buffers(x, hidden, layers, outputs)[1]
     return x_out, x.new_empty(weights.shape), x.new_empty(film.shape), adjoints
 
 
@@ -406,6 +319,19 @@ def _fake_network_tangent(
     outputs: int,
     x_gradient: bool,
 ) -> tuple[Tensor, ...]:
+    check = check_network(
+        "timl::network_tangent",
+        *(x, weights, film, mask, running_mean, running_variance, hidden, layers, outputs),
+    )
+    for name, given, made in zip(
+        ("tape", "adjoints"), (tape, adjoints), _buffers(x, hidden, layers, outputs), strict=True
+    ):
+        check.tensor(name, given, tuple(made.shape))
+    check.tensor("weights_direction", weights_direction, tuple(weights.shape))
+    if x_direction is not None:
+        check.tensor("x_direction", x_direction, tuple(x.shape))
+    if film_direction is not None:
+        check.tensor("film_direction", film_direction, tuple(film.shape))
     x_out = x.new_empty(x.shape) if x_gradient else x.new_empty(0)
     return _logits(x, outputs), x_out, x.new_empty(weights.shape), x.new_empty(film.shape)
 
@@ -420,6 +346,10 @@ def _fake_network_evaluate(
     layers: int,
     outputs: int,
 ) -> Tensor:
+    check_network(
+        "timl::network_evaluate",
+        *(x, weights, film, None, running_mean, running_variance, hidden, layers, outputs),
+    )
     return _logits(x, outputs)
 
 
@@ -439,6 +369,10 @@ def _fake_meta_gradient(
     outputs: int,
     order: int,
 ) -> tuple[Tensor, ...]:
+    check_meta_gradient(
+        *(support_x, support_y, query_x, query_y, weights, film, support_mask, query_mask),
+        *(class_weights, step_sizes, hidden, layers, outputs, order),
+    )
     tasks, steps = support_x.shape[:2]
     wanted = order > 0
     new = support_x.new_empty
@@ -455,11 +389,11 @@ def _fake_meta_gradient(
 
 
 def _fake_describe(x: Tensor, bands: Tensor) -> Tensor:
-    steps, count = x.shape[1], x.shape[2]
-    return x.new_empty(x.shape[0], steps * (count + INDICES) + STATISTICS * (INDICES + MEASURED))
+    return x.new_empty(x.shape[0], check_describe(x, bands))
 
 
 def _fake_strong_evaluate(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    check_strong_evaluate(x, *arguments)
     known, outputs = arguments[-2], arguments[-1].shape[0] - 3
     return _logits(x, outputs), x.new_empty(0 if known is None else x.shape[0])
 

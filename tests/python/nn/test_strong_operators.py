@@ -221,7 +221,7 @@ def test_derivatives_are_refused() -> None:
         with pytest.raises(RuntimeError, match=r"has no gradient: call it under torch\.no_grad"):
             result.sum().backward()
     plain = given[0].detach()
-    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="forward-mode"):
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="forward mode"):
         evaluate(changed(given, x=forward_ad.make_dual(plain, plain)))
 
 

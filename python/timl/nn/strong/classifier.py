@@ -157,7 +157,13 @@ class StrongClassifier(nn.Module):
 
     def _evaluate(self, x: Tensor, distances: bool) -> tuple[Tensor, Tensor]:
         """Check a batch and return its logits and distances, the latter [0] if not wanted."""
-        require_tensor("x", x, ("B", self.steps, self.bands), like=self.coefficients)
+        if torch.compiler.is_exporting():
+            raise RuntimeError(
+                "a StrongClassifier is not exported: which way its trees go and what completes "
+                "missing values depend on the values; export a classifier of the paper's protocol, "
+                "or predict by timl"
+            )
+        x = require_tensor("x", x, ("B", self.steps, self.bands), like=self.coefficients)
         if len(x) == 0:
             raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
         if x.isnan().any():
