@@ -97,7 +97,7 @@ def _stack_entries(
 
 
 class _Network(_Function):
-    """Logits ([B] or [B, K]), batch mean and variance [L, H] and tape of `torch.ops.timl.network`."""
+    """Logits [B] or [B, K], batch mean and variance [L, H], tape of `torch.ops.timl.network`."""
 
     @staticmethod
     def forward(*arguments: Any) -> Any:
@@ -142,7 +142,9 @@ class _NetworkBackward(_Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, hidden, layers, outputs, x_gradient = inputs  # the cotangent, those of _Network, the tape
+        *tensors, hidden, layers, outputs, x_gradient = (
+            inputs  # the cotangent, those of _Network, the tape
+        )
         ctx.mark_non_differentiable(output[3])
         ctx.save_for_backward(*tensors, output[3])
         ctx.save_for_forward(*tensors, output[3])
