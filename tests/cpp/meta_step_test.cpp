@@ -115,7 +115,7 @@ TEST_CASE("a meta-step can be given up before every inner step, on both ways", "
   const timl::Parallel parallel = {.run = timl::kSerial.run, .check = [] {
                                      if (left-- == 0) throw GivenUp();
                                    }};
-  const MetaProblem p({.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2},
+  const MetaProblem p({.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2, .outputs = 1},
                        .inner_steps = 3,
                        .support = 6,
                        .query = 4,

@@ -25,9 +25,9 @@ struct Strong {
         hidden_weight(normals(s.networks * s.width * features, 0.05, 0, 5)),
         hidden_vectors(normals(s.networks * (3 + s.outputs) * s.width, 0.3, 0.5, 6)),
         point_weight(normals(s.networks * s.dimensions * s.width, 0.05, 0, 7)),
-        heads(normals(s.networks * 3, 0.1, 1, 8)),
+        heads(normals(s.networks * (2 + s.outputs), 0.1, 1, 8)),
         points(normals(s.networks * s.labels * s.dimensions, 0.3, 0, 9)),
-        coefficients(normals(s.networks * s.labels, 0.5, 0, 10)),
+        coefficients(normals(s.networks * s.outputs * s.labels, 0.5, 0, 10)),
         known(normals(s.known * s.dimensions, 0.3, 0, 11)) {
     for (int64_t i = 0; i < timl::kRecordBands; ++i) {
       bands[i] = 2000;
@@ -35,14 +35,19 @@ struct Strong {
     }
     for (int64_t i = 0; i < features; ++i) columns[features + i] = 1 + std::abs(columns[i]);
     std::fill(point_weight.begin(), point_weight.begin() + s.dimensions * s.width, 0);
+    for (int64_t k = 0; k < s.outputs; ++k)
+      constants.insert(constants.end() - 1, -0.1 + 0.2 * double(k));
+    for (int64_t node = 0; node < 3; ++node)
+      for (int64_t k = 0; k < s.outputs; ++k)
+        value.push_back(shares[static_cast<size_t>((node + k) % 3)]);
   }
 
   StrongShape s;
   int64_t features, rows;
   std::vector<double> x, bands, columns, axes, hidden_weight, hidden_vectors, point_weight, heads,
-      points, coefficients, known, constants = {0.6, 0.8, -0.1, 0.5};
+      points, coefficients, known, constants = {0.6, 0.8, 0.5};
   std::vector<int64_t> roots = {0}, left = {1, 1, 2}, right = {2, 1, 2}, feature = {5, 0, 0};
-  std::vector<double> threshold = {0.25, 0, 0}, value = {0.5, 0.25, 1};
+  std::vector<double> threshold = {0.25, 0, 0}, shares = {0.5, 0.25, 1}, value;
 };
 
 struct StrongOutcome {
@@ -65,18 +70,18 @@ StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
   const Buffer<T> value = cast(p.value);
   uint32_t roots[1];
   timl::ForestNode nodes[3];
-  float values[3];
+  std::vector<float> values(static_cast<size_t>(3 * p.s.outputs));
   int64_t bad = 0;
   const timl::PlainTrees<T> plain = {.trees = 1,
                                      .nodes = 3,
-                                     .outputs = 1,
+                                     .outputs = p.s.outputs,
                                      .roots = p.roots.data(),
                                      .left = p.left.data(),
                                      .right = p.right.data(),
                                      .feature = p.feature.data(),
                                      .threshold = threshold,
                                      .value = value};
-  REQUIRE(timl::pack_forest(plain, p.features, roots, nodes, values, &bad));
+  REQUIRE(timl::pack_forest(plain, p.features, roots, nodes, values.data(), &bad));
   const Buffer<T> prepared(engine.strong_prepared_size(p.s));
   engine.strong_prepare({.shape = p.s,
                          .bands = bands,
@@ -91,8 +96,9 @@ StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
                          .known = known,
                          .constants = constants},
                         prepared);
-  const Buffer<T> workspace(engine.strong_workspace(p.s)), logits(p.rows), distances(p.rows);
-  const timl::Forest forest = {.trees = 1, .roots = roots, .nodes = nodes, .values = values};
+  const Buffer<T> workspace(engine.strong_workspace(p.s)), distances(p.rows);
+  const Buffer<T> logits(p.rows * p.s.outputs);
+  const timl::Forest forest = {.trees = 1, .roots = roots, .nodes = nodes, .values = values.data()};
   engine.strong_evaluate(p.s, prepared, forest, x, p.rows, logits,
                          p.s.known > 0 ? distances.get() : nullptr, workspace);
   const Buffer<T> described(p.rows * p.features);
@@ -101,13 +107,15 @@ StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
   return {logits.values(), distances.values(), described.values()};
 }
 
-// Logit and distance of one series by the formulas, from its description.
-std::pair<double, double> plainly(const Strong& p, const double* described) {
+// Logits and distance of one series by the formulas, from its description.
+std::pair<std::vector<double>, double> plainly(const Strong& p, const double* described) {
   const int64_t d = p.s.dimensions, width = p.s.width, features = p.features;
   std::vector<double> standard(described, described + features);
   for (int64_t i = 0; i < features; ++i)
     standard[i] = std::clamp((described[i] - p.columns[i]) / p.columns[features + i], -8.0, 8.0);
-  double kernel = 0, nearest = std::numeric_limits<double>::infinity();
+  const int64_t outputs = p.s.outputs;
+  std::vector<double> kernel(outputs);
+  double nearest = std::numeric_limits<double>::infinity();
   for (int64_t m = 0; m < p.s.networks; ++m) {
     std::vector<double> z(d), h(width);
     for (int64_t i = 0; i < features; ++i)
@@ -117,8 +125,9 @@ std::pair<double, double> plainly(const Strong& p, const double* described) {
       for (int64_t k = 0; k < d; ++k) squared += std::pow(z[k] - p.known[j * d + k], 2);
       nearest = std::min(nearest, std::sqrt(squared));
     }
-    const double* vectors = p.hidden_vectors.data() + m * 4 * width;
-    double mean = 0, variance = 0, prior = 0;
+    const double* vectors = p.hidden_vectors.data() + m * (3 + outputs) * width;
+    double mean = 0, variance = 0;
+    std::vector<double> prior(outputs);
     for (int64_t u = 0; u < width; ++u) {
       h[u] = vectors[u];
       for (int64_t i = 0; i < features; ++i)
@@ -130,28 +139,48 @@ std::pair<double, double> plainly(const Strong& p, const double* described) {
       const double v =
           (h[u] - mean) / std::sqrt(variance + 1e-5) * vectors[width + u] + vectors[2 * width + u];
       h[u] = v * 0.5 * std::erfc(-v / std::sqrt(2.0));
-      prior += h[u] * vectors[3 * width + u];
+      for (int64_t k = 0; k < outputs; ++k) prior[k] += h[u] * vectors[(3 + k) * width + u];
       for (int64_t k = 0; k < d; ++k) z[k] += p.point_weight[(m * d + k) * width + u] * h[u];
     }
-    const double* head = p.heads.data() + m * 3;
-    double learned = 0;
+    const double* head = p.heads.data() + m * (2 + outputs);
+    std::vector<double> learned(outputs);
     for (int64_t j = 0; j < p.s.labels; ++j) {
       double squared = 0;
       for (int64_t k = 0; k < d; ++k)
         squared += std::pow(z[k] - p.points[(m * p.s.labels + j) * d + k], 2);
-      learned += std::exp(-squared / head[0]) * p.coefficients[m * p.s.labels + j];
+      for (int64_t k = 0; k < outputs; ++k)
+        learned[k] +=
+            std::exp(-squared / head[0]) * p.coefficients[(m * outputs + k) * p.s.labels + j];
     }
-    kernel += head[1] * (learned + prior - head[2]) / double(p.s.networks);
+    for (int64_t k = 0; k < outputs; ++k)
+      kernel[k] += head[1] * (learned[k] + prior[k] - head[2 + k]) / double(p.s.networks);
   }
-  const double vote = static_cast<float>(described[5]) <= 0.25f ? 0.25 : 1;
-  const double forest = std::log((vote + 0.5) / (1 - vote + 0.5));
-  return {p.constants[1] * (p.constants[0] * kernel + forest) + p.constants[2],
-          nearest / p.constants[3]};
+  const int64_t leaf = static_cast<float>(described[5]) <= 0.25f ? 1 : 2;
+  std::vector<double> logits;
+  for (int64_t k = 0; k < outputs; ++k) {
+    const double vote = p.value[leaf * outputs + k];
+    const double forest = std::log((vote + 0.5) / (outputs == 1 ? 1 - vote + 0.5 : 1));
+    logits.push_back(p.constants[1] * (p.constants[0] * kernel[k] + forest) + p.constants[2 + k]);
+  }
+  return {logits, nearest / p.constants.back()};
 }
 
 const StrongShape kStrong[] = {
-    {.steps = 12, .networks = 3, .dimensions = 20, .width = 33, .labels = 35, .known = 7},
-    {.steps = 4, .networks = 1, .dimensions = 3, .width = 0, .labels = 1, .known = 0},
+    {.steps = 12,
+     .networks = 3,
+     .dimensions = 20,
+     .width = 33,
+     .labels = 35,
+     .known = 7,
+     .outputs = 1},
+    {.steps = 4, .networks = 1, .dimensions = 3, .width = 0, .labels = 1, .known = 0, .outputs = 1},
+    {.steps = 5,
+     .networks = 2,
+     .dimensions = 9,
+     .width = 20,
+     .labels = 35,
+     .known = 2,
+     .outputs = 5},
 };
 
 }  // namespace
@@ -168,9 +197,9 @@ TEST_CASE("the classifier computes its formulas in every instruction set", "[str
         const StrongOutcome single = run(*timl::engine_for<float>(names[i]), problem);
         std::vector<double> logits, distances;
         for (int64_t r = 0; r < rows; ++r) {
-          const auto [logit, distance] =
+          const auto [of_series, distance] =
               plainly(problem, exact.described.data() + r * problem.features);
-          logits.push_back(logit);
+          logits.insert(logits.end(), of_series.begin(), of_series.end());
           distances.push_back(distance);
         }
         CHECK(relative_error(exact.logits, logits) < 1e-12);
@@ -205,6 +234,7 @@ TEST_CASE("what is no tree is refused", "[strong]") {
     int64_t bad = 0;
     const timl::PlainTrees<double> plain = {.trees = static_cast<int64_t>(roots.size()),
                                             .nodes = static_cast<int64_t>(left.size()),
+                                            .outputs = 1,
                                             .roots = roots.data(),
                                             .left = left.data(),
                                             .right = right.data(),
