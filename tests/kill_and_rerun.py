@@ -31,12 +31,12 @@ from pathlib import Path
 COMMANDS = {
     "simulate": "simulate --out out --countries 4 --samples 800 --seed 1 --quiet",
     "simulate again": "simulate --out out --countries 4 --samples 800 --seed 1 --quiet",
-    "pack": "pack --root out",
+    "pack": "pack --data out",
     "train": "train --data {data} --out out --epochs 3 --kernel-steps 5 --quiet",
     "finetune": "finetune --data {data} --benchmark {task} --model {model} --out out",
     "table1": "table1 --data {data} --out out --rows logistic-regression,timl --epochs 2 --runs 2 "
     "--steps 5 --workers 1 --quiet",
-    "benchmark": "benchmark {data} --out out --rows logistic-regression,random-forest --folds 2 "
+    "benchmark": "benchmark --data {data} --out out --rows logistic-regression,random-forest --folds 2 "
     "--workers 2 --quiet",
     "map": "map --model {model} --exports {export} --points {points} --out out --members 2 "
     "--any-month --workers 2 --quiet",

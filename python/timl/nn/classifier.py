@@ -275,6 +275,7 @@ class Classifier(nn.Module):
 
     def configuration(self) -> dict[str, Any]:
         """Return the arguments that build a classifier like this one, with its present rate."""
+        several = {"outputs": self.outputs} if self.outputs != 1 else {}
         return {
             "bands": self.bands,
             "steps": self.steps,
@@ -282,7 +283,7 @@ class Classifier(nn.Module):
             "layers": self.layers,
             "dropout": self.dropout,
             "appended": self.appended,
-            "outputs": self.outputs,
+            **several,
         }
 
     def save_pretrained(self, folder: str | Path) -> None:

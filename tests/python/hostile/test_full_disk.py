@@ -36,7 +36,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     ("command", "written"),
     [
         ("simulate --out {out} --countries 4 --samples 800 --quiet", "{out}"),
-        ("pack --root {out}", "{out}/.timl"),
+        ("pack --data {out}", "{out}/.timl"),
         ("train --data {world} --out {out} --epochs 1 --kernel-steps 0 --quiet", "{out}"),
         ("finetune --data {world} --benchmark world_0 --model {model} --out {out}", "{out}"),
         (
