@@ -96,7 +96,7 @@ def _headline(result: FewShotResult, row: str) -> tuple[str, str]:
     clusters = result.frame()[["region", "survey"]].nunique()
     text = (
         f"Mean AUC ROC of {result.titles[row]} from {_labels_text(fewest)}, over "
-        f"{int(own['tasks'])} tasks; in all {clusters['region']} regions of {clusters['survey']} "
+        f"{int(own['tasks'])} tasks; in all, {clusters['region']} regions of {clusters['survey']} "
         f"surveys are scored."
     )
     if len(others):
