@@ -36,8 +36,8 @@ COMMANDS = {
     "finetune": "finetune --data {data} --benchmark {task} --model {model} --out out",
     "table1": "table1 --data {data} --out out --rows logistic-regression,timl --epochs 2 --runs 2 "
     "--steps 5 --workers 1 --quiet",
-    "benchmark": "benchmark --data {data} --out out --rows logistic-regression,random-forest --folds 2 "
-    "--workers 2 --quiet",
+    "benchmark": "benchmark --data {data} --out out --rows logistic-regression,random-forest "
+    "--folds 2 --workers 2 --quiet",
     "map": "map --model {model} --exports {export} --points {points} --out out --members 2 "
     "--any-month --workers 2 --quiet",
 }

@@ -36,8 +36,10 @@ def test_it_scores_five_methods_in_countries_that_were_held_out(shown: Demonstra
     assert len(shown.result.titles) == 5
     assert shown.scene.country in {cell.region for cell in shown.result.cells}
     text = shown.text.read_text("utf-8")
-    assert "| Strong protocol |" in text and "Best, by labels per class: " in text
-    assert f"Area of {shown.target}: {shown.area.estimate:.0f} ha" in text
+    area = f"Area of {shown.target}: {shown.area.estimate:.0f} ha"
+    assert "| Strong protocol |" in text and area in text
+    page = shown.report.read_text("utf-8")
+    assert "Strong protocol" in page and area in page and "data:image/png;base64," in page
 
 
 def test_the_map_lies_on_the_export_and_the_model_has_a_kernel(shown: Demonstration) -> None:
@@ -59,7 +61,7 @@ def test_the_command_goes_on_with_what_is_there(shown: Demonstration) -> None:
     options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
     result = CliRunner().invoke(app, ["demo", "--out", str(out), *options, "--quiet"])
     assert result.exit_code == 0, result.output
-    assert "next:" in result.output and str(shown.figure) in result.output.replace("\n", "")
+    assert "next:" in result.output and str(shown.report) in result.output.replace("\n", "")
     assert (out / "few-shot" / "cells.jsonl").read_bytes() == finished
 
 

@@ -105,12 +105,14 @@ def demo(
         workers=workers,
         progress=not quiet,
     )
-    Console().print(Markdown(shown.to_markdown()))
+    lines = shown.text.read_text("utf-8").splitlines()
+    Console().print(Markdown("\n".join(line for line in lines if not line.startswith("!["))))
     target, scene = shown.target, shown.scene
     say(
         f"""
-open {shown.figure}: imagery, truth, map, errors, scores, area
+open {shown.report} in a browser: imagery, truth, map, errors, scores, area
 
+picture {shown.figure}
 page    {shown.map.page}: zooms into the map of {target}, in a browser
 map     {shown.map.map}: probability, class and distance from training; open it in QGIS
 text    {shown.text}

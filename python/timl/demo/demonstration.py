@@ -66,7 +66,7 @@ def demo(
     ----------
     out
         Folder for `world`, `scene`, `few-shot`, `model`, `map.tif` with what lies beside it,
-        `demo.md` and `demo.png`.
+        `report.html`, and `demo.md` with `demo.png`.
     countries, samples
         Sizes of the world, those of `timl.data.simulate`.
     epochs, kernel_steps
@@ -192,11 +192,17 @@ def _map(
         model=folder / "model",
         map=files,
         figure=folder / "demo.png",
+        report=folder / "report.html",
         text=folder / "demo.md",
     )
     save_figure(demonstration, Panels(scene, target, covers, truth, probability))
-    with atomic_write(demonstration.text, "w") as file:
-        file.write(demonstration.to_markdown())
+    document = demonstration.document()
+    for path, text in (
+        (demonstration.report, document.to_html()),
+        (demonstration.text, document.to_markdown()),
+    ):
+        with atomic_write(path, "w") as file:
+            file.write(text)
     return demonstration
 
 

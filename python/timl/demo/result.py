@@ -9,6 +9,8 @@ from timl.data import Scene
 from timl.demo.mapping import Area
 from timl.evaluation.few_shot import FewShotResult
 from timl.evaluation.few_shot.result import ALL
+from timl.evaluation.report.document import Document, Picture, Section, Table, Text
+from timl.evaluation.report.numbers import number_text
 from timl.maps import MapFiles
 
 
@@ -36,48 +38,98 @@ class Demonstration:
     """Map of the crop, and the files beside it."""
     figure: Path
     """PNG file of imagery, truth, map, errors, scores and area."""
+    report: Path
+    """HTML file of all of it, which needs no other file."""
     text: Path
-    """Markdown file of the same figures as text."""
+    """Markdown file of the same."""
 
-    def to_markdown(self) -> str:
-        """Return the scores by number of labels, the map's scores and the area as text."""
-        return "\n\n".join([self._few_shot(), self._scene(), self._area()]) + "\n"
+    def document(self) -> Document:
+        """Return the scores by number of labels, the map's scores and the area as a document."""
+        area, scores = self.area, self._few_shot()
+        few = scores.header[1]
+        best = max(scores.rows, key=lambda row: float(row[1]))
+        return Document(
+            title=f"A map of {self.target} from {sum(self.labels)} points",
+            headline=best[1],
+            summary=(
+                f"Mean AUC ROC of {best[0]} with {few} labels per class, the best of "
+                f"{len(scores.rows)} methods, in countries that no training saw. The world is "
+                f"simulated: nothing here says anything about real crops."
+            ),
+            sections=[
+                Section("picture", "What it shows", [self._picture()]),
+                Section("scores", "Scores by number of labels", [scores]),
+                Section("map", "The map", [self._scene()]),
+                Section(
+                    "area",
+                    "The area",
+                    [
+                        Text(
+                            f"Area of {self.target}: {area.estimate:.0f} ha, 95 % interval "
+                            f"{area.low:.0f} to {area.high:.0f}, from the map and {area.sample} "
+                            f"reference pixels. Counting the map's pixels gives "
+                            f"{area.counted:.0f} ha, and the truth is {area.true:.0f} ha."
+                        )
+                    ],
+                ),
+                Section(
+                    "files",
+                    "The files",
+                    [
+                        Text("The map to zoom, in a browser:", link=self.map.page.name),
+                        Text("Its data, for QGIS:", link=self.map.map.name),
+                    ],
+                ),
+            ],
+        )
 
-    def _few_shot(self) -> str:
+    def _picture(self) -> Picture:
+        return Picture(
+            self.figure.stem,
+            self.figure.read_bytes(),
+            f"Imagery, truth, map of {self.target} and errors; scores by number of labels; area",
+            "",
+            wide=True,
+        )
+
+    def _few_shot(self) -> Table:
         table = self.result.table().pivot(index="row", columns="labels", values="mean")
         budgets = sorted(table.columns, key=lambda b: (b == ALL, len(b), b))
         tasks = {cell.task for cell in self.result.cells}
         regions = {cell.region for cell in self.result.cells}
-        lines = [
-            f"Mean AUC ROC on {len(tasks)} tasks of {len(regions)} countries that no training saw",
-            "",
-            f"| labels per class | {' | '.join(budgets)} |",
-            "|---" * (len(budgets) + 1) + "|",
-        ]
-        for name, title in self.result.titles.items():
-            means = [f"{table.loc[name, budget]:.3f}" for budget in budgets]
-            lines.append(f"| {title} | {' | '.join(means)} |")
-        best = [f"{self.result.titles[table[b].idxmax()]} ({b})" for b in budgets]
-        return "\n".join([*lines, "", f"Best, by labels per class: {', '.join(best)}."])
+        ranks = table.rank(ascending=False, method="min").astype(int)
+        return Table(
+            f"Mean AUC ROC on {len(tasks)} tasks of {len(regions)} countries that no training "
+            f"saw, by labels per class",
+            ["method", *budgets],
+            [
+                [title, *(number_text(table.loc[name, budget]) for budget in budgets)]
+                for name, title in self.result.titles.items()
+            ],
+            ranks=[
+                [
+                    0,
+                    *(
+                        ranks.loc[name, budget] if ranks.loc[name, budget] < 3 else 0
+                        for budget in budgets
+                    ),
+                ]
+                for name in self.result.titles
+            ],
+        )
 
-    def _scene(self) -> str:
+    def _scene(self) -> Table:
         positives, negatives = self.labels
-        lines = [
+        return Table(
             f"Map of {self.target} from {positives + negatives} points ({positives} of them "
             f"{self.target}) of {self.scene.country}, scored on all pixels",
-            "",
-            "| method | AUC ROC | F1 |",
-            "|---|---|---|",
-        ]
-        for name, scores in self.map_scores.items():
-            title = self.result.titles[name]
-            lines.append(f"| {title} | {scores['auc_roc']:.3f} | {scores['f1']:.3f} |")
-        return "\n".join(lines)
-
-    def _area(self) -> str:
-        area = self.area
-        return (
-            f"Area of {self.target}: {area.estimate:.0f} ha, 95 % interval {area.low:.0f} to "
-            f"{area.high:.0f}, from the map and {area.sample} reference pixels; counting the map's "
-            f"pixels gives {area.counted:.0f} ha, and the truth is {area.true:.0f} ha"
+            ["method", "AUC ROC", "F1"],
+            [
+                [
+                    self.result.titles[name],
+                    number_text(scores["auc_roc"]),
+                    number_text(scores["f1"]),
+                ]
+                for name, scores in self.map_scores.items()
+            ],
         )
