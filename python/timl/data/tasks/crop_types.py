@@ -300,7 +300,7 @@ def class_names(rows: pd.DataFrame, by: Naming = "label") -> pd.Series:
 def codes_of(names: pd.Series, classes: Sequence[str]) -> NDArray[np.int8]:
     """Return the number of each sample's class, -1 where it is none of the classes, [n]."""
     numbers = {label: number for number, label in enumerate(classes)}
-    return names.map(numbers).fillna(-1).to_numpy(np.int8)
+    return np.asarray(names.map(numbers).fillna(-1), np.int8)
 
 
 def kinds_of(rows: pd.DataFrame, names: pd.Series, classes: Sequence[str]) -> list[str | None]:

@@ -29,7 +29,8 @@ class CropTypeValidation:
     Parameters
     ----------
     scores
-        Each of `CROP_TYPE_SCORES` with its interval. All but the balanced accuracy depend on the
+        Each of `CROP_TYPE_SCORES` with its interval; those of means are of the draws in which all
+        classes occur. All but the balanced accuracy depend on the
         shares of the classes among the points: they are those of the map only if the points were
         drawn at random. For a map's accuracy and area see `timl.area`.
     of_classes
@@ -130,10 +131,14 @@ def validate_crop_types(
     of = divided.labels[:, None] == numbers
     taken = logits.argmax(axis=1)[:, None] == numbers
     sides = [side.astype(np.float64) for side in (of & taken, of, taken)]
-    drawn = [
-        measures(*(weights @ side for side in sides))
-        for weights in block_weights(divided.blocks, seed)
-    ]
+    drawn = []
+    for weights in block_weights(divided.blocks, seed):
+        right, are, called = (weights @ side for side in sides)  # [resamples, K]
+        part = measures(right, are, called)
+        complete = (are > 0).all(axis=1)
+        for score in ("balanced_accuracy", "mean_iou", "macro_f1"):
+            part[score] = np.where(complete, part[score], np.nan)  # else a mean of other classes
+        drawn.append(part)
     value = measures(*(side.sum(axis=0) for side in sides))
 
     def interval(score: str, number: int | None = None) -> Interval:

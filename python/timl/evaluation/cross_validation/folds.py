@@ -175,7 +175,7 @@ def block_folds(
 def require_two_classes(points: object) -> None:
     """Raise TypeError unless a task is of two classes."""
     if not isinstance(points, BenchmarkTask):
-        raise TypeError(f"points is a {type(points).__name__}: give a task of two classes")
+        raise TypeError(f"the task is a {type(points).__name__}: give one of two classes")
 
 
 def _samples(

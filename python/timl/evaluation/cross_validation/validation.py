@@ -194,8 +194,8 @@ def cross_validate(
         "k": k,
         "learning_rate": learning_rate,
     }
-    several = isinstance(points, CropTypeTask)
-    logits = np.empty((len(divided.labels), *([len(points.classes)] if several else [])))
+    outputs = [len(points.classes)] if isinstance(points, CropTypeTask) else []
+    logits = np.empty((len(divided.labels), *outputs))
     for fold in range(divided.count):
         logits[divided.folds == fold] = fold_logits(
             model, divided, fold, divided.trained(fold), seed, options
