@@ -147,7 +147,7 @@ class ClassScores:
         for name, row in zip(table.index, table.to_dict("records"), strict=True):
             shown = " | ".join(_text(row[score]) for score in TITLES)
             lines.append(f"| {markdown_cell(name)} | {shown} | {int(row['support'])} |")
-        return "\n".join([*lines, "", f"{self._overall()}."]) + "\n"
+        return "\n".join([*lines, "", f"All classes: {self._overall()}."]) + "\n"
 
     def plot(self) -> Figure:
         """Draw the confusion matrix: each row's shares, of samples of one class.

@@ -71,7 +71,8 @@ def test_the_table_as_model_cards_print_it() -> None:
         "| macro mean | 0.500 | 0.611 | 0.722 | 0.656 | 8 |\n"
         "| weighted mean | 0.521 | 0.625 | 0.750 | 0.675 | 8 |\n"
         "\n"
-        "overall accuracy 0.625, balanced accuracy 0.611, mean IoU 0.500 on 8 samples.\n"
+        "All classes: overall accuracy 0.625, balanced accuracy 0.611, mean IoU 0.500 on 8 "
+        "samples.\n"
     )
     assert SCORED.confusion.loc["maize", "wheat"] == 1
     assert "<td>0.500</td>" in SCORED._repr_html_()

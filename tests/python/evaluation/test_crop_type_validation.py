@@ -82,7 +82,7 @@ def test_what_is_printed(task: CropTypeTask, found: CropTypeValidation) -> None:
     lines = found.to_markdown().splitlines()
     assert lines[0] == "| class | IoU | accuracy | precision | F1 | samples |"
     assert [line.split(" | ")[0][2:] for line in lines[2:-2]] == list(task.classes)
-    assert lines[-1].startswith("overall accuracy 0.")
+    assert lines[-1].startswith("All classes: overall accuracy 0.")
     table = found.to_frame()
     assert len(table) == 4 * len(task.classes) + 4
     assert table.loc[("all", "macro_f1"), "value"] == found.scores["macro_f1"].value

@@ -90,7 +90,7 @@ class CropTypeValidation:
             lines.append(
                 f"| {markdown_cell(label)} | {' | '.join(map(str, of.values()))} | {size} |"
             )
-        return "\n".join([*lines, "", f"{self._overall()}."]) + "\n"
+        return "\n".join([*lines, "", f"All classes: {self._overall()}."]) + "\n"
 
     def __repr__(self) -> str:
         return f"CropTypeValidation({len(self.of_classes)} classes: {self._overall()})"
