@@ -376,13 +376,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         here = BBox(self.lat, self.lat, self.lon, self.lon)
         if self._several:
-            kinds = [kind for kind in self._kinds() if kind is not None] or [CROP]
-        else:
-            kinds = [CROP if self.crop is None else str(self.crop)]
-        information: NDArray[np.float32] = np.mean(
-            [task_information(here, kind) for kind in kinds], axis=0
-        )
-        return information
+            return task_information(here, self._kinds())
+        return task_information(here, CROP if self.crop is None else str(self.crop))
 
     def _validated(
         self, X: ArrayLike, y: Any = "no_validation", *, reset: bool

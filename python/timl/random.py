@@ -74,6 +74,7 @@ class Purpose(enum.IntEnum):
     CURVE_SUBSET = 42
     KERNEL_REFERENCE = 43
     ENSEMBLE_LABELS = 44
+    CROP_TYPE_SUBSET = 45
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

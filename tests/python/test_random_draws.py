@@ -103,6 +103,7 @@ def use_everything(folder: Path) -> None:
     samples = timl.data.TaskSamples(data, task)
     samples.shuffle(0)
     samples.sample(2)
+    timl.data.crop_type_task(data, task.bounding_box).subset(2, seed=0)
     timl.learning_curve(model, benchmark, [20], draws=1, folds=2)
     draw_sample(write_map(folder / "map.tif"), 20)
 

@@ -30,7 +30,8 @@ ROOMS = (
     "timl.meta",
     "timl.baselines",
     # scores and experiments
-    "timl.evaluation.prediction timl.evaluation.scores timl.evaluation.statistics "
+    "timl.evaluation.prediction timl.evaluation.class_scores timl.evaluation.scores "
+    "timl.evaluation.statistics "
     "timl.evaluation.clusters timl.evaluation.prevalence "
     "timl.evaluation.plotting",
     "timl.evaluation.runner",

@@ -4,6 +4,7 @@ from timl.bands import BANDS
 from timl.crop_classes import CLASSES
 from timl.data.cropharvest import CropHarvest
 from timl.data.cropharvest_interface import TaskSamples
+from timl.data.own.crop_types import OwnCropTypes
 from timl.data.own.exports import Export, read_export
 from timl.data.own.points import OwnPoints, own_points
 from timl.data.regions.boxes import BBox
@@ -11,6 +12,7 @@ from timl.data.regions.countries import country_boxes
 from timl.data.regions.reading import read_regions
 from timl.data.simulator import simulate
 from timl.data.simulator.scene import Scene, simulate_scene
+from timl.data.tasks.crop_types import CropTypeTask, crop_type_task
 from timl.data.tasks.episodes import Episodes
 from timl.data.tasks.information import task_information
 from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
@@ -26,10 +28,12 @@ __all__ = [
     "BBox",
     "BenchmarkTask",
     "CropHarvest",
+    "CropTypeTask",
     "EpisodeSampler",
     "Episodes",
     "Export",
     "LabelledData",
+    "OwnCropTypes",
     "OwnPoints",
     "Scene",
     "Task",
@@ -37,6 +41,7 @@ __all__ = [
     "TaskSet",
     "TestInstance",
     "country_boxes",
+    "crop_type_task",
     "meta_tasks",
     "overlap_report",
     "own_points",

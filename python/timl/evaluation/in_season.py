@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import BenchmarkTask, TestInstance
+from timl.evaluation.cross_validation.folds import require_two_classes
 from timl.evaluation.few_shot.splits import derived_seed, split_in_space
 from timl.evaluation.few_shot.tasks import FewShotTask, places_of
 from timl.evaluation.plotting import COLOURS, require_matplotlib
@@ -273,6 +274,7 @@ def in_season(
         raise ValueError(f"months is {months}: give numbers from 1 to {kernel.steps}")
     if first_month not in (None, *range(1, len(MONTHS) + 1)):
         raise ValueError(f"first_month is {first_month}: give a number from 1 to 12, or None")
+    require_two_classes(benchmark)
     if draws < 1:
         raise ValueError(f"draws is {draws}: give at least 1")
     known = normalization_of(benchmark.data).get("start_months", [])

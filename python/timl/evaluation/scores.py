@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from timl.data import BenchmarkTask, TestInstance
+from timl.data import BenchmarkTask, CropTypeTask, TestInstance
+from timl.evaluation.class_scores import ClassScores, class_scores
 from timl.nn import Classifier, StrongClassifier
 from timl.normalization import normalization_of
 
@@ -66,30 +67,46 @@ class Scores:
         return str(pd.DataFrame([vars(self)]).to_html(index=False, float_format="{:.3f}".format))
 
 
-def evaluate(predictor: Classifier | StrongClassifier | ArrayLike, test: TestSet) -> Scores:
+@overload
+def evaluate(
+    predictor: Classifier | StrongClassifier | ArrayLike, test: CropTypeTask
+) -> ClassScores: ...
+@overload
+def evaluate(predictor: Classifier | StrongClassifier | ArrayLike, test: TestSet) -> Scores: ...
+def evaluate(
+    predictor: Classifier | StrongClassifier | ArrayLike, test: TestSet | CropTypeTask
+) -> Scores | ClassScores:
     """Score a classifier, or its predictions, on a test set; samples without a label are ignored.
 
     Parameters
     ----------
     predictor : Classifier, StrongClassifier or array, shape [n]
         An adapted classifier, used in evaluation mode; or the probability of the positive class
-        of each sample of the test set, those without a label included.
-    test : BenchmarkTask or TestInstance
-        A benchmark stands for its test set.
+        of each sample of the test set, those without a label included. [n, K] of a crop-type task:
+        the probability of each class, of which the greatest is taken.
+    test : BenchmarkTask, TestInstance or CropTypeTask
+        A task stands for its test set.
+
+    Returns
+    -------
+    Scores or ClassScores
+        The latter of a crop-type task.
 
     Raises
     ------
     TypeError
         If an argument is of another kind.
     ValueError
-        If predictions are NaN, outside [0, 1] or not one a sample, or if the labelled samples
-        are not of both classes.
+        If predictions are NaN, outside [0, 1] or not one a sample, if the labelled samples are not
+        of both classes, or if the classifier is of other classes than a crop-type task.
 
     Warns
     -----
     UserWarning
         If the classifier was trained on series that were prepared otherwise than the benchmark's.
     """
+    if isinstance(test, CropTypeTask):
+        return _evaluate_classes(predictor, test)
     return evaluate_with_reliability(predictor, test)[0]
 
 
@@ -104,6 +121,11 @@ def evaluate_with_reliability(
             _warn_of_other_inputs(predictor, test)
     if not isinstance(instance, TestInstance):
         raise TypeError(f"test is a {type(test).__name__}: give a BenchmarkTask or a TestInstance")
+    if len(instance) and instance.y.max() > 1:
+        raise ValueError(
+            f"test has labels from 0 to {instance.y.max()}: give the CropTypeTask itself, which "
+            f"tells its classes"
+        )
     labelled = instance.y != _UNLABELLED
     y = instance.y[labelled]
     positives = int((y == 1).sum())
@@ -116,13 +138,36 @@ def evaluate_with_reliability(
     return _scores(y, probability), _reliability(y, probability)
 
 
+def _evaluate_classes(
+    predictor: Classifier | StrongClassifier | ArrayLike, task: CropTypeTask
+) -> ClassScores:
+    """Score on the test set of a task of several classes."""
+    test, classes = task.test, task.classes
+    if isinstance(predictor, Classifier | StrongClassifier):
+        _warn_of_other_inputs(predictor, task)
+        known = predictor.classes if isinstance(predictor, StrongClassifier) else classes
+        if known != classes:
+            told = "two classes" if known is None else ", ".join(known)
+            raise ValueError(
+                f"predictor is of {told}, task {task.name!r} of {', '.join(classes)}: give a "
+                f"classifier that was fine-tuned on this task"
+            )
+    probability = _predictions(predictor, test, len(classes))
+    return class_scores(
+        test.y,
+        probability.argmax(axis=1),
+        classes,
+        classification_labels=task.classification_labels,
+    )
+
+
 def _warn_of_other_inputs(
-    classifier: Classifier | StrongClassifier, benchmark: BenchmarkTask
+    classifier: Classifier | StrongClassifier, benchmark: BenchmarkTask | CropTypeTask
 ) -> None:
     trained = classifier.normalization
     if trained is None:
         return
-    given = normalization_of(benchmark.data, benchmark.task.normalize)
+    given = normalization_of(benchmark.data, benchmark.normalize)
     if trained["ndvi"] != given["ndvi"] or not all(
         np.array_equal(*pair)
         for pair in ((trained["mean"], given["mean"]), (trained["std"], given["std"]))
@@ -136,9 +181,11 @@ def _warn_of_other_inputs(
 
 
 def _predictions(
-    predictor: Classifier | StrongClassifier | ArrayLike, test: TestInstance
+    predictor: Classifier | StrongClassifier | ArrayLike,
+    test: TestInstance,
+    classes: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return checked probabilities, float64 [n]."""
+    """Return checked probabilities, float64 [n], or [n, classes]."""
     from timl.evaluation.prediction import probabilities
 
     if isinstance(predictor, Classifier | StrongClassifier):
@@ -150,10 +197,11 @@ def _predictions(
         )
     else:
         predictions = np.asarray(predictor, np.float64)
-    if predictions.shape != (len(test),):
+    wanted = [len(test)] if classes is None else [len(test), classes]
+    if list(predictions.shape) != wanted:
         raise ValueError(
-            f"predictions have shape {list(predictions.shape)}: give shape [{len(test)}], one for "
-            f"each sample of the test set"
+            f"predictions have shape {list(predictions.shape)}: give shape {wanted}, one for "
+            f"each sample of the test set{'' if classes is None else ' and class'}"
         )
     wrong = ~((predictions >= 0) & (predictions <= 1))
     if wrong.any():

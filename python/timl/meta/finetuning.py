@@ -15,9 +15,9 @@ from torch import Tensor
 
 from timl import defaults, random
 from timl.arrays import labelled_series
-from timl.data import BenchmarkTask
+from timl.data import BenchmarkTask, CropTypeTask
 from timl.meta.checks import require_count, require_rates
-from timl.meta.strong.fitting import fit_strong
+from timl.meta.strong.fitting import fit_strong, fit_strong_classes
 from timl.nn import (
     TIML,
     Classifier,
@@ -27,7 +27,7 @@ from timl.nn import (
     one_thread,
 )
 from timl.nn.checks import require_rate
-from timl.normalization import normalization_of
+from timl.normalization import Normalization, normalization_of
 from timl.parameters import tensor_count
 from timl.random import Purpose
 from timl.reference import mean_loss
@@ -38,7 +38,7 @@ Protocol: TypeAlias = Literal["paper", "strong"]
 @overload
 def finetune(
     model: TIML | Classifier | DeepKernel | str | Path,
-    benchmark: BenchmarkTask,
+    benchmark: BenchmarkTask | CropTypeTask,
     *,
     protocol: Literal["paper"],
     steps: int | None = None,
@@ -49,7 +49,7 @@ def finetune(
 @overload
 def finetune(
     model: TIML | Classifier | DeepKernel | str | Path,
-    benchmark: BenchmarkTask,
+    benchmark: BenchmarkTask | CropTypeTask,
     *,
     protocol: Protocol | None = None,
     steps: int | None = None,
@@ -59,7 +59,7 @@ def finetune(
 ) -> Classifier | StrongClassifier: ...
 def finetune(
     model: TIML | Classifier | DeepKernel | str | Path,
-    benchmark: BenchmarkTask,
+    benchmark: BenchmarkTask | CropTypeTask,
     *,
     protocol: Protocol | None = None,
     steps: int | None = None,
@@ -73,9 +73,10 @@ def finetune(
     may hold NaN there: the deep kernel completes them.
 
     The paper's (TIML, section 4) is plain gradient descent on the classifier's parameters, with a
-    new draw of k positives and k negatives in every step, in training mode: batch statistics,
-    dropout at the classifier's rate, moving running statistics. The FiLM values stay as the
-    encoder, in evaluation mode, gives them for the task.
+    new draw of k positives and k negatives in every step, or of k samples of each of several
+    classes, in training mode: batch statistics, dropout at the classifier's rate, moving running
+    statistics. The FiLM values stay as the encoder, in evaluation mode, gives them for the task.
+    Where there are several classes the last layer starts from zero, with an output for each.
 
     The same seed gives the same bits, with any number of threads.
 
@@ -86,7 +87,8 @@ def finetune(
         stays as it is. Or the folder of one, or the name of one that `timl.make_model` made, such
         as "default".
     benchmark
-        Evaluation task. In the paper's protocol step i trains on `benchmark.sample(k, seed, i)`.
+        Evaluation task, or one of several classes. In the paper's protocol step i trains on
+        `benchmark.sample(k, seed, i)`.
     protocol
         Strong or the paper's. None: strong where the model has a deep kernel, as every model that
         `timl.meta_train` made; else the paper's.
@@ -115,32 +117,27 @@ def finetune(
     Warns
     -----
     UserWarning
-        In the paper's protocol, if the task has fewer than k positives or negatives: then as many
-        as the rarer class has are drawn of both.
+        In the paper's protocol, if the task has fewer than k positives or negatives, or samples of
+        a class: then as many as the rarest class has are drawn of each.
     """
     if isinstance(model, str | Path):
         model = _read_model(model)
     kernel = chosen_kernel(
         model, protocol, {"steps": steps, "k": k, "learning_rate": learning_rate}
     )
-    name, task = f"benchmark {benchmark.name!r}", benchmark.task
-    normalization = normalization_of(benchmark.data, task.normalize)
+    several = isinstance(benchmark, CropTypeTask)
+    name = f"{'task' if several else 'benchmark'} {benchmark.name!r}"
+    normalization = normalization_of(benchmark.data, benchmark.normalize)
     if kernel is not None:
-        return fit_strong(
-            kernel,
-            *benchmark.train_arrays(),
-            normalization=normalization,
-            classification_label=task.classification_label,
-            target_label=task.target_label,
-            seed=seed,
-            name=name,
-        )
+        return _fit_strong(kernel, benchmark, normalization, seed, name)
     assert not isinstance(model, DeepKernel)  # chosen_kernel would have raised
     if isinstance(model, TIML):
         classifier = model.for_task(benchmark.info)
     else:
         classifier = copy.deepcopy(model)
         classifier.zero_grad(set_to_none=True)
+    if isinstance(benchmark, CropTypeTask):
+        classifier = classifier.with_outputs(len(benchmark.classes))
     classifier.normalization = normalization
     return descend(
         classifier,
@@ -148,6 +145,38 @@ def finetune(
         steps=steps,
         k=k,
         learning_rate=learning_rate,
+        seed=seed,
+        name=name,
+    )
+
+
+def _fit_strong(
+    kernel: DeepKernel,
+    benchmark: BenchmarkTask | CropTypeTask,
+    normalization: Normalization,
+    seed: int,
+    name: str,
+) -> StrongClassifier:
+    """Return the strong protocol's classifier of a task of two classes or several."""
+    x, y = benchmark.train_arrays()
+    if isinstance(benchmark, CropTypeTask):
+        return fit_strong_classes(
+            kernel,
+            x,
+            y,
+            benchmark.classes,
+            normalization=normalization,
+            classification_labels=benchmark.classification_labels,
+            seed=seed,
+            name=name,
+        )
+    return fit_strong(
+        kernel,
+        x,
+        y,
+        normalization=normalization,
+        classification_label=benchmark.task.classification_label,
+        target_label=benchmark.task.target_label,
         seed=seed,
         name=name,
     )

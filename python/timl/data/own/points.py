@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,22 @@ from numpy.typing import NDArray
 from timl.bands import BANDS, SERIES_SHAPE
 from timl.crop_classes import CROP
 from timl.data.cropharvest import CropHarvest
+from timl.data.own.crop_types import (
+    OwnCropTypes,
+    codes_of_places,
+    kinds_of_places,
+    other_places,
+)
 from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel, require_fill
 from timl.data.own.points_table import read_points
+from timl.data.own.statistics import statistics_of
 from timl.data.record.calendar import dates_of_name, end_of_series
-from timl.data.record.ndvi import NDVI_BANDS
 from timl.data.regions.boxes import BBox
 from timl.data.regions.sphere import EARTH_RADIUS_KM
 from timl.data.tasks.labelled_data import BenchmarkTask
 from timl.data.tasks.task import Task, class_of_samples, has_label
 from timl.data.tasks.test_instance import TestInstance
-from timl.model_folders import STATISTICS
-from timl.normalization import HasNormalization, HasStatistics, read_normalization
+from timl.normalization import HasNormalization, HasStatistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +76,7 @@ class OwnPoints(BenchmarkTask):
             ) from None
 
 
+@overload
 def own_points(
     labels: str | Path | pd.DataFrame,
     exports: str | Path | Iterable[str | Path],
@@ -78,12 +84,42 @@ def own_points(
     like: HasStatistics | HasNormalization | Mapping[str, Any] | str | Path,
     target_label: str | None = None,
     classification_label: str | None = None,
+    classes: None = None,
     name: str = "own points",
     region: BBox | None = None,
     tolerance_m: float = 0.0,
     fill: Fill = "pixel",
     **columns: str,
-) -> OwnPoints:
+) -> OwnPoints: ...
+@overload
+def own_points(
+    labels: str | Path | pd.DataFrame,
+    exports: str | Path | Iterable[str | Path],
+    *,
+    like: HasStatistics | HasNormalization | Mapping[str, Any] | str | Path,
+    target_label: None = None,
+    classification_label: Mapping[str, str] | None = None,
+    classes: Sequence[str] | Literal["all"],
+    name: str = "own points",
+    region: BBox | None = None,
+    tolerance_m: float = 0.0,
+    fill: Fill = "pixel",
+    **columns: str,
+) -> OwnCropTypes: ...
+def own_points(
+    labels: str | Path | pd.DataFrame,
+    exports: str | Path | Iterable[str | Path],
+    *,
+    like: HasStatistics | HasNormalization | Mapping[str, Any] | str | Path,
+    target_label: str | None = None,
+    classification_label: str | Mapping[str, str] | None = None,
+    classes: Sequence[str] | Literal["all"] | None = None,
+    name: str = "own points",
+    region: BBox | None = None,
+    tolerance_m: float = 0.0,
+    fill: Fill = "pixel",
+    **columns: str,
+) -> OwnPoints | OwnCropTypes:
     """Make a data set and a task of labelled places and exports in CropHarvest's GeoTIFF format.
 
     ``timl.finetune(model, own_points(...))`` adapts a model to them. Each place takes the series of
@@ -106,7 +142,12 @@ def own_points(
         `Task`). By default crop versus non-crop.
     classification_label
         FAO class of the target label, one of `timl.data.CLASSES`; by default that of most of its
-        places in the column ``classification_label``.
+        places in the column ``classification_label``. Of several classes a dict from names to FAO
+        classes, which may be left out.
+    classes
+        Labels to tell from each other, two or more, or "all" of them, in alphabetical order: then
+        the task is an `OwnCropTypes`. Places with another label are left out, and ``.unmatched``
+        lists them. Non-crops without a label are of class "non_crop".
     name
         Name of the task and its region.
     region
@@ -127,7 +168,7 @@ def own_points(
         If the table, the folder or a file that is named does not exist.
     ValueError
         If a table or file is not as it must be, no place has a series, or the task has no
-        positives or no negatives.
+        positives or no negatives, or no training place of one of the classes.
     ImportError
         If rasterio is not installed: the extra ``timl[maps]``.
 
@@ -139,23 +180,38 @@ def own_points(
     import pandas as pd
 
     require_fill(fill)
-    mean, std, ndvi = _statistics(like)
+    mean, std, ndvi = statistics_of(like)
     if not tolerance_m >= 0:
         raise ValueError(f"tolerance_m is {tolerance_m}: give metres, 0 or more")
     points = read_points(labels, **columns)
     files = _files(exports)
     target = CROP if target_label is None else target_label
+    wanted: tuple[str, ...] = ()
+    codes = has_label(points, target).astype(np.int8)
+    if classes is not None:
+        if target_label is not None:
+            raise ValueError(
+                f"target_label is {target_label!r}, classes {classes!r}: give one of the two"
+            )
+        wanted, codes = codes_of_places(points, classes)
+    elif isinstance(classification_label, Mapping):
+        raise ValueError(
+            f"classification_label is {dict(classification_label)!r}, which only several classes "
+            f"take: give classes too, or the FAO class of the target label"
+        )
     if target != CROP and not (points["label"] == target).any():
         known = ", ".join(sorted(set(points["label"].dropna()))) or "none"
         raise ValueError(f"target_label is {target!r}, which no place has: give one of {known}")
 
-    series, sources, left_out = _read_series(points, files, ndvi, fill, tolerance_m)
-    unmatched = pd.DataFrame(left_out, columns=["row", "lat", "lon", "reason"])
+    places = points[codes >= 0]
+    series, sources, left_out = _read_series(places, files, ndvi, fill, tolerance_m)
     if not series:
         raise ValueError(
-            f"exports hold a series of none of the {len(points)} places (row 0: "
-            f"{left_out[0][-1]}): {_advice(points, files, tolerance_m)}"
+            f"exports hold a series of none of the {len(places)} places (row {left_out[0][0]}: "
+            f"{left_out[0][-1]}): {_advice(places, files, tolerance_m)}"
         )
+    left_out = sorted([*left_out, *other_places(points[codes < 0])])
+    unmatched = pd.DataFrame(left_out, columns=["row", "lat", "lon", "reason"])
     if left_out:
         warnings.warn(
             f"{len(left_out)} of {len(points)} places were left out, the first, row "
@@ -174,7 +230,7 @@ def own_points(
     is_test = table["is_test"].to_numpy(bool)
     test = TestInstance(
         x[is_test],
-        has_label(table, target).astype(np.int8)[is_test],
+        codes[table["row"].to_numpy()[is_test]],
         table["lat"].to_numpy()[is_test],
         table["lon"].to_numpy()[is_test],
     )
@@ -187,8 +243,12 @@ def own_points(
         tests={name: test} if is_test.any() else {},
         root=files[0].parent,
     )
+    where = _region(region, table, name)
+    if wanted:
+        return _crop_types(data, name, where, wanted, codes, classification_label, unmatched)
+    assert not isinstance(classification_label, Mapping)  # refused above
     task = Task(
-        _region(region, table, name),
+        where,
         target,
         test_identifier=name,
         classification_label=classification_label or _classification(table, target),
@@ -205,49 +265,37 @@ def own_points(
     return made
 
 
-def _statistics(
-    like: HasStatistics | HasNormalization | Mapping[str, Any] | str | Path,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Return the mean, std and NDVI that the series must be comparable to."""
-    fields = ("mean", "std", "ndvi")
-    given = f"a {type(like).__name__}"
-    told: Any = like
-    if isinstance(like, str | Path):
-        given, told = f"the model {like}", read_normalization(like)
-    elif hasattr(like, "normalization"):
-        told = like.normalization
-    if told is None:
+def _crop_types(
+    data: CropHarvest,
+    name: str,
+    region: BBox,
+    classes: tuple[str, ...],
+    codes: NDArray[np.int8],
+    classification_label: str | Mapping[str, str] | None,
+    unmatched: pd.DataFrame,
+) -> OwnCropTypes:
+    """Return the task of several classes; `codes` are of all rows of the user's table."""
+    table = data.labels
+    trained = table[(table["position"] >= 0).to_numpy()]
+    of_trained = codes[trained["row"].to_numpy()]
+    lacking = [label for code, label in enumerate(classes) if not (of_trained == code).any()]
+    if lacking:
         raise ValueError(
-            f"like is {given} that does not know how its series were prepared (its normalization "
-            f"is None): give the data set that it was trained on, or copy the record's "
-            f"{STATISTICS} beside the authors' files"
+            f"labels have {len(trained)} training places with a series, none of "
+            f"{', '.join(lacking)}: give some of each class, or other classes"
         )
-    if isinstance(told, Mapping):
-        found = {field: told[field] for field in fields if field in told}
-    else:
-        found = {field: getattr(told, field) for field in fields if hasattr(told, field)}
-    if len(found) < len(fields):
-        raise TypeError(
-            f"like is {given} without mean, std and ndvi: give the model, or the data set that "
-            "it was trained on"
-        )
-    mean, std = (np.asarray(found[field], np.float64) for field in ("mean", "std"))
-    if mean.shape != (len(BANDS),) or std.shape != (len(BANDS),):
-        raise ValueError(
-            f"like has mean {list(mean.shape)} and std {list(std.shape)}: give both of shape "
-            f"[{len(BANDS)}]"
-        )
-    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValueError(
-            f"like has mean {mean.tolist()} and std {std.tolist()}: give finite numbers, and std "
-            f"above 0"
-        )
-    if found["ndvi"] not in NDVI_BANDS:
-        raise ValueError(
-            f"like has the NDVI {found['ndvi']!r}, which cannot be computed for new places: give a "
-            "mapping of mean, std and ndvi, ndvi 'record' (CropHarvest's record) or 'true'"
-        )
-    return mean, std, str(found["ndvi"])
+    made = OwnCropTypes(
+        data,
+        name,
+        region,
+        classes,
+        trained["position"].to_numpy(np.int64),
+        of_trained,
+        classification_labels=kinds_of_places(table, classes, classification_label),
+        test=data.test_instance(name) if len(trained) < len(table) else None,
+    )
+    made.unmatched = unmatched
+    return made
 
 
 def _advice(points: pd.DataFrame, files: list[Path], tolerance_m: float) -> str:

@@ -143,6 +143,11 @@ class BenchmarkTask:
         return same and target_label == self.task.target_label
 
     @property
+    def normalize(self) -> bool:
+        """Whether the series are normalised, (x - mean) / std."""
+        return self.task.normalize
+
+    @property
     def info(self) -> NDArray[np.float32]:
         """Information of the task, float32 [13]."""
         return self.task.info

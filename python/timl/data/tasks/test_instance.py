@@ -19,7 +19,8 @@ class TestInstance:
         Normalised series; as measured if the task has ``normalize=False``. [n, 216] from
         `TaskSamples.test_data` with ``flatten_x``.
     y : int8 array of shape [n]
-        Labels: 1 positive, 0 negative, -1 unknown.
+        Labels: 1 positive, 0 negative, -1 unknown. Of a crop-type task numbers of its classes,
+        from 0, and -1.
     lats, lons : float64 arrays of shape [n]
         Places of the series, degrees.
     """
@@ -52,7 +53,8 @@ class TestInstance:
         Raises
         ------
         ValueError
-            If there is not one prediction for each sample.
+            If there is not one prediction for each sample, or the labels are of more than two
+            classes.
 
         Warns
         -----
@@ -64,6 +66,10 @@ class TestInstance:
             raise ValueError(
                 f"preds has shape {list(predictions.shape)}: give one prediction for each of the "
                 f"{len(self)} samples, [{len(self)}]"
+            )
+        if len(self) and self.y.max() > 1:
+            raise ValueError(
+                f"y is of classes 0 to {self.y.max()}: score a crop-type task by timl.evaluate"
             )
         labelled = self.y != -1
         truth, predictions = self.y[labelled] == 1, predictions[labelled]

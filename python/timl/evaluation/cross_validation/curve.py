@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from timl import random
 from timl.data import BenchmarkTask
-from timl.evaluation.cross_validation.folds import BlockFolds, block_folds
+from timl.evaluation.cross_validation.folds import BlockFolds, block_folds, require_two_classes
 from timl.evaluation.cross_validation.resampling import Interval, block_weights, weighted_auc
 from timl.evaluation.cross_validation.validation import fold_logits
 from timl.meta.finetuning import Protocol
@@ -165,6 +165,8 @@ def learning_curve(
 
     Raises
     ------
+    TypeError
+        If the task is not of two classes.
     ValueError
         As of `cross_validate`; or if a size is out of range.
 
@@ -173,6 +175,7 @@ def learning_curve(
     UserWarning
         As of `cross_validate`.
     """
+    require_two_classes(points)
     if draws < 1 or not 0 < level < 1:
         raise ValueError(f"draws is {draws}, level is {level}: give at least 1 and a probability")
     divided = block_folds(points, folds, block_km=block_km, distance_km=distance_km, seed=seed)

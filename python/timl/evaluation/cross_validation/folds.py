@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timl import random
-from timl.data import BenchmarkTask
+from timl.data import BenchmarkTask, CropTypeTask
 from timl.data.regions.sphere import EARTH_RADIUS_KM, on_unit_sphere
 from timl.evaluation.few_shot.splits import spatial_blocks
 from timl.evaluation.few_shot.tasks import places_of
@@ -36,9 +37,9 @@ class BlockFolds:
     benchmark
         The task.
     positions : int64 array of shape [n]
-        Positions of its samples, positives first, each once.
+        Positions of its samples, each once, positives first where there are two classes.
     labels : int8 array of shape [n]
-        Their labels, 1 and 0.
+        Their labels, 1 and 0, or 0 to K - 1.
     blocks, folds : int64 arrays of shape [n]
         Block of the map that each is in, and fold, from 0.
     near : bool array of shape [folds, n]
@@ -48,7 +49,7 @@ class BlockFolds:
         Edge of a block, and distance between training and test samples, at least.
     """
 
-    benchmark: BenchmarkTask
+    benchmark: BenchmarkTask | CropTypeTask
     positions: NDArray[np.int64]
     labels: NDArray[np.int8]
     blocks: NDArray[np.int64]
@@ -66,11 +67,13 @@ class BlockFolds:
         """Return which samples are trained on when a fold is scored, [n]."""
         return np.asarray((self.folds != fold) & ~self.near[fold])
 
-    def training(self, samples: NDArray[np.bool_]) -> BenchmarkTask:
+    def training(self, samples: NDArray[np.bool_]) -> BenchmarkTask | CropTypeTask:
         """Return the task with some of its samples alone, [n].
 
         Negatives that are balanced by repetition stay repeated.
         """
+        if isinstance(self.benchmark, CropTypeTask):
+            return self.benchmark.with_samples(samples)
         kept = self.positions[samples]
         part = copy.copy(self.benchmark)
         part.positives = self.benchmark.positives[np.isin(self.benchmark.positives, kept)]
@@ -79,7 +82,7 @@ class BlockFolds:
 
 
 def block_folds(
-    benchmark: BenchmarkTask,
+    benchmark: BenchmarkTask | CropTypeTask,
     folds: int = 5,
     *,
     block_km: float = 3.0,
@@ -88,9 +91,10 @@ def block_folds(
 ) -> BlockFolds:
     """Divide a task's training samples into folds of whole blocks of a grid.
 
-    The folds get about the same numbers of positives and of negatives; they are fewer than asked
-    for where many blocks are of one class alone. Where the blocks are too few
-    for that, their edges and the distance are halved until they are enough.
+    The folds get about the same numbers of each class; they are fewer than asked for where many
+    blocks are of one class alone. Where the blocks are too few for that, or a class would be
+    missing in what a fold is trained on, their edges and the distance are halved until they are
+    enough.
 
     Parameters
     ----------
@@ -121,14 +125,12 @@ def block_folds(
             f"folds is {folds}, block_km is {block_km}, distance_km is {distance_km}: give at "
             f"least 2 folds, blocks of more than 0 km and a distance of at least 0 km"
         )
-    positions = np.concatenate([benchmark.positives, benchmark.unique_negatives])
-    labels = np.repeat(
-        np.array([1, 0], np.int8), [len(benchmark.positives), len(benchmark.unique_negatives)]
-    )
-    sizes = [int((labels == label).sum()) for label in (1, 0)]
+    positions, labels, names = _samples(benchmark)
+    sizes = np.bincount(labels, minlength=len(names)).tolist()
     if min(sizes) < 2:
+        listed = [f"{size} {name}" for name, size in zip(names, sizes, strict=True)][::-1]
         raise ValueError(
-            f"points has {sizes[0]} positives and {sizes[1]} negatives: give at least 2 of each, "
+            f"points has {', '.join(listed[:-1])} and {listed[-1]}: give at least 2 of each, "
             f"for one is scored by what was learned on another"
         )
     lat, lon = places_of(benchmark.data)[positions].T
@@ -142,14 +144,16 @@ def block_folds(
             near = _near(lat, lon, of, distance)
             found = BlockFolds(benchmark, positions, labels, blocks, of, near, edge, distance)
             sides = [len(np.unique(labels[found.trained(f)])) for f in range(found.count)]
-            if found.count > 1 and min(sides) == 2:
+            if found.count > 1 and min(sides) == len(names):
                 break
         edge, distance = edge / 2, distance / 2
         if edge < _SMALLEST_KM:
             raise ValueError(
                 f"points has {len(labels)} samples in {first} blocks of {block_km:g} km and "
-                f"{number} of {2 * edge:g} km, too few for {folds} folds with both classes in "
-                f"what is left of each: give points farther apart, or fewer folds"
+                f"{number} of {2 * edge:g} km, too few for {folds} folds with "
+                f"{'both' if len(names) == 2 else f'all {len(names)}'} classes in what is left of "
+                f"each: give points farther apart, or fewer folds"
+                f"{'' if len(names) == 2 else ', or leave out the rarest class'}"
             )
     if edge < block_km:
         warnings.warn(
@@ -168,6 +172,23 @@ def block_folds(
     return found
 
 
+def require_two_classes(points: object) -> None:
+    """Raise TypeError unless a task is of two classes."""
+    if not isinstance(points, BenchmarkTask):
+        raise TypeError(f"the task is a {type(points).__name__}: give one of two classes")
+
+
+def _samples(
+    benchmark: BenchmarkTask | CropTypeTask,
+) -> tuple[NDArray[np.int64], NDArray[np.int8], Sequence[str]]:
+    """Return positions and labels of a task's training samples, and the names of its classes."""
+    if isinstance(benchmark, CropTypeTask):
+        return benchmark.positions, benchmark.codes, benchmark.classes
+    sides = (benchmark.positives, benchmark.unique_negatives)
+    labels = np.repeat(np.array([1, 0], np.int8), [len(side) for side in sides])
+    return np.concatenate(sides), labels, ("negatives", "positives")
+
+
 def _folds_of_blocks(
     blocks: NDArray[np.int64], labels: NDArray[np.int8], folds: int, seed: int
 ) -> NDArray[np.int64]:
@@ -176,13 +197,14 @@ def _folds_of_blocks(
     Blocks of one class alone share folds, which may then be fewer.
     """
     count = int(blocks.max()) + 1
+    kinds = np.unique(labels)[::-1]
     shares = np.stack(
-        [np.bincount(blocks[labels == y], minlength=count) / (labels == y).sum() for y in (1, 0)],
+        [np.bincount(blocks[labels == y], minlength=count) / (labels == y).sum() for y in kinds],
         axis=1,
-    )  # [blocks, positives and negatives]
+    )  # [blocks, classes]
     order = random.permutation(count, seed=seed, purpose=Purpose.BLOCK_FOLDS)
     order = order[np.argsort(-shares[order].max(axis=1), kind="stable")]
-    filled, fold = np.zeros((folds, 2)), np.zeros(count, np.int64)
+    filled, fold = np.zeros((folds, len(kinds))), np.zeros(count, np.int64)
     for block in order:
         fold[block] = ((filled + shares[block]) ** 2 - filled**2).sum(axis=1).argmin()
         filled[fold[block]] += shares[block]

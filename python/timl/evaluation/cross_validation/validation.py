@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.data import BenchmarkTask
+from timl.data import BenchmarkTask, CropTypeTask
+from timl.evaluation.cross_validation.crop_types import CropTypeValidation, validate_crop_types
 from timl.evaluation.cross_validation.folds import BlockFolds, block_folds
 from timl.evaluation.cross_validation.resampling import Interval, scores
 from timl.evaluation.prediction import logits as predict_logits
@@ -94,6 +95,7 @@ class CrossValidation:
         )
 
 
+@overload
 def cross_validate(
     model: TIML | Classifier | DeepKernel,
     points: BenchmarkTask,
@@ -108,7 +110,38 @@ def cross_validate(
     threshold: float = 0.5,
     level: float = 0.95,
     seed: int = 0,
-) -> CrossValidation:
+) -> CrossValidation: ...
+@overload
+def cross_validate(
+    model: TIML | Classifier | DeepKernel,
+    points: CropTypeTask,
+    *,
+    folds: int = 5,
+    block_km: float = 3.0,
+    distance_km: float = 1.0,
+    protocol: Protocol | None = None,
+    steps: int | None = None,
+    k: int | None = None,
+    learning_rate: float | Sequence[float] | None = None,
+    threshold: float = 0.5,
+    level: float = 0.95,
+    seed: int = 0,
+) -> CropTypeValidation: ...
+def cross_validate(
+    model: TIML | Classifier | DeepKernel,
+    points: BenchmarkTask | CropTypeTask,
+    *,
+    folds: int = 5,
+    block_km: float = 3.0,
+    distance_km: float = 1.0,
+    protocol: Protocol | None = None,
+    steps: int | None = None,
+    k: int | None = None,
+    learning_rate: float | Sequence[float] | None = None,
+    threshold: float = 0.5,
+    level: float = 0.95,
+    seed: int = 0,
+) -> CrossValidation | CropTypeValidation:
     """Score fine-tuning on a task's own samples by cross-validation over blocks of the map.
 
     Each fold is scored by a classifier that was fine-tuned on the other folds. Scores are those of
@@ -121,17 +154,24 @@ def cross_validate(
     model
         Model to fine-tune, as of `timl.finetune`.
     points
-        Task of your places, `timl.data.own_points`, or any other. Its test samples are not used.
+        Task of your places, `timl.data.own_points`, or any other, of two classes or several. Its
+        test samples are not used.
     folds, block_km, distance_km
         Those of `block_folds`.
     protocol, steps, k, learning_rate
         Those of `timl.finetune`.
     threshold
-        Probability above which a sample counts as positive.
+        Probability above which a sample counts as positive. Of several classes the most probable
+        is taken.
     level
         Level of the intervals.
     seed
         Seed of folds, fine-tuning and bootstrap.
+
+    Returns
+    -------
+    CrossValidation or CropTypeValidation
+        The latter of a `CropTypeTask`.
 
     Raises
     ------
@@ -154,11 +194,14 @@ def cross_validate(
         "k": k,
         "learning_rate": learning_rate,
     }
-    logits = np.empty(len(divided.labels))
+    outputs = [len(points.classes)] if isinstance(points, CropTypeTask) else []
+    logits = np.empty((len(divided.labels), *outputs))
     for fold in range(divided.count):
         logits[divided.folds == fold] = fold_logits(
             model, divided, fold, divided.trained(fold), seed, options
         )
+    if isinstance(points, CropTypeTask):
+        return validate_crop_types(points, logits, divided, level=level, seed=seed)
     found = scores(
         logits,
         divided.labels == 1,
@@ -178,10 +221,12 @@ def fold_logits(
     seed: int,
     options: dict[str, Any],
 ) -> NDArray[np.float64]:
-    """Return the logits of a fold's samples after fine-tuning on some others, [n]."""
+    """Return the logits of a fold's samples after fine-tuning on some others, [n] or [n, K]."""
     classifier = finetune(model, divided.training(trained), seed=seed, **options)
-    task = divided.benchmark.task
-    x = divided.benchmark.data.series(
-        divided.positions[divided.folds == fold], normalize=task.normalize
+    benchmark = divided.benchmark
+    x = benchmark.data.series(
+        divided.positions[divided.folds == fold], normalize=benchmark.normalize
     )
+    if isinstance(benchmark, CropTypeTask):
+        return predict_logits(classifier, x)
     return at_prevalence(predict_logits(classifier, x), 0.5, given=given_prevalence(classifier))
