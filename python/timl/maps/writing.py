@@ -159,8 +159,8 @@ def write_classes(
     names = ElementTree.SubElement(band, "CategoryNames")
     for name in classes:
         ElementTree.SubElement(names, "Category").text = name
-    with atomic_write(beside) as file:
-        ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+    with atomic_write(beside, "w") as file:
+        file.write(ElementTree.tostring(root, encoding="unicode"))  # GDAL takes no declaration
 
 
 class _Kind(NamedTuple):
