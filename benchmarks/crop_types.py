@@ -65,7 +65,7 @@ def main() -> None:
     classifier = fit_strong_classes(kernel, x, y, classes, normalization=kernel.normalization)
     shown = own.data.labels[["lat", "lon"]].assign(label=names)
     files = timl.predict_map(
-        classifier, scene.export, out / "crop-types.tif", points=shown, progress=False
+        classifier, scene.export, out / "map.tif", points=shown, progress=False
     )
     with rasterio.open(files.map) as file:
         strong = file.read(file.descriptions.index("class") + 1).astype(np.int64)
