@@ -117,7 +117,7 @@ def read(path: Path) -> np.ndarray:
 def measure(size: int, compress: str, repeats: int, threads: int) -> Report:
     """Check and time every contender in this process."""
     torch.set_num_threads(threads)
-    predict_module._beside = lambda path, points: path  # type: ignore[assignment]
+    predict_module._beside = lambda path, classes, points: path  # type: ignore[assignment]
     x = series(LABELS, 3).numpy()
     y = (x[:, 4:8, 8].mean(axis=1) > 0).astype(int)
     strong = fit_strong(deep_kernel(), x, y, normalization=NORMALIZATION, target_label="crop")

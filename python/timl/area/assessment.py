@@ -42,8 +42,8 @@ def assess_map(
     band
         Name or number of the band of classes.
     names
-        Name of each class, such as ``{0: "other", 1: "maize"}``. The table may have the names or
-        the numbers, the result has the names.
+        Name of each class, such as ``{0: "other", 1: "maize"}``; by default those that a map of
+        several classes says. The table may have the names or the numbers, the result has the names.
     level
         Probability that an interval is to hold the true value.
 
@@ -66,6 +66,7 @@ def assess_map(
     folder = _design_folder(reference, design)
     with open_map(map, band) as opened:
         pixels, hectares = opened.class_sizes()
+        labels = opened.names if names is None else dict(names)
         mapped = opened.classes_at(table["lat"].to_numpy(float), table["lon"].to_numpy(float))
     for number, found in zip(table["id"], mapped, strict=True):
         if found is None:
@@ -74,7 +75,6 @@ def assess_map(
                 f"{map} has no class: give the map that the points were drawn from, and columns "
                 f"lat and lon that are not swapped"
             )
-    labels = dict(names or {})
     number_of = {str(value): key for key, value in labels.items()}
     sample = table[["id"]].assign(map_class=mapped)
     sample["reference"] = [_class(text, number_of, sorted(pixels)) for text in table["reference"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from timl.data.own.exports import import_rasterio, open_raster
+from timl.files import decode_json
 
 _PIXELS_AT_ONCE = 2**21
 """Pixels of a strip, about."""
 _CELL = 32
 """Edge, in pixels, of the cells of a projected map whose pixels count as equal in area."""
 _MOST_CLASSES = 2**16
+CLASSES_TAG = "TIML_CLASSES"
+"""Tag of a map of several classes: JSON list of the names of the classes 0, 1 and so on."""
 _SEMI_MAJOR_M, _FLATTENING = 6378137.0, 1 / 298.257223563
 """The ellipsoid of WGS 84."""
 
@@ -53,6 +56,11 @@ class ClassMap:
     file: Any
     band: int
     path: Path
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of the classes by their numbers, as far as the file says them."""
+        return dict(enumerate(class_names(self.file.tags(), self.path)))
 
     def strips(self) -> Iterator[Strip]:
         """Read the map strip by strip, from the north.
@@ -218,6 +226,24 @@ def open_map(path: str | Path, band: str | int = "class") -> Iterator[ClassMap]:
     path = Path(path)
     with open_raster(path, "map") as file:
         yield ClassMap(file, _band_number(file, band, path), path)
+
+
+def class_names(tags: Mapping[str, str], path: Path) -> tuple[str, ...]:
+    """Return the names of the classes of a map from its tags; none where it does not say them.
+
+    Raises
+    ------
+    ValueError
+        If the tag is no list of names that differ.
+    """
+    if CLASSES_TAG not in tags:
+        return ()
+    advice = "give a JSON list of names that differ"
+    names = decode_json(tags[CLASSES_TAG], f"{CLASSES_TAG} of map {path}", advice)
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or len(set(names)) < len(names):
+        raise ValueError(f"map is {path} with {CLASSES_TAG} {tags[CLASSES_TAG]}: {advice}")
+    return tuple(names)
 
 
 def _band_number(file: Any, band: str | int, path: Path) -> int:

@@ -188,7 +188,7 @@ def draw_sample(
                     f"{pixels[name]} pixels: give a smaller size or least"
                 )
         rows, columns, strata = _draw(opened, counts, seed)
-        places = opened.places(rows, columns)
+        places, names = opened.places(rows, columns), opened.names
     points = pd.DataFrame(
         {
             "id": np.arange(1, len(rows) + 1),
@@ -207,7 +207,13 @@ def draw_sample(
         "least": floor,
         "seed": seed,
         "strata": [
-            {"stratum": c, "points": counts[c], "pixels": pixels[c], "hectares": hectares[c]}
+            {
+                "stratum": c,
+                **({"name": names[c]} if c in names else {}),
+                "points": counts[c],
+                "pixels": pixels[c],
+                "hectares": hectares[c],
+            }
             for c in counts
         ],
     }

@@ -67,8 +67,9 @@ def sample(
         drawn.write(out)
     say(f"planned size: {drawn.design['reason']}")
     for row in drawn.design["strata"]:
+        name = f" ({row['name']})" if "name" in row else ""
         say(
-            f"class {row['stratum']}: {row['points']} points of {row['pixels']:,} pixels, "
+            f"class {row['stratum']}{name}: {row['points']} points of {row['pixels']:,} pixels, "
             f"{row['hectares']:,.2f} ha"
         )
     say(
@@ -99,6 +100,7 @@ def area(
     from timl.area import PIXEL_COUNTING, assess_map
     from timl.files import atomic_write, output_folder
 
+    named = {key: text.strip() for key, text in _pairs("--names", names).items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = assess_map(
@@ -106,7 +108,7 @@ def area(
             reference,
             design=design,
             band=band,
-            names={key: text.strip() for key, text in _pairs("--names", names).items()},
+            names=named or None,
             level=level,
         )
     for warning in caught:

@@ -46,9 +46,25 @@ def map_exports(
         typer.Option(min=2, help="Members of the ensemble of the uncertainty; by default 5."),
     ] = None,
     prevalence: Annotated[
-        float | None,
-        typer.Option(help="Share of the target in the area, which probabilities are stated for."),
+        str | None,
+        typer.Option(
+            help="Share of the target in the area, which probabilities are stated for; of several "
+            "classes that of each, maize=0.3,wheat=0.7."
+        ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the classes of a classifier that does not say them, maize,wheat,rice."
+        ),
+    ] = None,
+    class_probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--class-probabilities/--no-class-probabilities",
+            help="Write a band of each of several classes' probability.",
+        ),
+    ] = True,
     threshold: Annotated[
         float | None,
         typer.Option(help="Least probability of the class; by default that of cross-validation."),
@@ -78,6 +94,7 @@ def map_exports(
     """Map exports, with accuracy and area; go on where it was stopped."""
     from timl.maps import export_files
 
+    shares = _prevalence(prevalence)
     loaded = timl.nn.load_pretrained(model)
     if points is None:
         given = {"--target": target, "--class": fao_class, "--members": members}
@@ -95,7 +112,9 @@ def map_exports(
                 exports,
                 out / "map.tif",
                 threshold=0.5 if threshold is None else threshold,
-                prevalence=prevalence,
+                prevalence=shares,
+                classes=None if classes is None else [name.strip() for name in classes.split(",")],
+                class_probabilities=class_probabilities,
                 any_month=any_month,
                 vrt_within=vrt_within,
                 workers=workers,
@@ -103,6 +122,10 @@ def map_exports(
             )
         say(f"map             {files.map}\npage            {files.page}")
         return
+    if classes is not None or isinstance(shares, dict):
+        raise ValueError(
+            "--points maps one target: leave out --classes, and give --prevalence as one share"
+        )
     if isinstance(loaded, timl.nn.StrongClassifier):
         raise ValueError(f"--model is {model}, an adapted classifier: leave out --points")
     if loaded.normalization is None:
@@ -126,7 +149,7 @@ def map_exports(
         out,
         members=5 if members is None else members,
         block_km=block_km,
-        prevalence=prevalence,
+        prevalence=shares,
         threshold=threshold,
         any_month=any_month,
         vrt_within=vrt_within,
@@ -143,3 +166,22 @@ page            {made.files.page}
 next:
   timl sample --map {made.files.map} --out {out / "sample"} --standard-error 0.03"""
     )
+
+
+def _prevalence(text: str | None) -> float | dict[str, float] | None:
+    """Return the share, or the share of each class, that an option says."""
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [part.rpartition("=") for part in text.split(",")]
+        shares = {name.strip(): float(value) for name, _, value in pairs}
+    except ValueError:
+        raise ValueError(
+            f"--prevalence is {text!r}: give a share, 0.12, or one of each class, "
+            f"maize=0.3,wheat=0.7"
+        ) from None
+    if len(shares) < len(pairs):
+        raise ValueError(f"--prevalence is {text!r}: give each class once")
+    return shares

@@ -6,12 +6,14 @@ of the shares, if each class looks the same in both places (Bayes' rule):
 
     logit at prevalence p = logit + log(p / (1 - p)) - log(g / (1 - g)),
 
-with g the prevalence that the logit was given at. docs/explanation/area.md says when that holds.
+with g the prevalence that the logit was given at. Of K classes that weigh alike each logit moves by
+the logarithm of its class's share. docs/explanation/area.md says when that holds.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +59,46 @@ def at_prevalence(logits: ArrayLike, prevalence: float, given: float = 0.5) -> N
     """
     values = _finite(logits)
     return np.asarray(values + _log_odds("prevalence", prevalence) - _log_odds("given", given))
+
+
+def classes_at_prevalence(
+    logits: ArrayLike, classes: Sequence[str], shares: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """Shift logits of classes that weigh alike to the shares that the classes have in a place.
+
+    Parameters
+    ----------
+    logits : array of shape [..., K]
+        Logits of a classifier of K classes.
+    classes
+        Names of the classes, K.
+    shares
+        Share of each class, by name, in (0, 1); they add up to 1.
+
+    Returns
+    -------
+    float64 array of the same shape
+        Logits; their probabilities are the softmax.
+
+    Raises
+    ------
+    ValueError
+        If a class has no share, a share is no class's, out of (0, 1) or all do not add up to 1
+        within 0.01, or a logit is not finite.
+    """
+    values = _finite(logits)
+    if set(shares) != set(classes):
+        raise ValueError(
+            f"prevalence is of {', '.join(map(str, shares))}: give the shares of "
+            f"{', '.join(classes)}"
+        )
+    each = np.array([shares[name] for name in classes], np.float64)
+    if not ((each > 0) & (each < 1)).all() or abs(each.sum() - 1) > 0.01:
+        raise ValueError(
+            f"prevalence is {dict(shares)}, {each.sum():g} in all: give shares between 0 and 1 "
+            f"that add up to 1"
+        )
+    return np.asarray(values + np.log(each / each.sum()))
 
 
 def estimate_prevalence(logits: ArrayLike, given: float = 0.5) -> float:

@@ -30,7 +30,7 @@ def lazy_map(source: Source, predictor: Predictor) -> xr.Dataset:
     -------
     Dataset
         A float32 variable [y, x] for each band of the map, with the centres of the pixels and the
-        reference system.
+        reference system. Of several classes the attribute `classes` of "class" has their names.
 
     Raises
     ------
@@ -74,6 +74,8 @@ def lazy_map(source: Source, predictor: Predictor) -> xr.Dataset:
         {name: (("y", "x"), values[i]) for i, name in enumerate(predictor.bands)},
         coords={"y": y, "x": x},
     )
+    if predictor.classes:
+        made["class"].attrs["classes"] = list(predictor.classes)
     lazy: xr.Dataset = made.rio.write_crs(grid.crs).rio.write_transform(grid.transform)
     return lazy
 

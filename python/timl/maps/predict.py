@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.area.class_map import CLASSES_TAG
 from timl.data.own.exports import Fill, import_rasterio
 from timl.data.record.calendar import end_of_series
 from timl.evaluation.prevalence import Calibration
@@ -21,13 +23,16 @@ from timl.maps.lazy import lazy_map
 from timl.maps.predictor import Predictor, make_predictor, require_classifier
 from timl.maps.source import Source, SourceLike, first_step, open_source, source_means
 from timl.maps.windows import Window
-from timl.maps.writing import Parts, write_map
+from timl.maps.writing import Parts, write_classes, write_map
 from timl.nn import Classifier, StrongClassifier
 from timl.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+CROP_TYPES = "crop types"
+"""Name of what a map of several classes shows, where none is given."""
 
 _CACHE_BYTES = 1 << 28
 """Size of GDAL's cache of blocks."""
@@ -45,6 +50,8 @@ class MapFiles:
     """HTML page that pans and zooms over the map."""
     item: Path
     """STAC item."""
+    classes: Path | None = None
+    """GeoTIFF of the classes alone, with their colours and names; None of two classes."""
 
 
 @overload
@@ -54,13 +61,15 @@ def predict_map(
     out: None = None,
     *,
     ensemble: Sequence[Classifier | StrongClassifier] = (),
+    classes: Sequence[str] | None = None,
+    class_probabilities: bool = True,
     threshold: float = 0.5,
     calibration: Calibration | None = None,
-    prevalence: float | None = None,
+    prevalence: float | Mapping[str, float] | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
     vrt_within: str | Path | None = None,
-    target: str = "positive",
+    target: str | None = None,
     points: pd.DataFrame | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -72,13 +81,15 @@ def predict_map(
     out: str | Path,
     *,
     ensemble: Sequence[Classifier | StrongClassifier] = (),
+    classes: Sequence[str] | None = None,
+    class_probabilities: bool = True,
     threshold: float = 0.5,
     calibration: Calibration | None = None,
-    prevalence: float | None = None,
+    prevalence: float | Mapping[str, float] | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
     vrt_within: str | Path | None = None,
-    target: str = "positive",
+    target: str | None = None,
     points: pd.DataFrame | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -89,13 +100,15 @@ def predict_map(
     out: str | Path | None = None,
     *,
     ensemble: Sequence[Classifier | StrongClassifier] = (),
+    classes: Sequence[str] | None = None,
+    class_probabilities: bool = True,
     threshold: float = 0.5,
     calibration: Calibration | None = None,
-    prevalence: float | None = None,
+    prevalence: float | Mapping[str, float] | None = None,
     fill: Fill = "pixel",
     any_month: bool = False,
     vrt_within: str | Path | None = None,
-    target: str = "positive",
+    target: str | None = None,
     points: pd.DataFrame | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -121,15 +134,22 @@ def predict_map(
         xarray object instead, which Dask computes.
     ensemble
         Classifiers of the same task, such as `timl.finetune_ensemble` gives: the standard deviation
-        of their probabilities is the band "uncertainty".
+        of their probabilities is the band "uncertainty", of several classes that of the
+        probabilities of the class that is mapped.
+    classes
+        Names of the classes of a `Classifier` of several outputs; a `StrongClassifier` has them. A
+        pixel is mapped as its most probable class, by its place among the names from 0 on.
+    class_probabilities
+        Whether the map has a band of each of several classes' probability.
     threshold
-        Probability from which on a pixel is of class 1.
+        Probability from which on a pixel is of class 1, of two classes.
     calibration
-        Calibration of the logits, such as `CrossValidation.calibrate` fits.
+        Calibration of the logits of two classes, such as `CrossValidation.calibrate` fits.
     prevalence
         Share of the positive class that the probabilities are stated for, see
-        `timl.evaluation.prevalence.at_prevalence`; None: as the classifier gives them, which weighs
-        both classes alike.
+        `timl.evaluation.prevalence.at_prevalence`; of several classes the share of each by its
+        name, see `timl.evaluation.prevalence.classes_at_prevalence`. None: as the classifier gives
+        them, which weighs the classes alike.
     fill
         Filling of missing values by "pixel", as in the record's training series, or "file", as
         CropHarvest does it for maps; see `fill_missing`. Pixels whose series is not complete then
@@ -140,9 +160,11 @@ def predict_map(
         Folder of all files that a VRT may name; None: any file or address that GDAL reads. See
         `timl.maps.open_files`.
     target
-        Name of the positive class, for the legends.
+        Name of the positive class, for the legends, by default "positive"; of several classes that
+        of all together, for the headings, by default "crop types".
     points
-        Labelled places to show, with columns lat, lon and label, 1 or 0.
+        Labelled places to show, with columns lat, lon and label: 1 or 0, of several classes their
+        names.
     workers
         Threads, or processes of Dask; by default as many as there are processors.
     progress
@@ -152,8 +174,9 @@ def predict_map(
     -------
     MapFiles or Dataset
         Files of the map; or variables [y, x] with the names of its bands: probability, class,
-        uncertainty (with an ensemble) and unlike (of a strong classifier): the distance to the
-        nearest series of the training, above 1 where the pixel is unlike 99% of them.
+        uncertainty (with an ensemble), unlike (of a strong classifier): the distance to the nearest
+        series of the training, above 1 where the pixel is unlike 99% of them; and of several
+        classes, whose probability is that of the class, probability_NAME of each.
 
     Raises
     ------
@@ -180,6 +203,8 @@ def predict_map(
         prevalence=prevalence,
         fill=fill,
         first=first_step(opened, months, any_month),
+        classes=classes,
+        class_probabilities=class_probabilities,
     )
     if out is None:
         return lazy_map(opened, predictor)
@@ -193,7 +218,11 @@ def predict_map(
         parts = Parts(path, plan, opened.windows)
         _compute(opened, predictor, parts, threads, progress)
         write_map(path, parts, opened.grid, predictor.bands, tags, threads)
-        files = _beside(path, points)
+        alone = None
+        if predictor.classes:
+            alone, place = path.with_suffix(".classes.tif"), predictor.bands.index("class")
+            write_classes(alone, parts, opened.grid, place, predictor.classes, tags, threads)
+        files = _beside(path, alone, points)
         parts.remove()  # not before: a call that is stopped while it draws computes nothing again
     return files
 
@@ -262,19 +291,33 @@ def _bar(total: int, done: int, shown: bool) -> Iterator[Any]:
 
 
 def _tags(
-    source: Source, predictor: Predictor, target: str, prevalence: float | None
+    source: Source,
+    predictor: Predictor,
+    target: str | None,
+    prevalence: float | Mapping[str, float] | None,
 ) -> dict[str, str]:
     """Return the tags of a map."""
+    if predictor.classes:
+        of_classes = {
+            "TIML_TARGET": target or CROP_TYPES,
+            CLASSES_TAG: json.dumps(predictor.classes, ensure_ascii=False),
+        }
+    else:
+        threshold = repr(predictor.threshold)
+        of_classes = {"TIML_TARGET": target or "positive", "TIML_THRESHOLD": threshold}
     tags = {
-        "TIML_TARGET": target,
-        "TIML_THRESHOLD": repr(predictor.threshold),
+        **of_classes,
         "TIML_VERSION": __version__,
         "TIML_CREATED": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "TIML_MODEL": type(predictor.classifier).__name__,
         "TIML_SOURCE": source.name.rsplit("/", 1)[-1],  # no folders of this machine
         "TIML_FIRST_STEP": str(predictor.first),
     }
-    if prevalence is not None:
+    if isinstance(prevalence, Mapping):
+        tags["TIML_PREVALENCE"] = json.dumps(
+            {name: float(prevalence[name]) for name in predictor.classes}, ensure_ascii=False
+        )
+    elif prevalence is not None:
         tags["TIML_PREVALENCE"] = repr(prevalence)
     if source.start is not None:
         year, month = divmod(source.start.month - 1 + predictor.first, 12)
@@ -284,16 +327,22 @@ def _tags(
     return tags
 
 
-def _beside(path: Path, points: pd.DataFrame | None) -> MapFiles:
+def _beside(path: Path, classes: Path | None, points: pd.DataFrame | None) -> MapFiles:
     """Write what lies beside a map."""
     from timl.maps.drawing.page import write_page
     from timl.maps.drawing.quicklook import write_quicklook
     from timl.maps.drawing.stac import write_stac_item
 
     files = MapFiles(
-        path, path.with_suffix(".png"), path.with_suffix(".html"), path.with_suffix(".json")
+        path,
+        path.with_suffix(".png"),
+        path.with_suffix(".html"),
+        path.with_suffix(".json"),
+        classes,
     )
     write_quicklook(path, files.quicklook, points=points)
     write_page(path, files.page, points=points)
-    write_stac_item(path, files.item, quicklook=files.quicklook, page=files.page)
+    write_stac_item(
+        path, files.item, quicklook=files.quicklook, page=files.page, classes=files.classes
+    )
     return files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, STEPS
 from timl.data.own.exports import Fill, fill_missing, series_of_bands
-from timl.evaluation.prevalence import Calibration, at_prevalence, given_prevalence
+from timl.evaluation.prevalence import (
+    Calibration,
+    at_prevalence,
+    classes_at_prevalence,
+    given_prevalence,
+)
+from timl.maps.drawing.legend import CLASS_COLOURS, CLASS_PROBABILITY
 from timl.maps.source import take_steps
 from timl.nn import Classifier, StrongClassifier, one_thread
 from timl.normalization import Normalization
@@ -35,9 +41,13 @@ class Predictor:
         Classifier in evaluation mode.
     ensemble
         Classifiers of the same task whose spread is the uncertainty.
+    classes
+        Names of the classes; none of two classes, of which the positive one is mapped.
+    class_probabilities
+        Whether the probability of each of several classes is a band.
     threshold
-        Least probability of class 1.
-    slope, shift
+        Least probability of class 1 of two classes.
+    slope, shift : float, float64 tensor of shape [] or [K]
         A logit is multiplied by the first, then the second is added.
     fill
         Filling of missing values, see `fill_missing`.
@@ -47,9 +57,11 @@ class Predictor:
 
     classifier: Classifier | StrongClassifier
     ensemble: tuple[Classifier | StrongClassifier, ...]
+    classes: tuple[str, ...]
+    class_probabilities: bool
     threshold: float
     slope: float
-    shift: float
+    shift: torch.Tensor
     fill: Fill
     first: int
 
@@ -64,7 +76,9 @@ class Predictor:
         """Names of the map's bands."""
         names = ["probability", "class"]
         names += ["uncertainty"] if self.ensemble else []
-        return names + (["unlike"] if isinstance(self.classifier, StrongClassifier) else [])
+        names += ["unlike"] if isinstance(self.classifier, StrongClassifier) else []
+        each = self.classes if self.class_probabilities else ()
+        return names + [f"{CLASS_PROBABILITY}{name}" for name in each]
 
     def predict(self, raw: NDArray[np.float64], means: Means) -> NDArray[np.float32]:
         """Predict a window.
@@ -128,29 +142,38 @@ class Predictor:
     def _of_series(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the map's bands of series [n, 12, 18], [bands, n]."""
         x = torch.from_numpy(series)
-        rows = []
         if isinstance(self.classifier, StrongClassifier):
             logits, distances = self.classifier.logits_and_distances(x)
         else:
             logits, distances = self.classifier(x), None
-        probability = self._probability(logits)
-        rows += [probability, (probability >= self.threshold).float()]
+        given = self._probability(logits)
+        if self.classes:
+            mapped = given.argmax(dim=1, keepdim=True)
+            rows = [given.gather(1, mapped)[:, 0], mapped[:, 0].float()]
+        else:
+            rows = [given, (given >= self.threshold).float()]
         if self.ensemble:
             members = torch.stack([self._probability(member(x)) for member in self.ensemble])
+            if self.classes:  # of the class that is mapped, [members, n]
+                members = members[:, torch.arange(len(x)), mapped[:, 0]]
             rows.append(members.double().std(dim=0, correction=0).float())
         if distances is not None:
             rows.append(distances)
+        if self.class_probabilities:
+            rows += given.unbind(dim=1)
         return torch.stack(rows).numpy()
 
     def _probability(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return probabilities of logits, float32."""
-        return torch.sigmoid(self.slope * logits.double() + self.shift).float()
+        """Return probabilities of logits, float32 [n], or [n, K] of several classes."""
+        moved = self.slope * logits.double() + self.shift
+        return (torch.softmax(moved, dim=1) if self.classes else torch.sigmoid(moved)).float()
 
     def digest(self) -> str:
         """Return a checksum of everything that a map depends on but its source."""
-        found = hashlib.sha256(
-            repr((self.threshold, self.slope, self.shift, self.fill, self.first)).encode()
-        )
+        settings = (self.threshold, self.slope, self.shift.tolist(), self.fill, self.first)
+        found = hashlib.sha256(repr(settings).encode())
+        if self.classes:
+            found.update(repr(self.bands).encode())
         for member in (self.classifier, *self.ensemble):
             found.update(repr(sorted(member.normalization or {})).encode())
             for name, tensor in member.state_dict().items():
@@ -167,9 +190,11 @@ def make_predictor(
     *,
     threshold: float,
     calibration: Calibration | None,
-    prevalence: float | None,
+    prevalence: float | Mapping[str, float] | None,
     fill: Fill,
     first: int,
+    classes: Sequence[str] | None = None,
+    class_probabilities: bool = True,
 ) -> Predictor:
     """Check a classifier and what belongs to it, and return its `Predictor`.
 
@@ -187,15 +212,119 @@ def make_predictor(
         raise ValueError(f"threshold is {threshold}: give a probability above 0 and below 1")
     if fill not in ("pixel", "file"):
         raise ValueError(f"fill is {fill!r}: give 'pixel' or 'file'")
-    slope, shift, given = 1.0, 0.0, given_prevalence(classifier)
+    names = class_names(classifier, classes)
+    for member in ensemble:
+        if class_names(member, classes) != names:
+            raise ValueError(
+                f"ensemble has a classifier of {_kind(class_names(member, classes))}, and the "
+                f"classifier is of {_kind(names)}: give classifiers of the same classes, in the "
+                f"same order"
+            )
+    if names:
+        slope, shift = 1.0, _shift_of_classes(names, threshold, calibration, prevalence)
+    else:
+        slope, shift = _line_of_two(given_prevalence(classifier), calibration, prevalence)
+    return Predictor(
+        classifier.eval(),
+        tuple(member.eval() for member in ensemble),
+        names,
+        class_probabilities and bool(names),
+        threshold,
+        slope,
+        shift,
+        fill,
+        first,
+    )
+
+
+def _line_of_two(
+    given: float, calibration: Calibration | None, prevalence: float | Mapping[str, float] | None
+) -> tuple[float, torch.Tensor]:
+    """Return slope and shift of the logit of two classes."""
+    slope, shift = 1.0, 0.0
     if calibration is not None:  # it takes and gives logits for even classes
         slope = calibration.slope
         shift = calibration.intercept + slope * float(at_prevalence(0.0, 0.5, given))
         given = 0.5
+    if isinstance(prevalence, Mapping):
+        raise ValueError(
+            f"prevalence is {dict(prevalence)}, and the classifier is of {_kind(())}: give the "
+            f"share of the positive class alone"
+        )
     if prevalence is not None:
         shift += float(at_prevalence(0.0, prevalence, given))
-    members = tuple(member.eval() for member in ensemble)
-    return Predictor(classifier.eval(), members, threshold, slope, shift, fill, first)
+    return slope, torch.tensor(shift, dtype=torch.float64)
+
+
+def _shift_of_classes(
+    names: tuple[str, ...],
+    threshold: float,
+    calibration: Calibration | None,
+    prevalence: float | Mapping[str, float] | None,
+) -> torch.Tensor:
+    """Return the shift of each logit of several classes, float64 [K]."""
+    if threshold != 0.5 or calibration is not None:
+        name, value = ("threshold", threshold) if calibration is None else ("calibration", "given")
+        raise ValueError(
+            f"{name} is {value}, and the classifier is of {_kind(names)}: leave it out; a pixel is "
+            f"mapped as its most probable class"
+        )
+    if prevalence is None:
+        return torch.zeros(len(names), dtype=torch.float64)
+    if not isinstance(prevalence, Mapping):
+        raise ValueError(
+            f"prevalence is {prevalence}, and the classifier is of {_kind(names)}: give a share of "
+            f"each, by name"
+        )
+    return torch.from_numpy(classes_at_prevalence(np.zeros(len(names)), names, prevalence))
+
+
+def class_names(
+    classifier: Classifier | StrongClassifier, given: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the names of a classifier's classes; none where it has one logit, of two classes.
+
+    Parameters
+    ----------
+    classifier
+        Classifier that maps.
+    given
+        Names of the classes of a `Classifier` of several outputs, which has none of its own.
+
+    Raises
+    ------
+    ValueError
+        If names are missing or not wanted, alike, empty or unprintable, or more than 32.
+    """
+    if isinstance(classifier, StrongClassifier):
+        own, count = classifier.classes, len(classifier.classes or ("positive",))
+    else:
+        own, count = None, classifier.outputs
+    if count == 1:
+        if given is not None:
+            raise ValueError(
+                f"classes is {list(given)}, and the classifier has one logit, of the positive "
+                f"class: leave it out"
+            )
+        return ()
+    names = own if given is None else tuple(given)
+    if names is None or len(names) != count or own not in (None, names):
+        told = None if given is None else list(given)
+        wanted = f"{count} names" if own is None else f"{list(own)} or nothing"
+        raise ValueError(f"classes is {told} for a classifier of {count} classes: give {wanted}")
+    unfit = [name for name in names if not name.strip() or not name.isprintable()]
+    most = len(CLASS_COLOURS)
+    if unfit or len(set(names)) < count or count > most:
+        raise ValueError(
+            f"classes is {count} names, {list(names)[:most]}: give at most {most}, which colours "
+            f"can tell apart, all different, none empty and without control characters"
+        )
+    return names
+
+
+def _kind(names: tuple[str, ...]) -> str:
+    """Return what a classifier decides between, for messages."""
+    return f"the classes {', '.join(names)}" if names else "two classes, with one logit"
 
 
 def require_classifier(classifier: Any) -> None:

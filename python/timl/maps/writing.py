@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
 from timl.files import atomic_write, remove_leftovers, sync_folder
+from timl.maps.drawing.legend import CLASS_COLOURS, NO_CLASS
 from timl.maps.grid import Grid
 from timl.maps.windows import Window
 
@@ -103,6 +105,88 @@ def write_map(
     OSError
         If it cannot be written, or what was written reads otherwise; the finished windows stay.
     """
+    _write(
+        _Kind("float32", np.nan, "FLOATING_POINT", "NEAREST", lambda values: values),
+        out,
+        parts,
+        grid,
+        bands,
+        tags,
+        threads,
+    )
+
+
+def write_classes(
+    out: Path,
+    parts: Parts,
+    grid: Grid,
+    place: int,
+    classes: Sequence[str],
+    tags: Mapping[str, str],
+    threads: int,
+) -> None:
+    """Write the classes of finished windows alone, in uint8, with colours and names.
+
+    A cloud-optimised GeoTIFF whose colour table is that of all files of a map, 255 where there is
+    no data. Overviews take the most frequent class. The names are in the file that GDAL, and so a
+    GIS, reads beside it, OUT.aux.xml, because a GeoTIFF has no place for them.
+
+    Parameters
+    ----------
+    out, parts, grid, tags, threads
+        Those of `write_map`.
+    place
+        Place of the band of classes in the windows, from 0.
+    classes
+        Names of the classes.
+
+    Raises
+    ------
+    OSError
+        As of `write_map`.
+    """
+
+    def numbers(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        band = values[place : place + 1]
+        return np.where(np.isnan(band), NO_CLASS, band).astype(np.uint8)
+
+    beside = out.with_name(f"{out.name}.aux.xml")
+    beside.unlink(missing_ok=True)  # so that names never stand beside other classes
+    kind = _Kind("uint8", NO_CLASS, "NO", "MODE", numbers, CLASS_COLOURS[: len(classes)])
+    _write(kind, out, parts, grid, ["class"], tags, threads)
+    root = ElementTree.Element("PAMDataset")
+    band = ElementTree.SubElement(root, "PAMRasterBand", band="1")
+    names = ElementTree.SubElement(band, "CategoryNames")
+    for name in classes:
+        ElementTree.SubElement(names, "Category").text = name
+    with atomic_write(beside, "w") as file:
+        file.write(ElementTree.tostring(root, encoding="unicode"))  # GDAL takes no declaration
+
+
+class _Kind(NamedTuple):
+    """How the values of windows are stored in a file."""
+
+    dtype: str
+    nodata: float
+    predictor: str
+    overviews: str
+    """GDAL's name of the resampling of overviews."""
+    values: Callable[[NDArray[np.float32]], NDArray[Any]]
+    """Function from a window [bands, height, width] to what the file holds of it."""
+    colours: Sequence[str] = ()
+    """Colours of the values 0, 1 and so on, as #rrggbb."""
+
+
+def _write(
+    kind: _Kind,
+    out: Path,
+    parts: Parts,
+    grid: Grid,
+    bands: list[str],
+    tags: Mapping[str, str],
+    threads: int,
+) -> None:
+    """Write a cloud-optimised GeoTIFF of finished windows, whole or not at all; see `write_map`."""
     rasterio = import_rasterio()
     from rasterio.shutil import copy
 
@@ -116,10 +200,10 @@ def write_map(
             count=len(bands),
             height=grid.height,
             width=grid.width,
-            dtype="float32",
+            dtype=kind.dtype,
             crs=grid.crs,
             transform=grid.transform,
-            nodata=np.nan,
+            nodata=kind.nodata,
             tiled=True,
             blockxsize=_BLOCK,
             blockysize=_BLOCK,
@@ -128,21 +212,24 @@ def write_map(
         ) as file:
             file.descriptions = tuple(bands)
             file.update_tags(**tags)
+            if kind.colours:
+                table = {i: (*bytes.fromhex(c[1:]), 255) for i, c in enumerate(kind.colours)}
+                file.write_colormap(1, table)
             for number, window in enumerate(parts.windows):
-                file.write(parts.read(number), window=_rasterio_window(window))
+                file.write(kind.values(parts.read(number)), window=_rasterio_window(window))
         copy(
             plain,
             finished,
             driver="COG",
             COMPRESS="DEFLATE",
-            PREDICTOR="FLOATING_POINT",
+            PREDICTOR=kind.predictor,
             BLOCKSIZE=_BLOCK,
-            OVERVIEW_RESAMPLING="NEAREST",
+            OVERVIEW_RESAMPLING=kind.overviews,
             BIGTIFF="IF_SAFER",
             NUM_THREADS=threads,
         )
         plain.unlink()
-        _verify(finished, parts)
+        _verify(finished, parts, kind)
     except rasterio.errors.RasterioError as error:
         raise OSError(
             f"{out} cannot be written ({' '.join(str(error.__cause__ or error).split())}): give it "
@@ -157,13 +244,13 @@ def write_map(
     sync_folder(out.parent)
 
 
-def _verify(path: Path, parts: Parts) -> None:
+def _verify(path: Path, parts: Parts, kind: _Kind) -> None:
     """Raise an OSError unless a file holds the finished windows: GDAL reports not every failure."""
     rasterio = import_rasterio()
     with rasterio.open(path, driver="GTiff") as file:
         for number, window in enumerate(parts.windows):
             written = file.read(window=_rasterio_window(window))
-            if not np.array_equal(written, parts.read(number), equal_nan=True):
+            if not np.array_equal(written, kind.values(parts.read(number)), equal_nan=True):
                 raise OSError(
                     f"{path} was not written whole: give it room and call again; the finished "
                     f"windows are kept in {parts.folder}"

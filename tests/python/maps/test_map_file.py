@@ -205,7 +205,7 @@ def test_points_are_where_they_should_be(labels: list[object]):
     places = place_points(made_points().assign(label=labels), cells)
     np.testing.assert_allclose(places.columns[:2], [5, 15.5], atol=1e-6)
     np.testing.assert_allclose(places.rows[:2], [5, 9.5], atol=1e-6)
-    assert places.positive.tolist() == [True, False, True]
+    assert places.classes.tolist() == [1, 0, 1]
     assert places.inside(cells).tolist() == [True, True, False]
 
 

@@ -80,7 +80,7 @@ def test_hostile_names_stay_text(page: Page):
     tags = [tag for tag, _ in page.elements]
     assert tags.count("script") == 2 and tags.count("title") == 1
     assert page.data["points"][0]["name"] == "</script><script>alert(1)</script>"
-    assert page.data["target"] == HOSTILE
+    assert [kind["name"] for kind in page.data["kinds"]] == [f"not {HOSTILE}", HOSTILE]
 
 
 def test_the_pictures_hold_the_bands(page: Page):
@@ -100,7 +100,7 @@ def test_the_pictures_hold_the_bands(page: Page):
 
 
 def test_the_points_are_counted_and_placed(page: Page):
-    assert [point["positive"] for point in page.data["points"]] == [True, False, True]
+    assert [point["kind"] for point in page.data["points"]] == [1, 0, 1]
     assert page.data["points"][1]["column"] == pytest.approx(15.5)
     text = " ".join(" ".join(text for texts in page.texts.values() for text in texts).split())
     assert "3 points: 2" in text and "1 outside the map" in text

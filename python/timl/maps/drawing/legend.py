@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ class Layer:
     open_ended
         Whether values above ``top`` occur.
     classes
-        Names of the values 0 and 1 of a band of classes; empty for a measure.
+        Names of the values 0, 1 and so on of a band of classes; empty for a measure.
     """
 
     title: str
@@ -112,6 +113,58 @@ LAYERS = {
 }
 """Layers by the name of their band, in the order in which they are shown."""
 
+CLASS_COLOURS = (
+    *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#0000FF"),
+    *("#CCEE99", "#221199", "#772200", "#7766FF", "#550055", "#55DDAA", "#BBAA55", "#6699FF"),
+    *("#CCDDFF", "#223322", "#1155BB", "#CC4444", "#0022CC", "#BBFF77", "#774477", "#550077"),
+    *("#994400", "#552244", "#55BB77", "#66DDCC", "#33BBCC", "#6644FF", "#773388", "#228888"),
+)
+"""Colours of the classes 0, 1 and so on of a map of several: first those of Okabe and Ito (Color
+Universal Design, 2008) without black, then each the one of 16 x 16 x 16 that is farthest, in CIE
+L*a*b*, from those before it, from no data, black and white, for readers without the pigment for red
+or green too. Any two are at least 13 apart, those of the first 16 at least 17."""
+
+
+def layers_of(classes: Sequence[str]) -> dict[str, Layer]:
+    """Return the layers of a map by the name of their band, in the order in which they are shown.
+
+    Parameters
+    ----------
+    classes
+        Names of several classes; none for a positive class and the rest.
+    """
+    if not classes:
+        return LAYERS
+    names = tuple(name.replace("{", "{{").replace("}", "}}") for name in classes)
+    own = {
+        "class": Layer(
+            "Class",
+            "The most probable class of the pixel.",
+            float(len(names) - 1),
+            1.0,
+            CLASS_COLOURS[: len(names)],
+            classes=names,
+        ),
+        "probability": Layer(
+            "Probability of the class",
+            "Probability of the most probable class, which is mapped.",
+            1.0,
+            0.01,
+            "YlGnBu",
+        ),
+        "uncertainty": Layer(
+            "Uncertainty of the probability",
+            "Standard deviation of the mapped class's probability over models that learned from "
+            "resampled labels.",
+            0.3,
+            0.005,
+            "YlOrBr",
+            open_ended=True,
+        ),
+    }
+    return {**own, "unlike": LAYERS["unlike"]}
+
+
 UNLIKE = 1.0
 """Distance from the training data above which a pixel is unlike all of it."""
 
@@ -124,7 +177,14 @@ NO_DATA_COLOUR = "#595959"
 """A grey that no layer comes near, for colour-blind readers either."""
 
 POINT_COLOURS = {True: "#D55E00", False: "#FFFFFF"}
-"""Colours of points, positive and negative: Okabe and Ito's vermilion, and white."""
+"""Colours of points, positive and negative: Okabe and Ito's vermilion, and white. Those of several
+classes have the colours of these."""
+
+CLASS_PROBABILITY = "probability_"
+"""Beginning of the name of the band of one class's probability; the class's name follows."""
+
+NO_CLASS = 255
+"""Value of no data in the file of the classes alone."""
 
 POINT_EDGE = "#000000"
 """Colour of the line around points."""

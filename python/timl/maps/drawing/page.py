@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from timl.evaluation.plotting import require_matplotlib
 from timl.files import atomic_write
 from timl.maps.drawing.legend import (
-    LAYERS,
+    CLASS_COLOURS,
     NO_DATA_COLOUR,
     NO_DATA_NAME,
     POINT_COLOURS,
@@ -57,7 +57,8 @@ def write_page(
         HTML file to write; its folder must exist.
     points
         Labelled points to show: a table with columns lat, lon (degrees) and label ("positive" or
-        "negative", 1 or 0), and perhaps name, a text that is shown for each.
+        "negative", 1 or 0; of several classes their names), and perhaps name, a text that is shown
+        for each.
     title
         Heading; by default the map's target.
     imagery : uint8 array of shape [height, width, 3]
@@ -89,7 +90,7 @@ def write_page(
             f"map is {map}, parts of which have no latitude and longitude: give one in a "
             "reference system that holds for all of it"
         )
-    places = place_points(points, grid)
+    places = place_points(points, grid, described.classes)
     folder = resources.files("timl.maps.drawing") / "templates"
     style, script, page = (
         (folder / f"page.{kind}").read_text("utf-8") for kind in ("css", "js", "html")
@@ -103,13 +104,14 @@ def write_page(
         style_hash=_digest(style),
         script_hash=_digest(script),
         target=described.target,
+        several=bool(described.classes),
         layers=data["layers"],
         has_unlike=data["unlike"] is not None,
         has_imagery=imagery is not None,
         unlike_name=UNLIKE_NAME,
         no_data_name=NO_DATA_NAME,
         point_count=len(places.names),
-        positive_count=int(places.positive.sum()),
+        positive_count=int((places.classes == 1).sum()),
         outside_count=int((~places.inside(grid)).sum()),
         shown=_size_text(described.grid, grid),
         origin=[text[0].upper() + text[1:] for text in described.origin],
@@ -153,7 +155,8 @@ def _page_data(
     """Return what the page's script needs, as JSON holds it."""
     layers = []
     for name, values in bands.items():
-        layer, palette = LAYERS[name], LAYERS[name].palette()
+        layer = described.layers[name]
+        palette = layer.palette()
         layers.append(
             {
                 "band": name,
@@ -165,7 +168,7 @@ def _page_data(
                 "decimals": len(f"{layer.step:g}".partition(".")[2]),
                 "top": layer.top,
                 "openEnded": layer.open_ended,
-                "mark": described.threshold if name == "probability" else None,
+                "mark": _mark(described, name),
                 "picture": _png(layer.colour_numbers(values), palette),
             }
         )
@@ -184,13 +187,13 @@ def _page_data(
         "layers": layers,
         "unlike": unlike,
         "imagery": None if imagery is None else {"picture": _png(imagery)},
-        "target": described.target,
+        "kinds": _point_kinds(described),
         "points": [
-            {"column": column, "row": row, "positive": positive, "name": name}
-            for column, row, positive, name in zip(
+            {"column": column, "row": row, "kind": kind, "name": name}
+            for column, row, kind, name in zip(
                 places.columns.round(3).tolist(),
                 places.rows.round(3).tolist(),
-                places.positive.tolist(),
+                places.classes.tolist(),
                 places.names,
                 strict=True,
             )
@@ -198,10 +201,27 @@ def _page_data(
         ],
         "noData": NO_DATA_COLOUR,
         "noDataName": NO_DATA_NAME,
-        "positive": POINT_COLOURS[True],
-        "negative": POINT_COLOURS[False],
         "edge": POINT_EDGE,
     }
+
+
+def _mark(described: MapFile, name: str) -> float | None:
+    """Return the value that a layer's legend marks: the threshold of two classes."""
+    return described.threshold if name == "probability" and not described.classes else None
+
+
+def _point_kinds(described: MapFile) -> list[dict[str, Any]]:
+    """Return name, colour and shape of the points of each class."""
+    if described.classes:
+        return [
+            {"name": name, "colour": colour, "round": True}
+            for name, colour in zip(described.classes, CLASS_COLOURS, strict=False)
+        ]
+    texts = (f"not {described.target}", described.target)
+    return [
+        {"name": text, "colour": POINT_COLOURS[positive], "round": positive}
+        for text, positive in zip(texts, (False, True), strict=True)
+    ]
 
 
 def _png(picture: Bytes, palette: Bytes | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from timl.maps.grid import Grid
 if TYPE_CHECKING:
     import pandas as pd
 
-_LABELS = {"positive": True, "1": True, "true": True, "negative": False, "0": False, "false": False}
+_LABELS = {"positive": 1, "1": 1, "true": 1, "negative": 0, "0": 0, "false": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +27,8 @@ class Places:
         Where they are on the grid, as fractions; some may lie outside.
     lats, lons : float64 arrays of shape [n]
         The same in degrees.
-    positive : bool array of shape [n]
-        Whether each has the positive label.
+    classes : int64 array of shape [n]
+        Class of each: 1 of the positive label and 0 of the other, or the number of one of several.
     names : tuple of n str
         Texts to show, "" for none.
     """
@@ -36,7 +37,7 @@ class Places:
     rows: NDArray[np.float64]
     lats: NDArray[np.float64]
     lons: NDArray[np.float64]
-    positive: NDArray[np.bool_]
+    classes: NDArray[np.int64]
     names: tuple[str, ...]
 
     def inside(self, grid: Grid) -> NDArray[np.bool_]:
@@ -49,16 +50,19 @@ class Places:
         )
 
 
-def place_points(points: pd.DataFrame | None, grid: Grid) -> Places:
+def place_points(points: pd.DataFrame | None, grid: Grid, classes: Sequence[str] = ()) -> Places:
     """Find where labelled points are on a grid.
 
     Parameters
     ----------
     points
         Table with columns lat, lon (degrees) and label ("positive" or "negative", 1 or 0, True or
-        False), and perhaps name, a text to show. None for no points.
+        False; of several classes their names), and perhaps name, a text to show. None for no
+        points.
     grid
         The grid.
+    classes
+        Names of several classes; none of a positive class and the rest.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def place_points(points: pd.DataFrame | None, grid: Grid) -> Places:
     """
     if points is None:
         nothing = np.empty(0)
-        return Places(nothing, nothing, nothing, nothing, np.empty(0, bool), ())
+        return Places(nothing, nothing, nothing, nothing, np.empty(0, np.int64), ())
     missing = {"lat", "lon", "label"} - set(points.columns)
     if missing:
         raise ValueError(
@@ -84,12 +88,19 @@ def place_points(points: pd.DataFrame | None, grid: Grid) -> Places:
                 f"points is a table whose {column} is {values[row]} in row {row}: give degrees in "
                 f"[-{limit}, {limit}] ({int(wrong.sum())} such rows)"
             )
-    texts = [str(label).strip().lower().removesuffix(".0") for label in points["label"]]
-    unknown = [row for row, text in enumerate(texts) if text not in _LABELS]
+    if classes:
+        numbers = {name: number for number, name in enumerate(classes)}
+        texts = [str(label) for label in points["label"]]
+        wanted = f"one of {', '.join(classes)}"
+    else:
+        numbers = _LABELS
+        texts = [str(label).strip().lower().removesuffix(".0") for label in points["label"]]
+        wanted = "'positive' or 'negative', 1 or 0"
+    unknown = [row for row, text in enumerate(texts) if text not in numbers]
     if unknown:
         raise ValueError(
             f"points is a table whose label is {points['label'].iloc[unknown[0]]!r} in row "
-            f"{unknown[0]}: give 'positive' or 'negative', 1 or 0 ({len(unknown)} such rows)"
+            f"{unknown[0]}: give {wanted} ({len(unknown)} such rows)"
         )
     names = points["name"].fillna("").astype(str) if "name" in points else [""] * len(points)
     columns, rows = grid.cells(degrees["lat"], degrees["lon"])
@@ -98,6 +109,6 @@ def place_points(points: pd.DataFrame | None, grid: Grid) -> Places:
         rows,
         degrees["lat"],
         degrees["lon"],
-        np.array([_LABELS[text] for text in texts], bool),
+        np.array([numbers[text] for text in texts], np.int64),
         tuple(names),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from timl.evaluation.plotting import require_matplotlib
 from timl.files import atomic_write
 from timl.maps.drawing.legend import (
-    LAYERS,
+    CLASS_COLOURS,
     NO_DATA_COLOUR,
     NO_DATA_NAME,
     POINT_COLOURS,
@@ -37,6 +37,7 @@ _PANEL = 5.2
 _STRIPED = 900
 """Least number of points a side of the stripes over unlike pixels, and how many to a stripe."""
 _STRIPE = 4
+_LEGEND_COLUMNS = 3
 
 
 def write_quicklook(
@@ -48,8 +49,9 @@ def write_quicklook(
 ) -> None:
     """Write a picture of a map: probability, or class, and uncertainty where there is one.
 
-    It reads overviews at no more than `MOST_CELLS` cells a side. The scale bar holds in the middle
-    of the map; stripes lie over pixels unlike the training data.
+    Of several classes it shows the class, and beside it uncertainty or else probability. It reads
+    overviews at no more than `MOST_CELLS` cells a side. The scale bar holds in the middle of the
+    map; stripes lie over pixels unlike the training data.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def write_quicklook(
         PNG to write; its folder must exist.
     points
         Labelled points to show: a table with columns lat, lon (degrees) and label ("positive" or
-        "negative", 1 or 0). Those outside the map are left out.
+        "negative", 1 or 0; of several classes their names). Those outside the map are left out.
     title
         Heading; by default the map's target.
 
@@ -77,14 +79,16 @@ def write_quicklook(
     from matplotlib.figure import Figure
 
     described, grid, bands = read_shrunk(map, MOST_CELLS)
-    places = place_points(points, grid)
-    names = list(bands)[:1] + [name for name in list(bands)[1:] if name == "uncertainty"]
+    places = place_points(points, grid, described.classes)
+    second = ["uncertainty", "probability"] if described.classes else ["uncertainty"]
+    names = list(bands)[:1] + [name for name in second if name in list(bands)[1:]][:1]
     width, height = grid.cell_size()
     shape = min(2.0, max(0.4, grid.height * height / (grid.width * width)))
     side_by_side = shape > 0.75 or len(names) == 1
     columns = len(names) if side_by_side else 1
     tall = (_PANEL - 1.2) * shape + 0.5
-    size = (_PANEL * columns, tall * (len(names) // columns) + 1.3)
+    legend = 1.3 + 0.18 * (len(described.classes) // _LEGEND_COLUMNS)
+    size = (_PANEL * columns, tall * (len(names) // columns) + legend)
     settings: Any = {"text.parse_math": False, "font.size": 9}  # names hold dollar signs
     with rc_context(settings):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
@@ -93,7 +97,7 @@ def write_quicklook(
             _draw_band(axes, described, name, bands[name])
             if axes is panels[0] and "unlike" in bands and name != "unlike":
                 _draw_unlike(axes, bands["unlike"])
-            _draw_places(axes, places, grid)
+            _draw_places(axes, described, places, grid)
             _draw_ticks(axes, grid)
             _draw_scale_and_north(axes, grid)
         heading = title or f"Map of {described.target}"
@@ -102,7 +106,7 @@ def write_quicklook(
         figure.legend(
             handles=_legend_entries(described, grid, names, bands, places),
             loc="outside lower center",
-            ncols=3,
+            ncols=_LEGEND_COLUMNS,
             frameon=False,
             title=note,
             title_fontsize=7,
@@ -116,7 +120,7 @@ def _draw_band(axes: Axes, described: MapFile, name: str, values: NDArray[np.flo
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    layer = LAYERS[name]
+    layer = described.layers[name]
     palette = layer.palette()
     colours = np.concatenate([np.zeros((1, 4), np.uint8), np.insert(palette, 3, 255, axis=1)])
     height, width = values.shape
@@ -134,7 +138,7 @@ def _draw_band(axes: Axes, described: MapFile, name: str, values: NDArray[np.flo
         bar = axes.figure.colorbar(
             shades, ax=axes, shrink=0.8, extend="max" if layer.open_ended else "neither"
         )
-        if name == "probability" and described.threshold is not None:
+        if name == "probability" and not described.classes and described.threshold is not None:
             bar.ax.axhline(described.threshold, color="black", lw=1.5)
             bar.ax.set_xlabel(f"line: {described.threshold:.2f},\nthe class's\nthreshold", size=7)
 
@@ -155,14 +159,20 @@ def _draw_unlike(axes: Axes, unlike: NDArray[np.float32]) -> None:
     axes.imshow(picture, extent=(0, width, height, 0), aspect=axes.get_aspect())
 
 
-def _draw_places(axes: Axes, places: Places, grid: Grid) -> None:
-    for positive in (False, True):
-        chosen = places.positive == positive
-        axes.plot(places.columns[chosen], places.rows[chosen], **_point_style(positive))
+def _draw_places(axes: Axes, described: MapFile, places: Places, grid: Grid) -> None:
+    for number in np.unique(places.classes).tolist():
+        chosen = places.classes == number
+        style = _point_style(described, number)
+        axes.plot(places.columns[chosen], places.rows[chosen], **style)
     axes.set(xlim=(0, grid.width), ylim=(grid.height, 0))
 
 
-def _point_style(positive: bool) -> dict[str, Any]:
+def _point_style(described: MapFile, number: int) -> dict[str, Any]:
+    """Return how matplotlib draws the points of a class."""
+    if described.classes:
+        colour = CLASS_COLOURS[number]
+        return {"mfc": colour, "mec": POINT_EDGE, "ms": 5, "marker": "o", "ls": "", "mew": 1.1}
+    positive = number == 1
     return {
         "mfc": POINT_COLOURS[positive],
         "mec": POINT_EDGE,
@@ -263,17 +273,24 @@ def _legend_entries(
 
     target = textwrap.shorten(described.target, 40)
     entries: list[Any] = []
-    for layer in (LAYERS[name] for name in names):
+    for layer in (described.layers[name] for name in names):
         for colour, kind in zip(layer.palette() / 255, layer.classes, strict=False):
-            entries.append(Patch(fc=colour, ec="0.5", label=kind.format(target=target)))
+            text = textwrap.shorten(kind.format(target=target), 44)
+            entries.append(Patch(fc=colour, ec="0.5", label=text))
     if any(np.isnan(bands[name]).any() for name in names):
         entries.append(Patch(fc=NO_DATA_COLOUR, ec="0.5", label=NO_DATA_NAME))
     if "unlike" in bands and names[0] != "unlike":
         entries.append(Patch(fc="white", ec=UNLIKE_COLOURS[0], hatch="/////", label=UNLIKE_NAME))
     inside = places.inside(grid)
-    for positive in (True, False):
-        count = int((inside & (places.positive == positive)).sum())
+    if described.classes:
+        if inside.any():
+            style = _point_style(described, 0) | {"mfc": "white"}
+            text = f"point, in the colour of its class ({int(inside.sum())})"
+            entries.append(Line2D([], [], label=text, **style))
+        return entries
+    for number, no in ((1, ""), (0, "not ")):
+        count = int((inside & (places.classes == number)).sum())
         if count:
-            text = f"point: {'' if positive else 'not '}{target} ({count})"
-            entries.append(Line2D([], [], label=text, **_point_style(positive)))
+            style = _point_style(described, number)
+            entries.append(Line2D([], [], label=f"point: {no}{target} ({count})", **style))
     return entries

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
 from timl.files import atomic_write
-from timl.maps.drawing.legend import LAYERS
+from timl.maps.drawing.legend import CLASS_PROBABILITY, NO_CLASS
 from timl.maps.drawing.map_file import MapFile, read_map_file
 from timl.maps.grid import Grid
 
@@ -33,6 +33,7 @@ def write_stac_item(
     *,
     quicklook: str | Path | None = None,
     page: str | Path | None = None,
+    classes: str | Path | None = None,
 ) -> None:
     """Write the STAC item of a map.
 
@@ -50,6 +51,8 @@ def write_stac_item(
         PNG of the map, of `write_quicklook`, to name in the item. By default none.
     page
         HTML page of the map, of `write_page`, to name in the item. By default none.
+    classes
+        GeoTIFF of the classes alone, of a map of several, to name in the item. By default none.
 
     Raises
     ------
@@ -82,6 +85,7 @@ def write_stac_item(
         "timl:target": described.target,
         "timl:threshold": described.threshold,
         "timl:prevalence": described.prevalence,
+        "timl:classes": list(described.classes) or None,
         **{f"timl:{name}": tags.get(f"TIML_{name.upper()}") for name in _KEPT},
     }
     start, end = months or (None, None)
@@ -116,6 +120,16 @@ def write_stac_item(
         extra_fields={"bands": _bands(described, resolution)},
     )
     item.add_asset("map", asset)
+    if classes is not None:
+        band = {**_band(described, "class", resolution), "data_type": "uint8", "nodata": NO_CLASS}
+        asset = pystac.Asset(
+            _href(classes, folder),
+            title="Classes alone",
+            media_type=pystac.MediaType.COG,
+            roles=["data"],
+            extra_fields={"bands": [band]},
+        )
+        item.add_asset("classes", asset)
     for key, path, kind, role in (
         ("quicklook", quicklook, pystac.MediaType.PNG, "overview"),
         ("page", page, pystac.MediaType.HTML, "metadata"),
@@ -134,31 +148,58 @@ _KEPT = ("version", "model", "source")
 
 def _bands(described: MapFile, resolution: float) -> list[dict[str, Any]]:
     """Return the descriptions of all bands of the file, in its order."""
-    bands: list[dict[str, Any]] = [{"name": name} for name in described.descriptions]
-    for name, number in described.bands.items():
-        layer = LAYERS[name]
-        band: dict[str, Any] = {
-            "name": name,
-            "description": layer.meaning.format(**described.words),
-            "data_type": "float32",
-            "nodata": "nan",
-            "raster:sampling": "area",
-            "raster:spatial_resolution": resolution,
-        }
-        if layer.classes:
-            band["classification:classes"] = [
-                {
-                    "value": value,
-                    "name": ("negative", "positive")[value],
-                    "title": title.format(**described.words),
-                    "color_hint": "".join(f"{part:02X}" for part in colour),
-                }
-                for value, (title, colour) in enumerate(
-                    zip(layer.classes, layer.palette().tolist(), strict=True)
-                )
-            ]
-        bands[number - 1] = band
+    bands: list[dict[str, Any]] = []
+    for name in described.descriptions:
+        of_class = name.removeprefix(CLASS_PROBABILITY)
+        if name in described.bands:
+            bands.append(_band(described, name, resolution))
+        elif name != of_class and of_class in described.classes:
+            meaning = f"Probability that the pixel is {of_class}."
+            bands.append(_measure(name, meaning, resolution))
+        else:
+            bands.append({"name": name})
     return bands
+
+
+def _band(described: MapFile, name: str, resolution: float) -> dict[str, Any]:
+    """Return the description of a band that has a layer."""
+    layer = described.layers[name]
+    band = _measure(name, layer.meaning.format(**described.words), resolution)
+    if layer.classes:
+        keys = _class_keys(described.classes) if described.classes else ["negative", "positive"]
+        band["classification:classes"] = [
+            {
+                "value": value,
+                "name": key,
+                "title": title.format(**described.words),
+                "color_hint": "".join(f"{part:02X}" for part in colour),
+            }
+            for value, (key, title, colour) in enumerate(
+                zip(keys, layer.classes, layer.palette().tolist(), strict=True)
+            )
+        ]
+    return band
+
+
+def _measure(name: str, meaning: str, resolution: float) -> dict[str, Any]:
+    """Return the description of a band of the map without classes."""
+    return {
+        "name": name,
+        "description": meaning,
+        "data_type": "float32",
+        "nodata": "nan",
+        "raster:sampling": "area",
+        "raster:spatial_resolution": resolution,
+    }
+
+
+def _class_keys(classes: tuple[str, ...]) -> list[str]:
+    """Return names of classes in the letters that the classification extension allows."""
+    keys = [re.sub("[^0-9A-Za-z_-]+", "-", name).strip("-") for name in classes]
+    return [
+        key if key and keys.count(key) == 1 else f"class-{number}"
+        for number, key in enumerate(keys)
+    ]
 
 
 def _footprint(described: MapFile) -> tuple[dict[str, Any], list[float]]:

@@ -124,9 +124,10 @@ function drawStripes(dots) {
 function drawPoint(point) {
   const [x, y] = toScreen(point.column, point.row);
   paint.beginPath();
-  if (point.positive) paint.arc(x, y, 5.5, 0, 2 * Math.PI);
+  const kind = data.kinds[point.kind];
+  if (kind.round) paint.arc(x, y, 5.5, 0, 2 * Math.PI);
   else paint.rect(x - 4.5, y - 4.5, 9, 9);
-  paint.fillStyle = point.positive ? data.positive : data.negative;
+  paint.fillStyle = kind.colour;
   paint.strokeStyle = data.edge;
   paint.lineWidth = 1.3;
   paint.fill();
@@ -219,7 +220,7 @@ function describe() {
   }
   if (data.points.length) {
     const point = nearestPoint(x, y);
-    const text = point ? [point.name, point.positive ? data.target : `not ${data.target}`] : ["–"];
+    const text = point ? [point.name, data.kinds[point.kind].name] : ["–"];
     element("at-point").textContent = text.filter(Boolean).join(": ");
     if (point) texts.push(element("at-point").textContent);
   }
@@ -371,9 +372,11 @@ async function load(holder) {
 async function begin() {
   await Promise.all([...data.layers, data.unlike, data.imagery].filter(Boolean).map(load));
   element("north").firstElementChild.setAttribute("transform", `rotate(${data.north})`);
-  for (const [name, colour] of [
-    [".positive", data.positive], [".negative", data.negative], [".nothing", data.noData]]) {
-    for (const swatch of document.querySelectorAll(name)) swatch.style.background = colour;
+  for (const swatch of document.querySelectorAll(".nothing")) swatch.style.background = data.noData;
+  for (const swatch of document.querySelectorAll(".point")) {
+    const kind = data.kinds[swatch.dataset.kind];
+    swatch.style.background = kind.colour;
+    swatch.classList.toggle("round", kind.round);
   }
   for (const swatch of document.querySelectorAll(".stripes")) {
     swatch.style.background =
