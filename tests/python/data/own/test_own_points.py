@@ -264,7 +264,7 @@ def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         read_points(tmp_path / "none.csv")
     (tmp_path / "a.geojson").write_text("{")
-    with pytest.raises(ValueError, match="is not JSON .*: give places as GeoJSON or CSV"):
+    with pytest.raises(ValueError, match=r"is not JSON .*: give places as GeoJSON or CSV"):
         read_points(tmp_path / "a.geojson")
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00a,b\n\x00")
     with pytest.raises(ValueError, match="not a CSV file"):
