@@ -74,6 +74,10 @@ class Purpose(enum.IntEnum):
     CURVE_SUBSET = 42
     KERNEL_REFERENCE = 43
     ENSEMBLE_LABELS = 44
+    NWAY_CLASSES = 45
+    NWAY_SAMPLING = 46
+    NWAY_TASK_CLASSES = 47
+    NWAY_LABELS = 48
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

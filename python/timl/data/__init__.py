@@ -14,6 +14,8 @@ from timl.data.simulator.scene import Scene, simulate_scene
 from timl.data.tasks.episodes import Episodes
 from timl.data.tasks.information import task_information
 from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
+from timl.data.tasks.nway import NWayTask, NWayTaskSet, nway_tasks, nway_tasks_of
+from timl.data.tasks.nway_sampler import NWaySampler
 from timl.data.tasks.overlap import overlap_report
 from timl.data.tasks.sampler import EpisodeSampler
 from timl.data.tasks.task import Task
@@ -30,6 +32,9 @@ __all__ = [
     "Episodes",
     "Export",
     "LabelledData",
+    "NWaySampler",
+    "NWayTask",
+    "NWayTaskSet",
     "OwnPoints",
     "Scene",
     "Task",
@@ -38,6 +43,8 @@ __all__ = [
     "TestInstance",
     "country_boxes",
     "meta_tasks",
+    "nway_tasks",
+    "nway_tasks_of",
     "overlap_report",
     "own_points",
     "read_export",
