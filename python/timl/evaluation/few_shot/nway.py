@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from timl.data import BBox, LabelledData
 from timl.data.tasks.nway import By
+from timl.defaults import FINE_TUNING_STEPS
 from timl.evaluation.few_shot.benchmark import checked_settings, folds_of
 from timl.evaluation.few_shot.folds import FewShotFold, HeldOut, few_shot_folds
 from timl.evaluation.few_shot.nway_result import NWayCell, NWayResult
@@ -33,8 +34,6 @@ from timl.evaluation.runner import (
 )
 from timl.files import output_folder
 from timl.meta.configuration import checksum
-
-_STEPS = 250
 
 
 def nway_benchmark(
@@ -135,7 +134,7 @@ def nway_benchmark(
         folder=folder,
         folds=[fold for fold, _ in held],
         regions=[found for _, found in held],
-        settings=Settings(epochs, _STEPS, seed),
+        settings=Settings(epochs, FINE_TUNING_STEPS, seed),
         budgets=wanted,
         draws=draws,
     )

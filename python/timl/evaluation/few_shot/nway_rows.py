@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import TaskSet, nway_tasks_of
+from timl.defaults import FINE_TUNING_K, FINE_TUNING_STEPS
 from timl.evaluation.few_shot.nway_tasks import NWayFewShotTask
 from timl.evaluation.prediction import logits
 from timl.evaluation.rows import Prepared, Row, Settings, StrongRow
@@ -29,7 +30,6 @@ _LEARNING_RATE = 0.1
 """Size of the steps of the inner loop and of fine-tuning, which start from a layer of zeros."""
 _K, _QUERY = 5, 5
 """Samples of each class in a support and a query set of meta-training."""
-_FINE_TUNING_K = 10
 
 
 def prepared(adapt: AdaptClasses, seconds: float = 0.0) -> Prepared:
@@ -111,6 +111,8 @@ class NWayMetaTrainedRow(TaskLearningRow):
     """Number N of classes of an episode."""
     learning_rate: float = _LEARNING_RATE
     """Size of the steps of the inner loop and of fine-tuning."""
+    steps: int = FINE_TUNING_STEPS
+    """Steps of fine-tuning."""
 
     @property
     def zero_shot(self) -> bool:
@@ -159,8 +161,8 @@ class NWayMetaTrainedRow(TaskLearningRow):
                 classifier,
                 x,
                 y,
-                steps=settings.steps,
-                k=min(_FINE_TUNING_K, *map(len, task.train)),
+                steps=self.steps,
+                k=min(FINE_TUNING_K, *map(len, task.train)),
                 learning_rate=self.learning_rate,
                 seed=seed,
             )
