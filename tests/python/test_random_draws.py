@@ -73,7 +73,8 @@ def use_everything(folder: Path) -> None:
     model = timl.TIML(hidden=16, encoder_sizes=(16, 32))
     timl.meta_train(model, timl.meta_tasks(data), epochs=2, kernel_steps=2, progress=False)
     nway = timl.data.nway_tasks(data, 2, k=2, query=2)
-    timl.meta_train(model, nway, epochs=1, k=2, query=2, kernel_steps=0, progress=False)
+    other = timl.TIML(hidden=16, encoder_sizes=(16, 32))
+    timl.meta_train(other, nway, epochs=1, k=2, query=2, kernel_steps=0, progress=False)
     benchmark = data.benchmarks[0]
     timl.finetune(model, benchmark, protocol="paper", steps=2)
     timl.finetune(model, benchmark, protocol="strong")

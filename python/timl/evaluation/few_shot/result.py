@@ -48,7 +48,7 @@ class FewShotResult:
 
     def __repr__(self) -> str:
         tasks = len({cell.task for cell in self.cells})
-        return f"FewShotResult({len(self.titles)} rows on {tasks} tasks)"
+        return f"{type(self).__name__}({len(self.titles)} rows on {tasks} tasks)"
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>" + str(self.table().to_html(float_format="{:.3f}".format))

@@ -139,15 +139,16 @@ def test_rows_learn_from_ten_labels(folds: list[FewShotFold], name: str, tmp_pat
 def test_the_same_for_any_workers_and_after_a_kill(data: CropHarvest, tmp_path: Path) -> None:
     row = dataclasses.replace(NWAY_ROWS["timl"], ways=3, steps=3)
     rows = ["nearest-class-mean", row]
-    one = nway_benchmark(data, tmp_path / "one", rows, **OPTIONS)
-    two = nway_benchmark(data, tmp_path / "two", rows, **{**OPTIONS, "workers": 2})
+    options = {**OPTIONS, "scored": ["R0"], "budgets": (5, None)}
+    one = nway_benchmark(data, tmp_path / "one", rows, **options)
+    two = nway_benchmark(data, tmp_path / "two", rows, **{**options, "workers": 2})
     times = ["seconds", "training_seconds"]
     frame = one.frame().drop(columns=times)
     pd.testing.assert_frame_equal(frame, two.frame().drop(columns=times))
     cells = tmp_path / "one" / "cells.jsonl"
     content = cells.read_bytes()
     cells.write_bytes(content[: len(content) * 2 // 3])
-    again = nway_benchmark(data, tmp_path / "one", rows, **OPTIONS)
+    again = nway_benchmark(data, tmp_path / "one", rows, **options)
     pd.testing.assert_frame_equal(frame, again.frame().drop(columns=times))
     assert again.cells[0] == one.cells[0]
     scores = frame[["macro_f1", "accuracy", "balanced_accuracy", "mean_iou"]]
@@ -159,7 +160,7 @@ def test_the_same_for_any_workers_and_after_a_kill(data: CropHarvest, tmp_path: 
     with pytest.raises(ValueError, match="score is 'auc_roc': choose of macro_f1"):
         one.table("auc_roc")
     with pytest.raises(ValueError, match="ways = 'all'"):
-        nway_benchmark(data, tmp_path / "one", rows, ways=3, **OPTIONS)
+        nway_benchmark(data, tmp_path / "one", rows, ways=3, **options)
 
 
 def test_what_cannot_be_asked_for(data: CropHarvest, tmp_path: Path) -> None:
