@@ -75,6 +75,10 @@ class Purpose(enum.IntEnum):
     KERNEL_REFERENCE = 43
     ENSEMBLE_LABELS = 44
     CROP_TYPE_SUBSET = 45
+    NWAY_CLASSES = 46
+    NWAY_SAMPLING = 47
+    NWAY_TASK_CLASSES = 48
+    NWAY_LABELS = 49
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

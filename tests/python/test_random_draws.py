@@ -16,6 +16,7 @@ from timl import random
 from timl.area import draw_sample
 from timl.data import CropHarvest
 from timl.evaluation.clusters import clustered_difference
+from timl.evaluation.few_shot import nway_benchmark
 from timl.meta.strong import fitting, forest
 from timl.random import Purpose
 
@@ -71,6 +72,9 @@ def use_everything(folder: Path) -> None:
     data = CropHarvest(world)
     model = timl.TIML(hidden=16, encoder_sizes=(16, 32))
     timl.meta_train(model, timl.meta_tasks(data), epochs=2, kernel_steps=2, progress=False)
+    nway = timl.data.nway_tasks(data, 2, k=2, query=2)
+    other = timl.TIML(hidden=16, encoder_sizes=(16, 32))
+    timl.meta_train(other, nway, epochs=1, k=2, query=2, kernel_steps=0, progress=False)
     benchmark = data.benchmarks[0]
     timl.finetune(model, benchmark, protocol="paper", steps=2)
     timl.finetune(model, benchmark, protocol="strong")
@@ -97,6 +101,9 @@ def use_everything(folder: Path) -> None:
         random_splits=True,
         workers=1,
         progress=False,
+    )
+    nway_benchmark(
+        data, folder / "n-way", ["nearest-class-mean"], ways=2, folds=2, workers=1, progress=False
     )
     clustered_difference([1.0] * 21, range(21))
     task = benchmark.task

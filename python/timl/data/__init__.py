@@ -16,6 +16,8 @@ from timl.data.tasks.crop_types import CropTypeTask, crop_type_task
 from timl.data.tasks.episodes import Episodes
 from timl.data.tasks.information import task_information
 from timl.data.tasks.labelled_data import BenchmarkTask, LabelledData
+from timl.data.tasks.nway import NWayTask, NWayTaskSet, nway_tasks, nway_tasks_of
+from timl.data.tasks.nway_sampler import NWaySampler
 from timl.data.tasks.overlap import overlap_report
 from timl.data.tasks.sampler import EpisodeSampler
 from timl.data.tasks.task import Task
@@ -33,6 +35,9 @@ __all__ = [
     "Episodes",
     "Export",
     "LabelledData",
+    "NWaySampler",
+    "NWayTask",
+    "NWayTaskSet",
     "OwnCropTypes",
     "OwnPoints",
     "Scene",
@@ -43,6 +48,8 @@ __all__ = [
     "country_boxes",
     "crop_type_task",
     "meta_tasks",
+    "nway_tasks",
+    "nway_tasks_of",
     "overlap_report",
     "own_points",
     "read_export",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from timl.data import TaskSet
+from timl.data import NWayTaskSet, TaskSet
 from timl.meta.checks import require_count, require_positive, require_rates
 from timl.nn import TIML
 from timl.version import __version__
@@ -76,28 +76,30 @@ class Options:
         return self.min_meta_lr + (self.meta_lr - self.min_meta_lr) * height
 
 
-def describe_run(model: TIML, tasks: TaskSet, options: Options) -> dict[str, Any]:
+def describe_run(model: TIML, tasks: TaskSet | NWayTaskSet, options: Options) -> dict[str, Any]:
     """Return everything that must agree for a run to be resumed, as JSON takes it."""
     described: dict[str, Any] = asdict(options)
     described |= {f"model.{name}": value for name, value in model.configuration().items()}
     described["model.dtype"] = str(model.classifier.input_weight.dtype).removeprefix("torch.")
     described["model.trainable"] = [n for n, p in model.named_parameters() if p.requires_grad]
     described["tasks"] = len(tasks)
+    if isinstance(tasks, NWayTaskSet):
+        described["ways"] = tasks.ways
     described["data"] = checksum(tasks)
     return described
 
 
-def checksum(tasks: TaskSet) -> str:
+def checksum(tasks: TaskSet | NWayTaskSet) -> str:
     """Return the SHA-256 of the tasks and of their samples' normalised series."""
     digest = hashlib.sha256()
-    for task, number, positives, negatives in zip(
-        tasks, tasks.numbers, tasks.positives, tasks.negatives, strict=True
-    ):
-        digest.update(f"{task.id} {number} {len(positives)} {len(negatives)}\n".encode())
+    for index, number in enumerate(tasks.numbers):
+        task, samples = tasks[index], tasks.samples(index)
+        sizes = " ".join(str(len(positions)) for positions in samples)
+        digest.update(f"{task.id} {number} {sizes}\n".encode())
         digest.update(task.info.astype("<f4").tobytes())
-        for positions in (positives, negatives):
+        for positions in samples:
             digest.update(positions.astype("<i8").tobytes())
-    used = np.unique(np.concatenate([*tasks.positives, *tasks.negatives]))
+    used = np.unique(np.concatenate([s for i in range(len(tasks)) for s in tasks.samples(i)]))
     for chunk in np.array_split(used, len(used) // 4096 + 1):
         digest.update(tasks.data.series(chunk).astype("<f4", copy=False).tobytes())
     return digest.hexdigest()

@@ -26,7 +26,7 @@ class Losses(NamedTuple):
     task_loss: Tensor
     """Query loss of each task, [N]."""
     logits: Tensor
-    """Query logits after adaptation, [N, Q]."""
+    """Query logits after adaptation, [N, Q] with one output, else [N, Q, K]."""
     support_loss: Tensor
     """Support loss before each inner step, [N, S]."""
 
@@ -44,6 +44,7 @@ def meta_gradient(
     *,
     key: DrawKey | None = None,
     update_statistics: bool = True,
+    fresh_head: bool = False,
 ) -> Losses:
     """Adapt to each task and add the gradient of the mean query loss to `.grad` (TIML, section 3).
 
@@ -78,6 +79,10 @@ def meta_gradient(
     update_statistics
         Whether every pass moves the classifier's running statistics, if it is in training mode:
         tasks in their order, support sets before the query set.
+    fresh_head
+        Whether every task starts from a last dense layer of zeros, with as many outputs as the
+        episodes have. The model's own last layer then takes no part and gets no gradient: for
+        classes whose numbers differ from episode to episode (docs/explanation/meta-step.md).
 
     Returns
     -------
@@ -87,12 +92,12 @@ def meta_gradient(
     Raises
     ------
     TypeError, ValueError
-        If the sizes of episodes and model differ, a batch has one series only, or `inner_lr`,
-        `inner_steps` or `key` do not fit.
+        If the sizes or outputs of episodes and model differ, a batch has one series only, or
+        `inner_lr`, `inner_steps` or `key` do not fit.
     """
     classifier = model.classifier
     with torch.enable_grad(), one_thread():
-        batch = _prepare(model, episodes, inner_lr, inner_steps, key)
+        batch = _prepare(model, episodes, inner_lr, inner_steps, key, fresh_head)
     engine = _run(classifier, batch, order=1 if first_order else 2)
     results = (batch.weights, batch.film, batch.step_sizes)
     gradients = (engine.weights_gradient, engine.film_gradient, engine.step_size_gradient)
@@ -114,6 +119,7 @@ def meta_losses(
     *,
     key: DrawKey | None = None,
     update_statistics: bool = False,
+    fresh_head: bool = False,
 ) -> Losses:
     """Adapt to each task and return the query losses without a gradient, as for validation.
 
@@ -122,7 +128,7 @@ def meta_losses(
     """
     classifier = model.classifier
     with one_thread():
-        batch = _prepare(model, episodes, inner_lr, inner_steps, key)
+        batch = _prepare(model, episodes, inner_lr, inner_steps, key, fresh_head)
     engine = _run(classifier, batch, order=0)
     if update_statistics and classifier.training:
         _move_statistics(classifier, batch, engine)
@@ -141,6 +147,8 @@ class _Batch(NamedTuple):
     support_mask: Tensor | None  # [N, S, B, H]
     query_mask: Tensor | None  # [N, Q, H]
     step_sizes: Tensor  # [S, L + 4]
+    class_weights: Tensor | None  # [N, 2] or [N, K]
+    outputs: int  # K
 
 
 def _prepare(
@@ -149,10 +157,17 @@ def _prepare(
     inner_lr: float | Tensor,
     inner_steps: int | None,
     key: DrawKey | None,
+    fresh_head: bool,
 ) -> _Batch:
     """Return the checked arguments of the engine's meta-step."""
     classifier, encoder = model.classifier, model.encoder
     like = classifier.input_weight
+    outputs = episodes.outputs
+    if outputs != classifier.outputs and not fresh_head:
+        raise ValueError(
+            f"episodes is of {outputs} outputs: give a model of as many, TIML(outputs={outputs}), "
+            f"or fresh_head=True"
+        )
     info, support_x, support_y, query_x, query_y = (
         torch.as_tensor(value, dtype=like.dtype, device=like.device)
         for value in (
@@ -205,11 +220,22 @@ def _prepare(
         support_y,
         query_x,
         query_y,
-        classifier.flat_weights(),
+        _with_fresh_head(classifier, outputs) if fresh_head else classifier.flat_weights(),
         film,
         *_masks(classifier, support_x, query_x, key),
         _step_sizes(inner_lr, (steps, tensor_count(classifier.layers)), like),
+        None
+        if episodes.class_weights is None
+        else torch.as_tensor(episodes.class_weights, dtype=like.dtype, device=like.device),
+        outputs,
     )
+
+
+def _with_fresh_head(classifier: Classifier, outputs: int) -> Tensor:
+    """Return the weights [P] with a last dense layer of zeros for so many outputs."""
+    last = classifier.outputs * (classifier.hidden + 1)  # weight and bias, the last of all
+    weights = classifier.flat_weights()
+    return torch.cat([weights[:-last], weights.new_zeros(outputs * (classifier.hidden + 1))])
 
 
 def _masks(
@@ -260,7 +286,12 @@ def _step_sizes(inner_lr: float | Tensor, shape: tuple[int, int], like: Tensor) 
 def _run(classifier: Classifier, batch: _Batch, order: int) -> MetaGradient:
     """Call the engine; order 0 gives losses only."""
     return operators.meta_gradient(
-        *batch, hidden=classifier.hidden, layers=classifier.layers, order=order
+        *batch[:9],
+        hidden=classifier.hidden,
+        layers=classifier.layers,
+        outputs=batch.outputs,
+        order=order,
+        class_weights=batch.class_weights,
     )
 
 

@@ -21,7 +21,8 @@ class TrainingHistory:
 
     Of E epochs `epochs` are done; there are N training and V validation tasks. Epochs are counted
     from 0. Values of epochs that are not done, or that a task had no part in, are NaN. AUC ROC is
-    that of a task's query set after adaptation.
+    that of a task's query set after adaptation; of several classes it is the mean over them, each
+    against the rest.
 
     Parameters
     ----------

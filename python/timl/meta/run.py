@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from timl.data import Episodes, EpisodeSampler, TaskSet
+from timl.data import Episodes, EpisodeSampler, NWaySampler, NWayTaskSet, TaskSet
 from timl.files import atomic_write
 from timl.meta.checkpoints import State, copy_model
 from timl.meta.checks import require_rates
@@ -32,8 +33,8 @@ RUN = "run.json"
 class _Part:
     """Training or validation tasks, with the sampler of their episodes."""
 
-    tasks: TaskSet
-    sampler: EpisodeSampler
+    tasks: TaskSet | NWayTaskSet
+    sampler: EpisodeSampler | NWaySampler
 
 
 class TrainingRun:
@@ -54,7 +55,7 @@ class TrainingRun:
         If the model cannot be trained on the tasks with these options.
     """
 
-    def __init__(self, model: TIML, tasks: TaskSet, options: Options) -> None:
+    def __init__(self, model: TIML, tasks: TaskSet | NWayTaskSet, options: Options) -> None:
         _check(model, tasks)
         require_rates("inner_lr", options.inner_lr, tensor_count(model.classifier.layers))
         learned = model.log_step_sizes
@@ -63,23 +64,14 @@ class TrainingRun:
                 f"inner_steps is {options.inner_steps}: give {len(learned)}, the inner steps whose "
                 f"sizes the model learns"
             )
-        parts = (tasks, tasks.subset([]))
+        parts: Sequence[TaskSet | NWayTaskSet] = (tasks, tasks.subset([]))
         if options.validation > 0:
             parts = tasks.split(options.validation, options.seed)
-        self.training, self.validation = (
-            _Part(
-                part,
-                EpisodeSampler(
-                    tasks.data,
-                    part,
-                    options.k,
-                    options.query,
-                    options.inner_steps,
-                    options.seed,
-                ),
-            )
-            for part in parts
-        )
+        self.training, self.validation = (_Part(part, _sampler(part, options)) for part in parts)
+        if self.training.sampler.fresh_head:  # what the model has of one is never trained
+            with torch.no_grad():
+                for parameter in model.classifier.dense[-1].parameters():
+                    parameter.zero_()
         self.model, self.options, self.tasks = model, options, tasks
         parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(parameters, lr=options.meta_lr, fused=True)
@@ -144,6 +136,7 @@ class TrainingRun:
             self._step_sizes(),
             first_order=options.first_order,
             key=self._key(self.training, chosen, epoch),
+            fresh_head=self.training.sampler.fresh_head,
         )
         history.task_loss[epoch, chosen] = _finite(losses, self.training.tasks, chosen, epoch)
         history.task_auc[epoch, chosen] = _auc(losses, episodes)
@@ -160,6 +153,7 @@ class TrainingRun:
             self._step_sizes(),
             key=key,
             update_statistics=self.options.validation_moves_statistics,
+            fresh_head=self.validation.sampler.fresh_head,
         )
         history.validation_loss[epoch, chosen] = _finite(
             losses, self.validation.tasks, chosen, epoch
@@ -186,17 +180,31 @@ class TrainingRun:
                 self.state.best = copy_model(self.model)
 
 
-def _check(model: TIML, tasks: TaskSet) -> None:
+def _sampler(tasks: TaskSet | NWayTaskSet, options: Options) -> EpisodeSampler | NWaySampler:
+    """Return the sampler of episodes of the tasks' kind."""
+    sizes = (options.k, options.query, options.inner_steps, options.seed)
+    if isinstance(tasks, NWayTaskSet):
+        return NWaySampler(tasks.data, tasks, *sizes)
+    return EpisodeSampler(tasks.data, tasks, *sizes)
+
+
+def _check(model: TIML, tasks: TaskSet | NWayTaskSet) -> None:
     """Raise TypeError or ValueError unless the model can be trained on the tasks."""
-    if not isinstance(tasks, TaskSet):
+    if not isinstance(tasks, TaskSet | NWayTaskSet):
         raise TypeError(
-            f"tasks is a {type(tasks).__name__}: give the TaskSet of timl.meta_tasks(data)"
+            f"tasks is a {type(tasks).__name__}: give the TaskSet of timl.meta_tasks(data), or "
+            f"the NWayTaskSet of timl.data.nway_tasks(data)"
+        )
+    if isinstance(tasks, TaskSet) and model.classifier.outputs > 1:
+        raise ValueError(
+            f"model has {model.classifier.outputs} outputs, for tasks of two classes: give "
+            f"TIML(outputs=1), or the tasks of timl.data.nway_tasks(data)"
         )
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("model is frozen: give one with a parameter that requires a gradient")
     if len(tasks) == 0:
         raise ValueError("tasks is empty: give at least one task")
-    series = tasks.data.series(tasks.positives[0][:1]).shape[1:]
+    series = tasks.data.series(tasks.samples(0)[0][:1]).shape[1:]
     sizes = (model.classifier.steps, model.classifier.bands)
     if series != sizes:
         raise ValueError(
@@ -222,7 +230,7 @@ def _auc(losses: Losses, episodes: Episodes) -> NDArray[np.float64]:
 
 
 def _finite(
-    losses: Losses, tasks: TaskSet, chosen: NDArray[np.int64], epoch: int
+    losses: Losses, tasks: TaskSet | NWayTaskSet, chosen: NDArray[np.int64], epoch: int
 ) -> NDArray[np.float64]:
     """Return the query losses as float64 [N], which must all be finite."""
     values: NDArray[np.float64] = losses.task_loss.numpy().astype(np.float64)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from timl import defaults
-from timl.data import TaskSet
+from timl.data import NWayTaskSet, TaskSet
 from timl.files import atomic_write, output_folder
 from timl.meta.checkpoints import (
     CHECKPOINT,
@@ -29,7 +29,7 @@ HISTORY, TENSORBOARD, KERNEL = "history.json", "tensorboard", "deep-kernel"
 
 def meta_train(
     model: TIML,
-    tasks: TaskSet,
+    tasks: TaskSet | NWayTaskSet,
     *,
     epochs: int = defaults.EPOCHS,
     meta_batch: int = defaults.META_BATCH,
@@ -69,13 +69,18 @@ def meta_train(
         statistics of the data and, for the strong protocol, a deep kernel (see
         `timl.meta.learn_deep_kernel`), and is in evaluation mode.
     tasks
-        Tasks of `timl.meta_tasks`, made for episodes of at least these sizes.
+        Tasks of `timl.meta_tasks`, or of several classes, of `timl.data.nway_tasks`, made for
+        episodes of at least these sizes. On tasks of several classes every episode starts from a
+        last dense layer of zeros, whatever outputs the model has, and the model's own stays zero:
+        `model.for_task(info).with_outputs(K)` is where adapting to K classes starts
+        (docs/explanation/meta-step.md).
     epochs
         Number of epochs.
     meta_batch
         Number of tasks in a meta-batch.
     k, query
-        Positives, and negatives, of a support set; samples of a query set.
+        Positives, and negatives, of a support set; samples of a query set. Of several classes:
+        samples of each class in a support set, and in a query set.
     inner_lr, inner_steps, first_order
         Those of `timl.meta_gradient`; every inner step has a support set of its own. A list as
         `inner_lr` has one step size for each parameter tensor of the classifier, in the order of

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sized
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,7 +14,54 @@ from timl.data.tasks.labelled_data import LabelledData
 from timl.data.tasks.task_set import TaskSet, check_episode_sizes
 
 
-class EpisodeSampler:
+class Sampler(ABC):
+    """Sampler of episodes of some kind of tasks.
+
+    Parameters
+    ----------
+    tasks
+        Tasks to draw episodes of.
+    seed
+        Seed of all draws.
+
+    Attributes
+    ----------
+    fresh_head : bool
+        Whether the numbers of an episode's classes mean nothing beyond it, so that every episode
+        needs a last layer of its own.
+    """
+
+    fresh_head = False
+
+    def __init__(self, tasks: Sized, seed: int) -> None:
+        self.seed, self._tasks = seed, len(tasks)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Draw the order in which an epoch visits the tasks: a permutation of their indices."""
+        purpose = random.Purpose.TASK_ORDER
+        return random.permutation(self._tasks, seed=self.seed, epoch=epoch, purpose=purpose)
+
+    @abstractmethod
+    def batch(self, task_indices: ArrayLike, epoch: int) -> Episodes:
+        """Draw the epoch's episodes of some tasks, as float32 arrays."""
+
+    def checked(self, task_indices: ArrayLike) -> NDArray[np.integer]:
+        """Return indices of tasks, [N], or raise ValueError or IndexError."""
+        tasks = np.asarray(task_indices)
+        if tasks.ndim != 1 or not tasks.size or not np.issubdtype(tasks.dtype, np.integer):
+            raise ValueError(
+                f"task_indices is {tasks.dtype} {list(tasks.shape)}: give integers of shape [N], N "
+                "at least 1"
+            )
+        if tasks.min() < 0 or tasks.max() >= self._tasks:
+            raise IndexError(
+                f"task_indices is from {tasks.min()} to {tasks.max()}: give indices in "
+                f"[0, {self._tasks})"
+            )
+        return tasks
+
+
+class EpisodeSampler(Sampler):
     """Sampler of episodes: a task's episode depends on (seed, epoch, task's number) alone.
 
     Neither the other tasks of a batch nor earlier draws matter, so a resumed run and a run with
@@ -48,7 +98,8 @@ class EpisodeSampler:
         seed: int = 0,
     ) -> None:
         check_episode_sizes(k, query, inner_steps)
-        self.k, self.query, self.inner_steps, self.seed = k, query, inner_steps, seed
+        super().__init__(task_set, seed)
+        self.k, self.query, self.inner_steps = k, query, inner_steps
         self._data, self._task_set = data, task_set
         self._count = k * inner_steps + query // 2
         pools = zip(task_set.positives, task_set.negatives, strict=True)
@@ -62,11 +113,6 @@ class EpisodeSampler:
                     "the tasks with the same sizes, meta_tasks(data, k=..., query=..., "
                     "inner_steps=...)"
                 )
-
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """Draw the order in which an epoch visits the tasks: a permutation of their indices."""
-        purpose = random.Purpose.TASK_ORDER
-        return random.permutation(len(self._task_set), seed=self.seed, epoch=epoch, purpose=purpose)
 
     def batch(self, task_indices: ArrayLike, epoch: int) -> Episodes:
         """Draw the epoch's episodes of some tasks, as float32 arrays.
@@ -87,17 +133,7 @@ class EpisodeSampler:
         IndexError
             If an index is out of range.
         """
-        tasks = np.asarray(task_indices)
-        if tasks.ndim != 1 or not tasks.size or not np.issubdtype(tasks.dtype, np.integer):
-            raise ValueError(
-                f"task_indices is {tasks.dtype} {list(tasks.shape)}: give integers of shape [N], N "
-                "at least 1"
-            )
-        if tasks.min() < 0 or tasks.max() >= len(self._task_set):
-            raise IndexError(
-                f"task_indices is from {tasks.min()} to {tasks.max()}: give indices in "
-                f"[0, {len(self._task_set)})"
-            )
+        tasks = self.checked(task_indices)
         drawn = random.distinct(
             self._sizes[tasks],
             self._count,

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
-from timl import random
 from timl.crop_classes import CROP, NON_CROP
 from timl.data.regions.boxes import BBox
 from timl.data.regions.countries import country_boxes
 from timl.data.regions.reading import read_regions
-from timl.data.tasks.information import INFO_SIZE
 from timl.data.tasks.labelled_data import LabelledData
 from timl.data.tasks.task import (
     Balance,
@@ -24,6 +23,7 @@ from timl.data.tasks.task import (
     positives_and_negatives,
     training_rows,
 )
+from timl.data.tasks.task_sequence import TaskSequence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +42,8 @@ class ForgettingHistory(Protocol):
     """Epoch after which each of them was forgotten; -1: it was not."""
 
 
-@dataclass(frozen=True, eq=False)
-class TaskSet(Sequence[Task]):
+@dataclass(frozen=True, eq=False, repr=False)
+class TaskSet(TaskSequence[Task]):
     """An ordered set of tasks and the samples of each.
 
     Parameters
@@ -78,72 +78,23 @@ class TaskSet(Sequence[Task]):
                 f"tasks, positives, negatives and numbers are of lengths {lengths}: give one length"
             )
 
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> TaskSet: ...
-    def __getitem__(self, index: int | slice) -> Task | TaskSet:
-        if isinstance(index, slice):
-            return self.subset(range(len(self))[index])
-        return self.tasks[index]
-
-    def __iter__(self) -> Iterator[Task]:
-        return iter(self.tasks)
-
-    def __repr__(self) -> str:
-        regions = len({task.bounding_box.name for task in self})
-        return f"TaskSet({len(self)} tasks in {regions} regions)"
+    def samples(self, index: int) -> tuple[NDArray[np.int64], ...]:
+        """Return the positions of a task's positives and of its negatives."""
+        return self.positives[index], self.negatives[index]
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>" + str(self.table().to_html(max_rows=20))
 
-    @property
-    def info(self) -> NDArray[np.float32]:
-        """Information of the tasks, float32 [N, 13]."""
-        return np.array([task.info for task in self], np.float32).reshape(-1, INFO_SIZE)
-
-    def subset(self, indices: Iterable[int]) -> TaskSet:
+    def subset(self, indices: Iterable[int]) -> Self:
         """Select tasks by their indices, in the order given."""
         chosen = list(indices)
-        return TaskSet(
-            self.data,
-            tuple(self.tasks[i] for i in chosen),
-            tuple(self.positives[i] for i in chosen),
-            tuple(self.negatives[i] for i in chosen),
-            self.numbers[np.array(chosen, np.int64)],
+        return replace(
+            self,
+            tasks=tuple(self.tasks[i] for i in chosen),
+            positives=tuple(self.positives[i] for i in chosen),
+            negatives=tuple(self.negatives[i] for i in chosen),
+            numbers=self.numbers[np.array(chosen, np.int64)],
         )
-
-    def split(self, fraction: float = 0.1, seed: int = 0) -> tuple[TaskSet, TaskSet]:
-        """Divide the tasks at random into training and validation tasks.
-
-        Parameters
-        ----------
-        fraction
-            Share of validation tasks, in (0, 1); their number is rounded, and neither part is
-            empty.
-        seed
-            Seed of the division.
-
-        Returns
-        -------
-        training, validation
-            Task sets, each in this set's order.
-
-        Raises
-        ------
-        ValueError
-            If the fraction is out of range or there are fewer than two tasks.
-        """
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction is {fraction}: give a number between 0 and 1")
-        if len(self) < 2:
-            raise ValueError(f"the set is of {len(self)} tasks: give at least 2 to split")
-        count = min(max(round(len(self) * fraction), 1), len(self) - 1)
-        order = random.permutation(len(self), seed=seed, purpose=random.Purpose.VALIDATION_SPLIT)
-        return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
 
     def table(self, history: ForgettingHistory | None = None) -> pd.DataFrame:
         """Return a table of the tasks, one row per task.
@@ -247,7 +198,7 @@ def meta_tasks(
     positives: list[NDArray[np.int64]] = []
     negatives: list[NDArray[np.int64]] = []
     # no region has more samples than there are: sizes beyond reason are refused at once
-    for region in _regions(data, regions) if 2 * needed <= len(data.labels) else ():
+    for region in chosen_regions(data, regions) if 2 * needed <= len(data.labels) else ():
         rows = training_rows(data.labels, region, externally_contributed)
         if len(rows) < 2 * needed:
             continue
@@ -289,7 +240,10 @@ def check_episode_sizes(k: int, query: int, inner_steps: int) -> None:
         raise ValueError(f"inner_steps is {inner_steps}: give at least 1")
 
 
-def _regions(data: LabelledData, regions: str | Path | Sequence[BBox] | None) -> Sequence[BBox]:
+def chosen_regions(
+    data: LabelledData, regions: str | Path | Sequence[BBox] | None
+) -> Sequence[BBox]:
+    """Return the regions that an argument of `meta_tasks` means."""
     if regions is None:
         regions = data.regions
     if regions is None or regions == COUNTRIES:

@@ -120,22 +120,14 @@ def few_shot_benchmark(
         If a worker process dies. Finished cells are kept.
     """
     processes = worker_count(workers)
-    if epochs < 1 or not 0 <= seed < 2**64:
-        raise ValueError(
-            f"epochs is {epochs}, seed is {seed}: give at least 1, and a seed in [0, 2**64)"
-        )
-    if not 0 < block_km < math.inf:
-        raise ValueError(f"block_km is {block_km}: give a finite number above 0")
-    wanted = tuple(dict.fromkeys(budgets))
-    if not wanted or any(budget is not None and budget < 1 for budget in wanted):
-        raise ValueError(f"budgets is {list(budgets)}: give numbers of at least 1, or None for all")
+    wanted = checked_settings(epochs, seed, block_km, budgets)
     chosen = find_rows(FEW_SHOT_ROWS if rows is None else rows)
     made = few_shot_folds(
         data, regions, folds, seed, held_out=held_out, draws=draws, block_km=block_km
     )
     regions_of_folds = [list(fold.regions) for fold in made]
     if scored is not None:
-        made = _folds_of(made, scored)
+        made = folds_of(made, scored)
     folder = Path(out)
     fixed = {
         "held_out": held_out,
@@ -194,7 +186,23 @@ def few_shot_benchmark(
     return result
 
 
-def _folds_of(folds: Sequence[FewShotFold], regions: Sequence[str]) -> list[FewShotFold]:
+def checked_settings(
+    epochs: int, seed: int, block_km: float, budgets: Sequence[int | None]
+) -> tuple[int | None, ...]:
+    """Return the budgets, each once, or raise ValueError if a setting is out of range."""
+    if epochs < 1 or not 0 <= seed < 2**64:
+        raise ValueError(
+            f"epochs is {epochs}, seed is {seed}: give at least 1, and a seed in [0, 2**64)"
+        )
+    if not 0 < block_km < math.inf:
+        raise ValueError(f"block_km is {block_km}: give a finite number above 0")
+    wanted = tuple(dict.fromkeys(budgets))
+    if not wanted or any(budget is not None and budget < 1 for budget in wanted):
+        raise ValueError(f"budgets is {list(budgets)}: give numbers of at least 1, or None for all")
+    return wanted
+
+
+def folds_of(folds: Sequence[FewShotFold], regions: Sequence[str]) -> list[FewShotFold]:
     """Return the folds that hold out one of some regions."""
     held = {name for fold in folds for name in fold.regions}
     unknown = [name for name in regions if name not in held]

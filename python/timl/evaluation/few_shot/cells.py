@@ -4,8 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from timl.evaluation.runner import CellStore
+
+
+class Cell(Protocol):
+    """What cells of all kinds of tasks have: a dataclass with these fields and scores."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        ...
+
+    @property
+    def region(self) -> str:
+        """Name of the region that the task is in."""
+        ...
+
+    @property
+    def fold(self) -> int:
+        """Number of the fold that held it out."""
+        ...
+
+    @property
+    def labels(self) -> int | None:
+        """Labels per class; None: all."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from timl.evaluation.clusters import clustered_difference
-from timl.evaluation.few_shot.cells import FewShotCell
+from timl.evaluation.few_shot.cells import Cell
 from timl.evaluation.plotting import method_styles, require_matplotlib
 from timl.evaluation.statistics import holm
 from timl.files import atomic_write
@@ -38,13 +38,17 @@ class FewShotResult:
 
     titles: dict[str, str]
     """Titles of the rows by name."""
-    cells: tuple[FewShotCell, ...]
+    cells: tuple[Cell, ...]
     provenance: dict[str, Any]
     """Settings, versions, folds, and the tasks that were left out."""
+    scores: ClassVar[tuple[str, ...]] = SCORES
+    """Names of the scores of a cell, the main one first."""
+    stem: ClassVar[str] = "few-shot"
+    """Name of its files without their endings."""
 
     def __repr__(self) -> str:
         tasks = len({cell.task for cell in self.cells})
-        return f"FewShotResult({len(self.titles)} rows on {tasks} tasks)"
+        return f"{type(self).__name__}({len(self.titles)} rows on {tasks} tasks)"
 
     def _repr_html_(self) -> str:
         return f"<p>{self!r}</p>" + str(self.table().to_html(float_format="{:.3f}".format))
@@ -83,7 +87,7 @@ class FewShotResult:
         frame = self.frame()
         return (
             frame[frame["spatial"] == spatial]
-            .groupby(["row", "task", "region", "labels"], sort=False)[[*SCORES, "seconds"]]
+            .groupby(["row", "task", "region", "labels"], sort=False)[[*self.scores, "seconds"]]
             .mean()
             .reset_index()
         )
@@ -192,14 +196,16 @@ class FewShotResult:
     def to_markdown(self) -> str:
         """Return means, ranks, tests, optimism and cost as tables, with the number of tasks."""
         parts = []
-        for score in SCORES:
+        for score in self.scores:
             table = self.table(score)
             parts.append(self._by_labels(table, score, "mean"))
             parts.append(self._by_labels(table, f"{score}: mean rank", "rank", digits=1))
             parts.append(self._tests(score))
-        table = self.table()
+        table = self.table(self.scores[0])
         if table["at_random"].notna().any():
-            parts.append(self._by_labels(table, "auc_roc on random divisions", "at_random"))
+            parts.append(
+                self._by_labels(table, f"{self.scores[0]} on random divisions", "at_random")
+            )
         parts.append(self._by_labels(table, "seconds of a cell", "seconds"))
         return "\n\n".join(parts) + "\n"
 
@@ -291,21 +297,21 @@ class FewShotResult:
         return figure
 
     def save(self, folder: str | Path) -> None:
-        """Write few-shot.csv, few-shot.json and few-shot.md into a folder."""
+        """Write the cells (.csv), provenance (.json) and tables (.md) into a folder."""
         folder = Path(folder)
-        with atomic_write(folder / "few-shot.csv", "w") as file:
+        with atomic_write(folder / f"{self.stem}.csv", "w") as file:
             frame = self.frame()
             for name in ("row", "task", "region", "survey"):
                 frame[name] = frame[name].map(csv_cell)
             frame.to_csv(file, index=False)
-        with atomic_write(folder / "few-shot.json", "w") as file:
+        with atomic_write(folder / f"{self.stem}.json", "w") as file:
             file.write(json.dumps({"titles": self.titles, **self.provenance}, indent=2) + "\n")
-        with atomic_write(folder / "few-shot.md", "w") as file:
+        with atomic_write(folder / f"{self.stem}.md", "w") as file:
             file.write(self.to_markdown())
 
     def _require(self, score: str) -> None:
-        if score not in SCORES:
-            raise ValueError(f"score is {score!r}: choose of {', '.join(SCORES)}")
+        if score not in self.scores:
+            raise ValueError(f"score is {score!r}: choose of {', '.join(self.scores)}")
 
 
 def _clustered_error(scored: pd.DataFrame, score: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,12 +73,54 @@ def split_in_space(
     Split or None
         None where no such division exists.
     """
+    sides = (positive, ~positive)
+    sizes = (block_km, distance_km, seed, least_train, least_test)
+    return _divided_in_space(lat, lon, sides, *sizes)
+
+
+def split_classes_in_space(
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    classes: NDArray[np.integer],
+    *,
+    block_km: float = 3.0,
+    distance_km: float = 2.0,
+    seed: int = 0,
+    least_train: int = 10,
+    least_test: int = 10,
+) -> Split | None:
+    """Divide samples of several classes into parts that are apart in space.
+
+    Parameters, result and rule are those of `split_in_space`, with each class in place of
+    positives and negatives.
+
+    Parameters
+    ----------
+    classes : integer array of shape [n]
+        The samples' classes, 0 to K - 1.
+    """
+    sides = [classes == number for number in range(int(classes.max()) + 1)]
+    sizes = (block_km, distance_km, seed, least_train, least_test)
+    return _divided_in_space(lat, lon, sides, *sizes)
+
+
+def _divided_in_space(
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    members: Sequence[NDArray[np.bool_]],
+    block_km: float,
+    distance_km: float,
+    seed: int,
+    least_train: int,
+    least_test: int,
+) -> Split | None:
+    """Divide samples in space, of classes whose samples the masks `members`, each [n], tell."""
     if not 0 < block_km < math.inf or not 0 <= distance_km < math.inf:
         raise ValueError(
             f"block_km is {block_km}, distance_km is {distance_km}: give a block of more than 0 "
             f"and a distance of at least 0"
         )
-    if min(positive.sum(), (~positive).sum()) < least_train + least_test:
+    if min(own.sum() for own in members) < least_train + least_test:
         return None
     from scipy.spatial import cKDTree
 
@@ -89,13 +132,13 @@ def split_in_space(
     best: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
     most = 0
     for groups, drop in candidates:
-        test = _sides(groups, positive, seed)
+        test = _sides(groups, members, seed)
         train = ~test
         if drop and test.any() and train.any():
             nearest = cKDTree(points[test]).query(points[train])[0]
             train[np.flatnonzero(train)[nearest < chord]] = False
-        in_train = [int((train & side).sum()) for side in (positive, ~positive)]
-        in_test = [int((test & side).sum()) for side in (positive, ~positive)]
+        in_train = [int((train & own).sum()) for own in members]
+        in_test = [int((test & own).sum()) for own in members]
         if min(in_train) < least_train or min(in_test) < least_test:
             continue
         if min(*in_train, *in_test) > most:
@@ -187,17 +230,18 @@ def _chains(
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
 
 
-def _sides(groups: NDArray[np.int64], positive: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+def _sides(
+    groups: NDArray[np.int64], members: Sequence[NDArray[np.bool_]], seed: int
+) -> NDArray[np.bool_]:
     """Return which samples are on the test side: whole groups, the larger placed first."""
     count = int(groups.max()) + 1
     shares = np.stack(
-        [np.bincount(groups[side], minlength=count) / side.sum() for side in (positive, ~positive)],
-        axis=1,
-    )  # [groups, positives and negatives]
+        [np.bincount(groups[own], minlength=count) / own.sum() for own in members], axis=1
+    )  # [groups, classes]
     order = random.permutation(count, seed=seed, purpose=Purpose.SPLIT_ORDER)
     coins = random.uniform((count,), seed=seed, purpose=Purpose.SPLIT_TIES) < 0.5
     magnitude = np.floor(np.log2(shares.max(axis=1)))
-    filled = np.zeros((2, 2))  # [training or test, positives and negatives]
+    filled = np.zeros((2, len(members)))  # [training or test, classes]
     side = np.zeros(count, bool)
     for group in order[np.argsort(-magnitude[order], kind="stable")]:
         train, test = filled @ shares[group]

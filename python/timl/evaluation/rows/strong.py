@@ -57,6 +57,17 @@ class StrongRow(TaskLearningRow):
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
         """Learn the deep kernel, or read it."""
+        kernel, seconds = self.kernel(settings, tasks, folder, progress)
+
+        def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier | StrongClassifier:
+            return finetune(kernel, benchmark, seed=seed)
+
+        return Prepared(adapt, seconds)
+
+    def kernel(
+        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
+    ) -> tuple[DeepKernel, float]:
+        """Learn the deep kernel, or read it; return it and the seconds that learning took."""
         assert tasks is not None
         kernel = _KERNELS[self.learned](tasks, self.kernel_steps, settings.seed, folder, progress)
         if kernel is None:
@@ -67,11 +78,7 @@ class StrongRow(TaskLearningRow):
         record, seconds = folder / RECORD, 0.0
         if self.learned == "networks":
             seconds = float(read_json(record, "remove it to learn anew")["seconds"])
-
-        def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier | StrongClassifier:
-            return finetune(kernel, benchmark, seed=seed)
-
-        return Prepared(adapt, seconds)
+        return kernel, seconds
 
 
 def _networks(

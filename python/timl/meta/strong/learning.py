@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from timl import random
 from timl.crop_classes import CROP
-from timl.data import TaskSet
+from timl.data import NWayTaskSet, TaskSet
 from timl.defaults import KERNEL_STEPS
 from timl.files import atomic_write, output_folder, read_json
 from timl.meta.checks import require_count
@@ -55,7 +55,7 @@ RECORD = "learning.json"
 
 
 def learn_deep_kernel(
-    tasks: TaskSet,
+    tasks: TaskSet | NWayTaskSet,
     *,
     steps: int = KERNEL_STEPS,
     seed: int = 0,
@@ -117,7 +117,9 @@ def learn_deep_kernel(
     return kernel
 
 
-def _learn(tasks: TaskSet, steps: int, seed: int, progress: bool) -> DeepKernel | None:
+def _learn(
+    tasks: TaskSet | NWayTaskSet, steps: int, seed: int, progress: bool
+) -> DeepKernel | None:
     from threadpoolctl import threadpool_limits
 
     regions = regions_of(tasks)
@@ -130,7 +132,7 @@ def _learn(tasks: TaskSet, steps: int, seed: int, progress: bool) -> DeepKernel 
             return None
         found = {name for region in regions for name in region.labels if name}
         names = (CROP, *sorted(found - {CROP}))
-        months = tasks.data.series(tasks.positives[0][:1]).shape[1]
+        months = tasks.data.series(tasks.samples(0)[0][:1]).shape[1]
         dimensions, samples = metric.axes.shape[1], sum(len(r.described) for r in regions)
         kernel = DeepKernel(
             months, len(METRIC_TRAINED), dimensions, WIDTH, names, min(REFERENCES, samples)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.bands import BANDS
-from timl.data import TaskSet
+from timl.data import NWayTaskSet, TaskSet
 from timl.nn.strong.description import describe_series
 from timl.normalization import Normalization, normalization_of
 
@@ -31,7 +31,7 @@ class Region:
     """Longitude of each in degrees, [n]."""
 
 
-def regions_of(tasks: TaskSet) -> list[Region]:
+def regions_of(tasks: TaskSet | NWayTaskSet) -> list[Region]:
     """Return the regions of tasks, each with the samples of its tasks alone.
 
     Samples in the region's box that are of no task, such as held-out ones, are not among them.
@@ -50,9 +50,7 @@ def regions_of(tasks: TaskSet) -> list[Region]:
     regions = []
     for box in dict.fromkeys(boxes):
         own = [i for i, other in enumerate(boxes) if other == box]
-        positions = np.unique(
-            np.concatenate([s for i in own for s in (tasks.positives[i], tasks.negatives[i])])
-        )
+        positions = np.unique(np.concatenate([s for i in own for s in tasks.samples(i)]))
         found = rows.loc[positions]
         regions.append(
             Region(
@@ -68,7 +66,7 @@ def regions_of(tasks: TaskSet) -> list[Region]:
 
 
 def _described(
-    tasks: TaskSet, positions: NDArray[np.int64], normalization: Normalization
+    tasks: TaskSet | NWayTaskSet, positions: NDArray[np.int64], normalization: Normalization
 ) -> NDArray[np.float64]:
     series = tasks.data.series(positions).astype(np.float32)
     return describe_series(series, normalization).astype(np.float64)

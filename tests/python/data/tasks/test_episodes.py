@@ -33,6 +33,16 @@ def test_episodes_go_to_torch_and_keep_their_values() -> None:
     assert tensors.to_torch().support_x is tensors.support_x
 
 
+def test_episodes_of_several_classes_keep_their_weights_and_ignored_labels() -> None:
+    labels = np.tile(np.array([0, 1, 2, -1, 2, 0], np.float32), (2, 1))
+    weights = np.array([[1, 0.5, 2], [1, 1, 0]], np.float32)
+    episodes = Episodes(**fields(query_y=labels), outputs=3, class_weights=weights)
+    tensors = episodes.to_torch(torch.float64)
+    assert tensors.outputs == 3 and tensors.class_weights.dtype == torch.float64
+    np.testing.assert_array_equal(tensors.class_weights, weights)
+    np.testing.assert_array_equal(tensors.query_y, labels)
+
+
 @pytest.mark.parametrize(
     ("replaced", "error", "message"),
     [
@@ -54,6 +64,17 @@ def test_episodes_go_to_torch_and_keep_their_values() -> None:
             ValueError,
             "holds 26 values of another kind: give finite values only",
         ),
+        ({"query_y": np.full((2, 6), -1, np.float32)}, ValueError, "holds a set of -1 alone"),
+        ({"query_y": np.full((2, 6), 3, np.float32), "outputs": 3}, ValueError, "labels 0 to 2 on"),
+        ({"outputs": 0}, ValueError, "outputs is 0"),
+        ({"class_weights": np.ones((2, 3), np.float32)}, ValueError, "2 is 3 in class_weights"),
+        (
+            {"class_weights": np.ones((2, 2), np.float32), "outputs": 3},
+            ValueError,
+            "3 is 2 in class_weights",
+        ),
+        ({"class_weights": -np.ones((2, 2), np.float32)}, ValueError, "weights of at least 0"),
+        ({"class_weights": np.ones((2, 2))}, TypeError, "give one type"),
         ({"query_y": np.zeros((2, 6), np.int64)}, TypeError, "query_y is int64"),
         ({"query_y": np.zeros((2, 6))}, TypeError, "give one type"),
         ({"query_y": torch.zeros(2, 6)}, TypeError, "give one type"),

@@ -1,0 +1,286 @@
+"""The N-way benchmark: tell all classes of a held-out region apart, from few labels of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from timl.data import BBox, LabelledData
+from timl.data.tasks.nway import By
+from timl.defaults import FINE_TUNING_STEPS
+from timl.evaluation.few_shot.benchmark import checked_settings, folds_of
+from timl.evaluation.few_shot.folds import FewShotFold, HeldOut, few_shot_folds
+from timl.evaluation.few_shot.nway_result import NWayCell, NWayResult
+from timl.evaluation.few_shot.nway_rows import NWAY_ROWS, AdaptClasses, NWayMetaTrainedRow
+from timl.evaluation.few_shot.nway_tasks import NWayRegion, nway_regions
+from timl.evaluation.rows import Row, RowExperiment, Settings
+from timl.evaluation.rows.experiment import Shared
+from timl.evaluation.runner import (
+    CellStore,
+    Training,
+    complete,
+    digest,
+    keep_same,
+    provenance,
+    software_versions,
+    worker_count,
+)
+from timl.files import output_folder
+from timl.meta.configuration import checksum
+
+
+def nway_benchmark(
+    data: LabelledData,
+    out: str | Path = "results/n-way",
+    rows: Sequence[str | Row] | None = None,
+    *,
+    ways: int | Literal["all"] = "all",
+    by: By = "label",
+    epochs: int = 500,
+    budgets: Sequence[int | None] = (1, 5, 10, 25, None),
+    held_out: HeldOut = "country",
+    draws: int = 1,
+    folds: int | None = None,
+    seed: int = 0,
+    block_km: float = 3.0,
+    regions: str | Path | Sequence[BBox] | None = None,
+    scored: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> NWayResult:
+    """Score rows on telling the classes of held-out regions apart, on test samples apart in space.
+
+    Folds, and what is trained on while one is held out, are those of `few_shot_folds`; cells,
+    processes and resuming those of `timl.few_shot_benchmark`. A region's classes are those with 10
+    samples on each side of a division in space: whole blocks go to one side, as in
+    `split_in_space`.
+
+    Parameters
+    ----------
+    data
+        The data set.
+    out
+        Folder for cells.jsonl, experiment.json, n-way.csv, n-way.json, n-way.md and the trainings.
+    rows
+        Names of `NWAY_ROWS`, or rows of their classes; by default all.
+    ways
+        Number of classes of a task, drawn from the region's in every division; "all": all of
+        them, of regions that have three.
+    by
+        "label": the classes are the names of labels. "class": the FAO's classes.
+    epochs
+        Epochs of meta-training of MAML and TIML.
+    budgets
+        Labels per class; None: all of the training part. Those that less than half of a task's
+        classes have are left out for it; a rarer class gives all it has, at least 10.
+    draws
+        Divisions of each region.
+    held_out, folds, seed, block_km, regions
+        As of `few_shot_folds`.
+    scored, workers, progress
+        As of `timl.few_shot_benchmark`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, a row is unknown, no region has classes that can be
+        divided, or `out` holds files of another kind or a benchmark with other data or settings.
+    BlockingIOError
+        If another process is computing a benchmark in `out`.
+    RuntimeError
+        If a worker process dies. Finished cells are kept.
+    """
+    processes = worker_count(workers)
+    wanted = checked_settings(epochs, seed, block_km, budgets)
+    if ways != "all" and (isinstance(ways, bool) or not isinstance(ways, int) or ways < 2):
+        raise ValueError(f"ways is {ways!r}: give 'all' or a number of at least 2")
+    number = None if ways == "all" else ways
+    chosen = _rows(rows, number)
+    made = few_shot_folds(
+        data, regions, folds, seed, held_out=held_out, draws=draws, block_km=block_km
+    )
+    regions_of_folds = [list(fold.regions) for fold in made]
+    if scored is not None:
+        made = folds_of(made, scored)
+    held = [(fold, nway_regions(fold, number, by, draws)) for fold in made]
+    held = [(fold, found) for fold, found in held if found]
+    if not held:
+        raise ValueError(
+            f"no held-out region has {number or 'three'} classes that can be divided in space: "
+            f"give other regions or fewer ways"
+        )
+    folder = Path(out)
+    fixed = {
+        "held_out": held_out,
+        "ways": ways,
+        "by": by,
+        "epochs": epochs,
+        "seed": seed,
+        "budgets": list(wanted),
+        "draws": draws,
+        "block_km": block_km,
+    }
+    described = provenance(data, fixed if scored is None else {**fixed, "scored": list(scored)})
+    start = time.perf_counter()
+    experiment = _NWayExperiment(
+        rows={row.name: row for row in chosen},
+        folder=folder,
+        folds=[fold for fold, _ in held],
+        regions=[found for _, found in held],
+        settings=Settings(epochs, FINE_TUNING_STEPS, seed),
+        budgets=wanted,
+        draws=draws,
+    )
+    jobs = experiment.jobs()
+    with output_folder(folder):
+        store = CellStore(folder / "cells.jsonl", lambda stored: NWayCell(**stored))
+        keep_same(
+            folder,
+            {"kind": "n-way", "data": data.checksum, **fixed, "folds": digest(regions_of_folds)},
+        )
+        complete(experiment, jobs, store, folder, processes, progress)
+        result = NWayResult(
+            {row.name: row.title for row in chosen},
+            tuple(cell for key in jobs for cell in store[key]),
+            {
+                **described,
+                "folds": [
+                    {
+                        "regions": dict(zip(fold.regions, fold.surveys, strict=True)),
+                        "classes": {
+                            str(region.task.bounding_box.name): region.task.classes
+                            for region in found
+                        },
+                        "training_tasks": len(fold.training),
+                    }
+                    for fold, found in held
+                ],
+                "workers": processes,
+                "seconds": round(time.perf_counter() - start, 3),
+            },
+        )
+        result.save(folder)
+    return result
+
+
+def _rows(rows: Sequence[str | Row] | None, ways: int | None) -> list[Row]:
+    """Return rows by their names, those that are meta-trained with so many ways."""
+    chosen: list[Row] = []
+    for row in NWAY_ROWS if rows is None else rows:
+        if isinstance(row, str) and row not in NWAY_ROWS:
+            raise ValueError(f"rows holds {row!r}: choose of {', '.join(NWAY_ROWS)}")
+        found = NWAY_ROWS[row] if isinstance(row, str) else row
+        if ways is not None and isinstance(found, NWayMetaTrainedRow):
+            found = dataclasses.replace(found, ways=ways)
+        chosen.append(found)
+    names = [row.name for row in chosen]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"rows is {names}: give one or more, all of different names")
+    return chosen
+
+
+class _Job(NamedTuple):
+    """A row on one region: all its divisions and budgets."""
+
+    row: str
+    fold: int
+    """Place of the fold among those computed."""
+    region: int
+
+
+@dataclass(kw_only=True)
+class _NWayExperiment(RowExperiment[_Job, NWayCell]):
+    """The benchmark, in parts that are the folds."""
+
+    folds: Sequence[FewShotFold]
+    regions: Sequence[Sequence[NWayRegion]]
+    settings: Settings
+    budgets: tuple[int | None, ...]
+    draws: int
+
+    def jobs(self) -> dict[str, _Job]:
+        """Return all jobs by a digest of all that their scores depend on."""
+        found = {}
+        for row in self.rows.values():
+            for part, (fold, regions) in enumerate(zip(self.folds, self.regions, strict=True)):
+                common = {
+                    "row": row.name,
+                    "configuration": row.configuration(self.settings, fold.training),
+                    "training": checksum(fold.training) if row.meta_trained else None,
+                    "data": fold.training.data.checksum,
+                    "split": [fold.number, fold.held_out, fold.seed, fold.block_km],
+                    "budgets": self.budgets,
+                    "draws": self.draws,
+                    "versions": software_versions(),
+                }
+                for number, region in enumerate(regions):
+                    task = dataclasses.asdict(region.task)
+                    key = digest({**common, "task": task, "ways": region.ways})
+                    found[key] = _Job(row.name, part, number)
+        return found
+
+    def row_and_part(self, job: _Job) -> Training:
+        """Return the job's row and the place of its fold."""
+        return Training(job.row, job.fold)
+
+    def shared(self, row: str, part: int) -> Shared:
+        """Return the settings, the tasks to train on when a fold is held out, and a folder."""
+        fold = self.folds[part]
+        return Shared(self.settings, fold.training, self.folder / f"{row}-{fold.number}")
+
+    def compute(self, job: _Job) -> list[NWayCell]:
+        """Adapt and score a row on all divisions and budgets of one region."""
+        fold, region = self.folds[job.fold], self.regions[job.fold][job.region]
+        name = str(region.task.bounding_box.name)
+        ready = self.prepared(job)
+        adapt = cast(AdaptClasses, ready.adapt)
+        cells = []
+        for draw in range(self.draws):
+            task = region.draw(draw)
+            assert task is not None  # nway_regions has tried
+            truth = task.test_arrays[1]
+            for budget in task.budgets(self.budgets):
+                labelled = task.with_labels(budget)
+                start = time.perf_counter()
+                scores = _scores(truth, adapt(labelled, task.seed))
+                cells.append(
+                    NWayCell(
+                        row=job.row,
+                        task=region.task.id,
+                        region=name,
+                        survey=fold.surveys[fold.regions.index(name)],
+                        fold=fold.number,
+                        draw=draw,
+                        spatial=True,
+                        labels=budget,
+                        classes=len(task.train),
+                        **scores,
+                        training_samples=sum(map(len, labelled.train)),
+                        test_samples=len(truth),
+                        distance_km=round(task.distance_km, 3),
+                        seconds=round(time.perf_counter() - start, 4),
+                        training_seconds=round(ready.seconds, 3),
+                    )
+                )
+        return cells
+
+
+def _scores(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]:
+    """Return the scores of decisions by name; a class that is never predicted has F1 and IoU 0."""
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, jaccard_score
+
+    labels = np.unique(y)
+    options = {"labels": labels, "average": "macro", "zero_division": 0}
+    return {
+        "macro_f1": float(f1_score(y, predicted, **options)),
+        "accuracy": float(accuracy_score(y, predicted)),
+        "balanced_accuracy": float(balanced_accuracy_score(y, predicted)),
+        "mean_iou": float(jaccard_score(y, predicted, **options)),
+    }
