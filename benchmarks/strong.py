@@ -152,7 +152,8 @@ def measure(count: int, labels: list[int], repeats: int, threads: int) -> Report
     sizes = Sizes(tasks=1)
     numbers = draw(sizes)
     means = torch.zeros(sizes.layers, sizes.hidden)
-    weights = (numbers.weights, numbers.film[0], means, means + 1, sizes.hidden, sizes.layers)
+    size = (sizes.hidden, sizes.layers, 1)
+    weights = (numbers.weights, numbers.film[0], means, means + 1, *size)
     add(
         NETWORK,
         partial(torch.ops.timl.network_evaluate, x, *weights),
