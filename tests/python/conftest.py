@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 from timl.data import CropHarvest
 from worlds import Files, hdf5, measured, write_benchmarked_world, write_world
 from zenodo_server import Server
+
+# In the background of a shell processes start with Ctrl-C ignored, and so would those that tests
+# interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
