@@ -49,8 +49,8 @@ for name, make in {calls}.items():
     timer = threading.Timer(0.25, interrupt)
     timer.start()
     try:
-        call()
-        found[name] = "finished"
+        while True:  # on a fast machine one call may end before
+            call()
     except BaseException as error:
         found[name] = type(error).__name__, str(error), time.monotonic() - sent[0]
     timer.join()
@@ -58,7 +58,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[2])
 def interrupted(request: pytest.FixtureRequest) -> dict[str, tuple[str, str, float]]:
     """How each long call ended that was interrupted after a quarter of a second."""
     calls = "{" + ", ".join(f"{name!r}: lambda: {call}" for name, call in LONG.items()) + "}"
