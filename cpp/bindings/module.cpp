@@ -194,5 +194,6 @@ PYBIND11_MODULE(_core, module) {
   module.def("mean_loss_float64", &mean_loss<double>, py::arg("logits"), py::arg("labels"),
              py::arg("class_weights") = py::none(), loss);
   module.attr("CHUNK_ROWS") = timl::kChunkRows;
+  module.attr("LARGEST_SIZE") = timl::kLargestSize;
   module.attr("BATCH_NORM_EPSILON") = timl::kBatchNormEpsilon;
 }

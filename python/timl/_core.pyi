@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 BATCH_NORM_EPSILON: Final[float]
 CHUNK_ROWS: Final[int]
+LARGEST_SIZE: Final[int]
 
 def philox_words(
     key0: int, key1: int, keys: NDArray[np.uint32], groups: int

@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from timl._core import LARGEST_SIZE
+from timl.bands import BANDS
 from timl.parameters import counts, film_shapes, tensor_count, weight_shapes
 from timl.reference.strong import INDICES, LEAST_STEPS, MEASURED, STATISTICS
-
-LARGEST_SIZE = 65536
-"""Greatest size of a dimension but that of a batch."""
-RECORD_BANDS = 18
-"""Number of bands of the series that are described."""
 
 _NAMED = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -113,8 +110,8 @@ class Checks:
         self.require(
             steps >= LEAST_STEPS, f"x is {_text(self.x)}: give at least {LEAST_STEPS} steps"
         )
-        self.tensor("x", self.x, (-1, steps, RECORD_BANDS))
-        return steps * (RECORD_BANDS + INDICES) + STATISTICS * (INDICES + MEASURED)
+        self.tensor("x", self.x, (-1, steps, len(BANDS)))
+        return steps * (len(BANDS) + INDICES) + STATISTICS * (INDICES + MEASURED)
 
 
 def check_network(
@@ -205,7 +202,7 @@ def check_describe(x: Tensor, bands: Tensor) -> Any:
     """Check the arguments of the description and return its size D."""
     check = Checks("timl::describe", x)
     size = check.described_series()
-    check.tensor("bands", bands, (2, RECORD_BANDS))
+    check.tensor("bands", bands, (2, len(BANDS)))
     return size
 
 
@@ -249,7 +246,7 @@ def check_strong_evaluate(
             f"axes is {_text(axes)} and points {_text(points)}: give at least one network, "
             f"dimension and label",
         )
-    check.tensor("bands", bands, (2, RECORD_BANDS))
+    check.tensor("bands", bands, (2, len(BANDS)))
     check.tensor("columns", columns, (2, size))
     check.tensor("axes", axes, (networks, size, dimensions))
     check.tensor("hidden_weight", hidden_weight, (networks, width, size))
