@@ -163,6 +163,22 @@ class CrossValidatedLogisticRegression:
         return min(losses)[1]
 
 
+def boosted_trees(rows: int, seed: int) -> Any:
+    """Return scikit-learn's histogram gradient boosting for so many rows, not fitted."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(
+        max_iter=60,
+        max_leaf_nodes=8,
+        min_samples_leaf=int(np.clip(rows // 10, 1, 20)),
+        max_bins=_BINS,
+        max_features=0.3,
+        l2_regularization=0.1,
+        early_stopping=False,
+        random_state=seed,
+    )
+
+
 class GradientBoosting:
     """Histogram gradient boosting whose leaves have at least a tenth of the rows, or 20 rows.
 
@@ -179,21 +195,10 @@ class GradientBoosting:
         self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[Any] | None = None
     ) -> GradientBoosting:
         """Fit to rows [n, F] and labels 0 and 1 [n]."""
-        from sklearn.ensemble import HistGradientBoostingClassifier
-
         # scikit-learn's bins of weighted rows take thirty times as long as all its trees: bins of
         # the rows without weights, made here, leave it nothing to divide
         self._edges = None if sample_weight is None else _quantiles(x)
-        self._fitted = HistGradientBoostingClassifier(
-            max_iter=60,
-            max_leaf_nodes=8,
-            min_samples_leaf=int(np.clip(len(y) // 10, 1, 20)),
-            max_bins=_BINS,
-            max_features=0.3,
-            l2_regularization=0.1,
-            early_stopping=False,
-            random_state=self.seed,
-        ).fit(self._binned(x), y, sample_weight)
+        self._fitted = boosted_trees(len(y), self.seed).fit(self._binned(x), y, sample_weight)
         return self
 
     def predict_proba(self, x: NDArray[Any]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.baselines.classical import boosted_trees
 from timl.data import TaskSet, nway_tasks_of
 from timl.defaults import FINE_TUNING_K, FINE_TUNING_STEPS
 from timl.evaluation.few_shot.nway_tasks import NWayFewShotTask
@@ -197,20 +198,7 @@ def _logistic_regression(seed: int, labels: int, balanced: bool) -> Any:
 
 
 def _gradient_boosting(seed: int, labels: int, balanced: bool) -> Any:
-    """Return the trees of `timl.baselines.gradient_boosting`."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return HistGradientBoostingClassifier(
-        max_iter=60,
-        max_leaf_nodes=8,
-        min_samples_leaf=int(np.clip(labels // 10, 1, 20)),
-        max_bins=63,
-        max_features=0.3,
-        l2_regularization=0.1,
-        early_stopping=False,
-        class_weight=_weight(balanced),
-        random_state=seed,
-    )
+    return boosted_trees(labels, seed).set_params(class_weight=_weight(balanced))
 
 
 def _nearest_class_mean(seed: int, labels: int, balanced: bool) -> Any:
