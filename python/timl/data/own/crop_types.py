@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.data.own.places import left_out_text, no_test_places
 from timl.data.tasks.crop_types import CropTypeTask, class_names, codes_of, kinds_of
 from timl.data.tasks.test_instance import TestInstance
 
@@ -30,8 +31,7 @@ class OwnCropTypes(CropTypeTask):
     unmatched: pd.DataFrame
 
     def __repr__(self) -> str:
-        left_out = f", {len(self.unmatched)} places left out" if len(self.unmatched) else ""
-        return super().__repr__() + left_out
+        return super().__repr__() + left_out_text(self.unmatched)
 
     @property
     def test(self) -> TestInstance:
@@ -45,11 +45,7 @@ class OwnCropTypes(CropTypeTask):
         try:
             return super().test
         except FileNotFoundError:
-            raise FileNotFoundError(
-                f"points are {self!r}, without test places: score them by "
-                f"timl.cross_validate(model, points), or give the table a column is_test, 1 for "
-                f"the places that are kept for the test"
-            ) from None
+            raise no_test_places(self) from None
 
 
 def codes_of_places(

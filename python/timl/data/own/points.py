@@ -22,6 +22,7 @@ from timl.data.own.crop_types import (
     other_places,
 )
 from timl.data.own.exports import Fill, open_export, pixel_at, read_pixel, require_fill
+from timl.data.own.places import left_out_text, no_test_places
 from timl.data.own.points_table import read_points
 from timl.data.own.statistics import statistics_of
 from timl.data.record.calendar import dates_of_name, end_of_series
@@ -54,8 +55,7 @@ class OwnPoints(BenchmarkTask):
     unmatched: pd.DataFrame
 
     def __repr__(self) -> str:
-        left_out = f", {len(self.unmatched)} places left out" if len(self.unmatched) else ""
-        return super().__repr__() + left_out
+        return super().__repr__() + left_out_text(self.unmatched)
 
     @property
     def test(self) -> TestInstance:
@@ -69,11 +69,7 @@ class OwnPoints(BenchmarkTask):
         try:
             return super().test
         except FileNotFoundError:
-            raise FileNotFoundError(
-                f"points are {self!r}, without test places: score them by "
-                f"timl.cross_validate(model, points), or give the table a column is_test, 1 for "
-                f"the places that are kept for the test"
-            ) from None
+            raise no_test_places(self) from None
 
 
 @overload
