@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
-from timl.crop_classes import CLASSES, CROP, NON_CROP, class_numbers
+from timl.crop_classes import CLASSES, CROP, NON_CROP
 from timl.data.regions.boxes import BBox
+from timl.data.tasks.crop_types import Naming
+from timl.data.tasks.information import task_information
 from timl.data.tasks.labelled_data import LabelledData
 from timl.data.tasks.task import class_of_samples, training_rows
 from timl.data.tasks.task_sequence import TaskSequence
@@ -21,9 +22,6 @@ from timl.data.tasks.task_set import TaskSet, chosen_regions
 
 if TYPE_CHECKING:
     import pandas as pd
-
-By = Literal["label", "class"]
-"""What the classes of an N-way task are: names of labels, or the FAO's classes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class NWayTask:
     def info_of(self, chosen: ArrayLike) -> NDArray[np.float32]:
         """Return the information of the task of some of the classes.
 
-        The place is that of `task_information`; the ten numbers are the mean of the classes'.
+        See `task_information`.
 
         Parameters
         ----------
@@ -82,13 +80,8 @@ class NWayTask:
         -------
         float32 array of shape [13]
         """
-        numbers = self._class_numbers[np.asarray(chosen)].mean(axis=0)
-        place = self.bounding_box.three_dimensional_points
-        return np.concatenate([place, numbers]).astype(np.float32)
-
-    @cached_property
-    def _class_numbers(self) -> NDArray[np.float64]:
-        return np.stack([class_numbers(label) for label in self.classification_labels])
+        kinds = [self.classification_labels[number] for number in np.asarray(chosen)]
+        return task_information(self.bounding_box, kinds)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -171,7 +164,7 @@ def nway_tasks(
     k: int = 10,
     query: int = 8,
     inner_steps: int = 1,
-    by: By = "label",
+    by: Naming = "label",
     regions: str | Path | Sequence[BBox] | None = None,
     withhold: bool = True,
     non_crop_labels: bool = True,
@@ -194,8 +187,8 @@ def nway_tasks(
     inner_steps
         Number of support sets of an episode.
     by
-        "label": the classes are the names of labels. "class": the FAO's classes, "non_crop" among
-        them; samples without one are left out.
+        "label": the classes are the names of labels. "classification_label": the FAO's classes,
+        "non_crop" among them; samples without one are left out.
     regions
         As of `meta_tasks`.
     withhold
@@ -243,7 +236,7 @@ def nway_tasks_of(
     k: int = 10,
     query: int = 8,
     inner_steps: int = 1,
-    by: By = "label",
+    by: Naming = "label",
 ) -> NWayTaskSet:
     """Make N-way tasks of the samples that tasks of two classes have, region by region.
 
@@ -272,8 +265,8 @@ def _check_sizes(ways: int, k: int, query: int, inner_steps: int, by: str) -> No
     check_nway_sizes(k, query, inner_steps)
     if ways < 2:
         raise ValueError(f"ways is {ways}: give at least 2")
-    if by not in ("label", "class"):
-        raise ValueError(f"by is {by!r}: give 'label' or 'class'")
+    if by not in get_args(Naming):
+        raise ValueError(f"by is {by!r}: give {' or '.join(map(repr, get_args(Naming)))}")
 
 
 def _names(rows: pd.DataFrame, by: str) -> NDArray[np.object_]:
@@ -304,7 +297,7 @@ def _made(
         if len(found) >= ways:
             kinds = [
                 name
-                if by == "class" and name in CLASSES
+                if by == "classification_label" and name in CLASSES
                 else class_of_samples(rows[names == name]) or "other"
                 for name in found
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from timl import random
 from timl.data.tasks.episodes import Episodes
@@ -51,9 +51,8 @@ class NWaySampler(Sampler):
         seed: int = 0,
     ) -> None:
         check_nway_sizes(k, query, inner_steps)
-        super().__init__(task_set, seed)
-        self.k, self.query, self.inner_steps = k, query, inner_steps
-        self._data, self._task_set = data, task_set
+        super().__init__(data, task_set, k, inner_steps, seed)
+        self.query, self._task_set = query, task_set
         self._count = k * inner_steps + query
         for task, samples in zip(task_set, task_set.class_samples, strict=True):
             fewest = min(map(len, samples))
@@ -110,29 +109,5 @@ class NWaySampler(Sampler):
         for row, own in enumerate(of_classes):
             for number, samples in enumerate(own):
                 positions[row, number] = samples[drawn[row, number]]
-        count, supports = len(tasks), self.k * self.inner_steps
-        # [tasks, ways, S, k] -> [tasks, S, ways * k], classes in order
-        support = (
-            positions[:, :, :supports]
-            .reshape(count, ways, self.inner_steps, self.k)
-            .transpose(0, 2, 1, 3)
-            .reshape(count, self.inner_steps, ways * self.k)
-        )
-        query = positions[:, :, supports:].reshape(count, ways * self.query)
-        return Episodes(
-            info=np.stack(
-                [sets[int(t)].info_of(chosen) for t, chosen in zip(tasks, classes, strict=True)]
-            ),
-            support_x=self._data.series(support),
-            support_y=_labels(support.shape, ways),
-            query_x=self._data.series(query),
-            query_y=_labels(query.shape, ways),
-            outputs=ways,
-        )
-
-
-def _labels(shape: tuple[int, ...], ways: int) -> NDArray[np.float32]:
-    """Return the labels of sets whose classes follow each other, float32 of this shape."""
-    labels = np.empty(shape, np.float32)
-    labels[:] = np.repeat(np.arange(ways), shape[-1] // ways)
-    return labels
+        info = [sets[int(t)].info_of(chosen) for t, chosen in zip(tasks, classes, strict=True)]
+        return self.episodes(positions, range(ways), np.stack(info), ways)

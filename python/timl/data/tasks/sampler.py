@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,14 @@ class Sampler(ABC):
 
     Parameters
     ----------
+    data
+        Data set of the series.
     tasks
         Tasks to draw episodes of.
+    k
+        Samples of each class in a support set.
+    inner_steps
+        Number S of support sets of an episode; they share no sample.
     seed
         Seed of all draws.
 
@@ -33,8 +39,11 @@ class Sampler(ABC):
 
     fresh_head = False
 
-    def __init__(self, tasks: Sized, seed: int) -> None:
-        self.seed, self._tasks = seed, len(tasks)
+    def __init__(
+        self, data: LabelledData, tasks: Sized, k: int, inner_steps: int, seed: int
+    ) -> None:
+        self.k, self.inner_steps, self.seed = k, inner_steps, seed
+        self._data, self._tasks = data, len(tasks)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Draw the order in which an epoch visits the tasks: a permutation of their indices."""
@@ -59,6 +68,47 @@ class Sampler(ABC):
                 f"[0, {self._tasks})"
             )
         return tasks
+
+    def episodes(
+        self,
+        positions: NDArray[np.int64],
+        labels: Sequence[int],
+        info: NDArray[np.float32],
+        outputs: int = 1,
+    ) -> Episodes:
+        """Return the episodes of samples that were drawn, as float32 arrays.
+
+        Parameters
+        ----------
+        positions : int64 array of shape [N, classes, k S + query samples of a class]
+            Their positions; those of the support sets come first.
+        labels
+            Label of each class. Its samples follow each other in every set, in this order.
+        info : float32 array of shape [N, 13]
+            Information of the tasks.
+        outputs
+            That of `Episodes`.
+        """
+        tasks, classes, _ = positions.shape
+        supports = self.k * self.inner_steps
+        # [N, classes, S, k] -> [N, S, classes k]
+        of_classes = positions[:, :, :supports].reshape(tasks, classes, self.inner_steps, self.k)
+        support = of_classes.transpose(0, 2, 1, 3).reshape(tasks, self.inner_steps, -1)
+        query = positions[:, :, supports:].reshape(tasks, -1)
+        support_y, query_y = (
+            np.broadcast_to(
+                np.repeat(np.asarray(labels, np.float32), part.shape[-1] // classes), part.shape
+            ).copy()
+            for part in (support, query)
+        )
+        return Episodes(
+            info=info,
+            support_x=self._data.series(support),
+            support_y=support_y,
+            query_x=self._data.series(query),
+            query_y=query_y,
+            outputs=outputs,
+        )
 
 
 class EpisodeSampler(Sampler):
@@ -98,9 +148,8 @@ class EpisodeSampler(Sampler):
         seed: int = 0,
     ) -> None:
         check_episode_sizes(k, query, inner_steps)
-        super().__init__(task_set, seed)
-        self.k, self.query, self.inner_steps = k, query, inner_steps
-        self._data, self._task_set = data, task_set
+        super().__init__(data, task_set, k, inner_steps, seed)
+        self.query, self._task_set = query, task_set
         self._count = k * inner_steps + query // 2
         pools = zip(task_set.positives, task_set.negatives, strict=True)
         self._sizes = np.array([[len(p), len(n)] for p, n in pools], np.int64).reshape(-1, 2)
@@ -146,22 +195,4 @@ class EpisodeSampler(Sampler):
         for row, task in enumerate(tasks):
             positions[row, 0] = self._task_set.positives[task][drawn[row, 0]]
             positions[row, 1] = self._task_set.negatives[task][drawn[row, 1]]
-        supports = self.k * self.inner_steps
-        # [N, positive or negative, S, k] -> [N, S, 2 k], positives first
-        of_classes = positions[:, :, :supports].reshape(len(tasks), 2, self.inner_steps, self.k)
-        support = of_classes.transpose(0, 2, 1, 3).reshape(len(tasks), self.inner_steps, 2 * self.k)
-        query = positions[:, :, supports:].reshape(len(tasks), self.query)
-        return Episodes(
-            info=self._info[tasks],
-            support_x=self._data.series(support),
-            support_y=_labels(support.shape),
-            query_x=self._data.series(query),
-            query_y=_labels(query.shape),
-        )
-
-
-def _labels(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the labels of sets whose first half is positive, float32 of this shape."""
-    labels = np.zeros(shape, np.float32)
-    labels[..., : shape[-1] // 2] = 1
-    return labels
+        return self.episodes(positions, (1, 0), self._info[tasks])

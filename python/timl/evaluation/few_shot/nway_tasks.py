@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from timl import random
 from timl.data import LabelledData, NWayTask, nway_tasks_of
-from timl.data.tasks.nway import By
+from timl.data.tasks.crop_types import Naming
 from timl.evaluation.few_shot.folds import FewShotFold
 from timl.evaluation.few_shot.splits import derived_seed, split_classes_in_space
 from timl.evaluation.few_shot.tasks import places_of
@@ -138,7 +138,7 @@ class NWayRegion:
         return NWayFewShotTask(self.data, task, train, test, seed, split.distance_km)
 
 
-def nway_regions(fold: FewShotFold, ways: int | None, by: By, draws: int) -> list[NWayRegion]:
+def nway_regions(fold: FewShotFold, ways: int | None, by: Naming, draws: int) -> list[NWayRegion]:
     """Return the held-out regions of a fold whose classes can be divided in every draw."""
     try:
         tasks = nway_tasks_of(fold.tasks, ways or LEAST_CLASSES, k=LEAST, query=LEAST, by=by)

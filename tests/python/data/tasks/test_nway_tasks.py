@@ -43,7 +43,7 @@ def test_every_region_with_enough_classes_is_a_task(
     assert (
         nway_tasks(realcrops, 3, non_crop_labels=False).table()["class"].isin(table["class"]).all()
     )
-    by_class = nway_tasks(realcrops, 2, by="class").table()
+    by_class = nway_tasks(realcrops, 2, by="classification_label").table()
     assert set(by_class["class"]) <= set(CLASSES)
     assert (by_class["class"] == by_class["classification_label"]).all()
 
