@@ -8,34 +8,30 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from timl.data import BBox, LabelledData
+from timl.defaults import FINE_TUNING_STEPS
 from timl.evaluation.few_shot.cells import FewShotCell, open_store
+from timl.evaluation.few_shot.experiment import FoldExperiment, FoldJob
 from timl.evaluation.few_shot.folds import FewShotFold, HeldOut, few_shot_folds
 from timl.evaluation.few_shot.result import FewShotResult
 from timl.evaluation.few_shot.tasks import FewShotTask
 from timl.evaluation.rows import (
     Prepared,
-    Row,
-    RowExperiment,
     Settings,
     describe_given,
     find_rows,
 )
-from timl.evaluation.rows.experiment import Shared
 from timl.evaluation.runner import (
-    Training,
     complete,
     digest,
     keep_same,
     provenance,
-    software_versions,
     worker_count,
 )
 from timl.evaluation.scores import evaluate
 from timl.files import output_folder
-from timl.meta.configuration import checksum
 
 FEW_SHOT_ROWS = (
     "random-forest",
@@ -53,8 +49,6 @@ FEW_SHOT_ROWS = (
     "strong",
 )
 """The rows that are compared where none are given."""
-
-_STEPS = 250
 
 
 def few_shot_benchmark(
@@ -145,7 +139,7 @@ def few_shot_benchmark(
         rows={row.name: row for row in chosen},
         folder=folder,
         folds=made,
-        settings=Settings(epochs, _STEPS, seed),
+        settings=Settings(epochs, FINE_TUNING_STEPS, seed),
         budgets=wanted,
         draws=draws,
         random_splits=random_splits,
@@ -214,46 +208,22 @@ def folds_of(folds: Sequence[FewShotFold], regions: Sequence[str]) -> list[FewSh
     return [fold for fold in folds if set(fold.regions) & set(regions)]
 
 
-class _Job(NamedTuple):
-    """A row on one task: all its divisions and budgets."""
-
-    row: str
-    fold: int
-    """Place of the fold among those computed."""
-    task: int
-
-
 @dataclass(kw_only=True)
-class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
-    """The benchmark, in parts that are the folds."""
+class _FewShotExperiment(FoldExperiment[FewShotCell]):
+    """The benchmark."""
 
-    folds: Sequence[FewShotFold]
-    settings: Settings
-    budgets: tuple[int | None, ...]
-    draws: int
-    random_splits: bool
-
-    def jobs(self) -> dict[str, _Job]:
+    def jobs(self) -> dict[str, FoldJob]:
         """Return all jobs by a digest of all that their scores depend on."""
         found = {}
         for row in self.rows:
             for fold, held in enumerate(self.folds):
-                common = self._described(self.rows[row], held)
+                common = self.described(self.rows[row], held)
                 for number, task in enumerate(held.tasks.tasks):
                     key = digest({**common, "task": dataclasses.asdict(task)})
-                    found[key] = _Job(row, fold, number)
+                    found[key] = FoldJob(row, fold, number)
         return found
 
-    def row_and_part(self, job: _Job) -> Training:
-        """Return the job's row and the place of its fold."""
-        return Training(job.row, job.fold)
-
-    def shared(self, row: str, part: int) -> Shared:
-        """Return the settings, the tasks to train on when a fold is held out, and a folder."""
-        fold = self.folds[part]
-        return Shared(self.settings, fold.training, self.folder / f"{row}-{fold.number}")
-
-    def compute(self, job: _Job) -> list[FewShotCell]:
+    def compute(self, job: FoldJob) -> list[FewShotCell]:
         """Adapt and score a row on all divisions and budgets of one task."""
         fold = self.folds[job.fold]
         divisions = [(draw, True) for draw in range(self.draws)]
@@ -267,26 +237,6 @@ class _FewShotExperiment(RowExperiment[_Job, FewShotCell]):
             for task in [fold.draw(job.task, draw, spatial)]
             for budget in task.budgets(self.budgets)
         ]
-
-    def _described(self, row: Row, fold: FewShotFold) -> dict[str, Any]:
-        return {
-            "row": row.name,
-            "configuration": row.configuration(self.settings, fold.training),
-            "training": checksum(fold.training) if row.meta_trained else None,
-            "data": fold.training.data.checksum,
-            "split": [
-                fold.number,
-                fold.held_out,
-                fold.seed,
-                fold.block_km,
-                fold.distance_km,
-                fold.least_test,
-                fold.most_test,
-            ],
-            "budgets": self.budgets,
-            "draws": [self.draws, self.random_splits],
-            "versions": software_versions(),
-        }
 
 
 def _cell(

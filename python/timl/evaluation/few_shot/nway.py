@@ -7,33 +7,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, cast
 
 from timl.data import BBox, LabelledData
-from timl.data.tasks.nway import By
+from timl.data.tasks.crop_types import Naming
 from timl.defaults import FINE_TUNING_STEPS
+from timl.evaluation.class_scores import class_scores
 from timl.evaluation.few_shot.benchmark import checked_settings, folds_of
-from timl.evaluation.few_shot.folds import FewShotFold, HeldOut, few_shot_folds
+from timl.evaluation.few_shot.experiment import FoldExperiment, FoldJob
+from timl.evaluation.few_shot.folds import HeldOut, few_shot_folds
 from timl.evaluation.few_shot.nway_result import NWayCell, NWayResult
 from timl.evaluation.few_shot.nway_rows import NWAY_ROWS, AdaptClasses, NWayMetaTrainedRow
 from timl.evaluation.few_shot.nway_tasks import NWayRegion, nway_regions
-from timl.evaluation.rows import Row, RowExperiment, Settings
-from timl.evaluation.rows.experiment import Shared
+from timl.evaluation.rows import Row, Settings
 from timl.evaluation.runner import (
     CellStore,
-    Training,
     complete,
     digest,
     keep_same,
     provenance,
-    software_versions,
     worker_count,
 )
 from timl.files import output_folder
-from timl.meta.configuration import checksum
 
 
 def nway_benchmark(
@@ -42,7 +37,7 @@ def nway_benchmark(
     rows: Sequence[str | Row] | None = None,
     *,
     ways: int | Literal["all"] = "all",
-    by: By = "label",
+    by: Naming = "label",
     epochs: int = 500,
     budgets: Sequence[int | None] = (1, 5, 10, 25, None),
     held_out: HeldOut = "country",
@@ -74,7 +69,7 @@ def nway_benchmark(
         Number of classes of a task, drawn from the region's in every division; "all": all of
         them, of regions that have three.
     by
-        "label": the classes are the names of labels. "class": the FAO's classes.
+        "label": the classes are the names of labels. "classification_label": the FAO's classes.
     epochs
         Epochs of meta-training of MAML and TIML.
     budgets
@@ -186,58 +181,27 @@ def _rows(rows: Sequence[str | Row] | None, ways: int | None) -> list[Row]:
     return chosen
 
 
-class _Job(NamedTuple):
-    """A row on one region: all its divisions and budgets."""
-
-    row: str
-    fold: int
-    """Place of the fold among those computed."""
-    region: int
-
-
 @dataclass(kw_only=True)
-class _NWayExperiment(RowExperiment[_Job, NWayCell]):
-    """The benchmark, in parts that are the folds."""
+class _NWayExperiment(FoldExperiment[NWayCell]):
+    """The benchmark; a task's number is that of its region."""
 
-    folds: Sequence[FewShotFold]
     regions: Sequence[Sequence[NWayRegion]]
-    settings: Settings
-    budgets: tuple[int | None, ...]
-    draws: int
 
-    def jobs(self) -> dict[str, _Job]:
+    def jobs(self) -> dict[str, FoldJob]:
         """Return all jobs by a digest of all that their scores depend on."""
         found = {}
         for row in self.rows.values():
             for part, (fold, regions) in enumerate(zip(self.folds, self.regions, strict=True)):
-                common = {
-                    "row": row.name,
-                    "configuration": row.configuration(self.settings, fold.training),
-                    "training": checksum(fold.training) if row.meta_trained else None,
-                    "data": fold.training.data.checksum,
-                    "split": [fold.number, fold.held_out, fold.seed, fold.block_km],
-                    "budgets": self.budgets,
-                    "draws": self.draws,
-                    "versions": software_versions(),
-                }
+                common = self.described(row, fold)
                 for number, region in enumerate(regions):
                     task = dataclasses.asdict(region.task)
                     key = digest({**common, "task": task, "ways": region.ways})
-                    found[key] = _Job(row.name, part, number)
+                    found[key] = FoldJob(row.name, part, number)
         return found
 
-    def row_and_part(self, job: _Job) -> Training:
-        """Return the job's row and the place of its fold."""
-        return Training(job.row, job.fold)
-
-    def shared(self, row: str, part: int) -> Shared:
-        """Return the settings, the tasks to train on when a fold is held out, and a folder."""
-        fold = self.folds[part]
-        return Shared(self.settings, fold.training, self.folder / f"{row}-{fold.number}")
-
-    def compute(self, job: _Job) -> list[NWayCell]:
+    def compute(self, job: FoldJob) -> list[NWayCell]:
         """Adapt and score a row on all divisions and budgets of one region."""
-        fold, region = self.folds[job.fold], self.regions[job.fold][job.region]
+        fold, region = self.folds[job.fold], self.regions[job.fold][job.task]
         name = str(region.task.bounding_box.name)
         ready = self.prepared(job)
         adapt = cast(AdaptClasses, ready.adapt)
@@ -249,7 +213,7 @@ class _NWayExperiment(RowExperiment[_Job, NWayCell]):
             for budget in task.budgets(self.budgets):
                 labelled = task.with_labels(budget)
                 start = time.perf_counter()
-                scores = _scores(truth, adapt(labelled, task.seed))
+                scores = class_scores(truth, adapt(labelled, task.seed), task.task.classes)
                 cells.append(
                     NWayCell(
                         row=job.row,
@@ -261,7 +225,10 @@ class _NWayExperiment(RowExperiment[_Job, NWayCell]):
                         spatial=True,
                         labels=budget,
                         classes=len(task.train),
-                        **scores,
+                        macro_f1=scores.macro_f1,
+                        accuracy=scores.overall_accuracy,
+                        balanced_accuracy=scores.balanced_accuracy,
+                        mean_iou=scores.mean_iou,
                         training_samples=sum(map(len, labelled.train)),
                         test_samples=len(truth),
                         distance_km=round(task.distance_km, 3),
@@ -270,17 +237,3 @@ class _NWayExperiment(RowExperiment[_Job, NWayCell]):
                     )
                 )
         return cells
-
-
-def _scores(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]:
-    """Return the scores of decisions by name; a class that is never predicted has F1 and IoU 0."""
-    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, jaccard_score
-
-    labels = np.unique(y)
-    options = {"labels": labels, "average": "macro", "zero_division": 0}
-    return {
-        "macro_f1": float(f1_score(y, predicted, **options)),
-        "accuracy": float(accuracy_score(y, predicted)),
-        "balanced_accuracy": float(balanced_accuracy_score(y, predicted)),
-        "mean_iou": float(jaccard_score(y, predicted, **options)),
-    }
