@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from timl.estimator import CropClassifier
     from timl.evaluation import evaluate, table1
     from timl.evaluation.cross_validation import cross_validate, learning_curve
-    from timl.evaluation.few_shot import few_shot_benchmark
+    from timl.evaluation.few_shot import few_shot_benchmark, nway_benchmark
     from timl.evaluation.in_season import in_season
     from timl.maps import map_points, predict_map
     from timl.meta import finetune, finetune_ensemble, meta_gradient, meta_train
@@ -39,6 +39,7 @@ __all__ = [
     "meta_gradient",
     "meta_tasks",
     "meta_train",
+    "nway_benchmark",
     "predict_map",
     "table1",
 ]
@@ -49,7 +50,7 @@ _MODULES = {
     "timl.estimator": ("CropClassifier",),
     "timl.evaluation": ("evaluate", "table1"),
     "timl.evaluation.cross_validation": ("cross_validate", "learning_curve"),
-    "timl.evaluation.few_shot": ("few_shot_benchmark",),
+    "timl.evaluation.few_shot": ("few_shot_benchmark", "nway_benchmark"),
     "timl.evaluation.in_season": ("in_season",),
     "timl.maps": ("map_points", "predict_map"),
     "timl.meta": ("finetune", "finetune_ensemble", "meta_gradient", "meta_train"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,9 @@ from timl.cli.application import (
     say,
     use_threads,
 )
+
+if TYPE_CHECKING:
+    from timl.evaluation.few_shot import FewShotResult
 
 _QUICK_EPOCHS, _QUICK_RUNS = 40, 5
 _RUNS = 10
@@ -142,20 +145,45 @@ class HeldOut(str, Enum):
     DISTRICT = "district"
 
 
+class Naming(str, Enum):
+    """What a class is: see `timl.nway_benchmark`."""
+
+    LABEL = "label"
+    CLASSIFICATION_LABEL = "classification_label"
+
+
 @app.command()
 def benchmark(
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for the table and everything it needs.")] = Path(
-        "results/few-shot"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the table and everything it needs; by default results/few-shot, with "
+            "--ways results/n-way."
+        ),
+    ] = None,
     rows: Annotated[
         str | None,
         typer.Option(
             help="Names of rows, paths of their TOML files, or module:name of estimators and "
-            "networks, with commas between."
+            "networks, with commas between; with --ways names and estimators."
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of meta-training.")] = 200,
+    ways: Annotated[
+        str | None,
+        typer.Option(
+            help="Tell so many classes of a region apart, or all of them, instead of one crop from "
+            "the rest: a number or all."
+        ),
+    ] = None,
+    by: Annotated[
+        Naming | None,
+        typer.Option(help="With --ways: what a class is; by default label."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of meta-training; by default 200, with --ways 500."),
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Divisions of each task.")] = 1,
     held_out: Annotated[
         HeldOut,
@@ -178,32 +206,47 @@ def benchmark(
     quiet: Quiet = False,
 ) -> None:
     """Score rows on tasks of held-out regions, for several numbers of labels."""
-    from timl.evaluation.few_shot.benchmark import FEW_SHOT_ROWS
+    from timl.evaluation.few_shot import FEW_SHOT_ROWS, NWAY_ROWS, find_nway_rows
     from timl.evaluation.rows import find_rows
 
-    names = FEW_SHOT_ROWS if rows is None else [name.strip() for name in rows.split(",")]
-    chosen = [row.name for row in find_rows(names)]
+    number = None if ways is None else _ways(ways)
+    if ways is None and by is not None:
+        raise ValueError(f"--by is {by.value} without --ways: give both or none")
+    if ways is not None and random_splits:
+        raise ValueError("--random-splits is given with --ways: leave one out")
+    usual = tuple(NWAY_ROWS) if ways is not None else FEW_SHOT_ROWS
+    names = usual if rows is None else [name.strip() for name in rows.split(",")]
+    found = find_rows(names) if ways is None else find_nway_rows(names, None)
+    chosen = [row.name for row in found]
     if compare_with is not None and compare_with not in chosen:
         raise ValueError(f"compare_with is {compare_with!r}: choose of {', '.join(chosen)}")
-    result = timl.few_shot_benchmark(
-        timl.CropHarvest(data),
-        out,
-        names,
-        epochs=epochs,
-        held_out=held_out.value,
-        draws=draws,
-        folds=folds,
-        seed=seed,
-        block_km=block_km,
-        random_splits=random_splits,
-        regions=regions,
-        workers=workers,
-        progress=not quiet,
-    )
+    options: dict[str, Any] = {
+        "held_out": held_out.value,
+        "draws": draws,
+        "folds": folds,
+        "seed": seed,
+        "block_km": block_km,
+        "regions": regions,
+        "workers": workers,
+        "progress": not quiet,
+    }
+    if epochs is not None:
+        options["epochs"] = epochs
+    harvest = timl.CropHarvest(data)
+    out = out or Path("results/few-shot" if number is None else "results/n-way")
+    result: FewShotResult
+    if number is None:
+        result = timl.few_shot_benchmark(
+            harvest, out, names, random_splits=random_splits, **options
+        )
+    else:
+        if by is not None:
+            options["by"] = by.value
+        result = timl.nway_benchmark(harvest, out, names, ways=number, **options)
     say(result.to_markdown())
     if len(result.titles) > 1:
         say(result.compare(compare_with).to_string(index=False, float_format="{:.4f}".format))
-    say(f"written to {out}: few-shot.csv, few-shot.json, few-shot.md")
+    say(f"written to {out}: {result.stem}.csv, {result.stem}.json, {result.stem}.md")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -240,6 +283,16 @@ def _report(
         published = result.provenance["settings"]["as_published_code"]
         tasks = training_tasks(data, regions, published)
     return write_report(result, data, tasks, out)
+
+
+def _ways(text: str) -> int | Literal["all"]:
+    """Return a number of classes as the user wrote it."""
+    if text == "all":
+        return "all"
+    number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+    if number < 2:
+        raise ValueError(f"--ways is {text!r}: give all, or a number of at least 2")
+    return number
 
 
 def _size(text: str) -> int:

@@ -154,6 +154,9 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
             "table1 --data {world} --out {tmp}/x --sample-sizes ten",
             "--sample-sizes is of 'ten': give even numbers",
         ),
+        ("benchmark --data {world} --out {tmp}/x --ways 1", "--ways is '1': give all, or a number"),
+        ("benchmark --data {world} --out {tmp}/x --by label", "--by is label without --ways"),
+        ("benchmark --data {world} --out {tmp}/x --ways all --rows svm", "rows holds 'svm'"),
         ("table1 --out {tmp}/x", "--data is missing: give a folder, or --quick"),
     ],
 )

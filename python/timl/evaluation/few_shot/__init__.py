@@ -8,8 +8,10 @@ from timl.evaluation.few_shot.nway_result import NWayCell, NWayResult
 from timl.evaluation.few_shot.nway_rows import (
     NWAY_ROWS,
     ClassesBaselineRow,
+    ClassesEstimatorRow,
     NWayMetaTrainedRow,
     StrongClassesRow,
+    find_nway_rows,
 )
 from timl.evaluation.few_shot.nway_tasks import NWayFewShotTask
 from timl.evaluation.few_shot.result import FewShotResult
@@ -20,6 +22,7 @@ __all__ = [
     "FEW_SHOT_ROWS",
     "NWAY_ROWS",
     "ClassesBaselineRow",
+    "ClassesEstimatorRow",
     "FewShotCell",
     "FewShotFold",
     "FewShotResult",
@@ -33,6 +36,7 @@ __all__ = [
     "StrongClassesRow",
     "few_shot_benchmark",
     "few_shot_folds",
+    "find_nway_rows",
     "nway_benchmark",
     "split_at_random",
     "split_in_space",

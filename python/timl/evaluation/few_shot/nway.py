@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from timl.data import BBox, LabelledData
 from timl.data.tasks.crop_types import Naming
@@ -17,9 +17,9 @@ from timl.evaluation.few_shot.benchmark import checked_settings, folds_of
 from timl.evaluation.few_shot.experiment import FoldExperiment, FoldJob
 from timl.evaluation.few_shot.folds import HeldOut, few_shot_folds
 from timl.evaluation.few_shot.nway_result import NWayCell, NWayResult
-from timl.evaluation.few_shot.nway_rows import NWAY_ROWS, AdaptClasses, NWayMetaTrainedRow
+from timl.evaluation.few_shot.nway_rows import AdaptClasses, find_nway_rows
 from timl.evaluation.few_shot.nway_tasks import NWayRegion, nway_regions
-from timl.evaluation.rows import Row, Settings
+from timl.evaluation.rows import Settings, describe_given
 from timl.evaluation.runner import (
     CellStore,
     complete,
@@ -34,7 +34,7 @@ from timl.files import output_folder
 def nway_benchmark(
     data: LabelledData,
     out: str | Path = "results/n-way",
-    rows: Sequence[str | Row] | None = None,
+    rows: Sequence[Any] | None = None,
     *,
     ways: int | Literal["all"] = "all",
     by: Naming = "label",
@@ -64,7 +64,9 @@ def nway_benchmark(
     out
         Folder for cells.jsonl, experiment.json, n-way.csv, n-way.json, n-way.md and the trainings.
     rows
-        Names of `NWAY_ROWS`, or rows of their classes; by default all.
+        Names of `NWAY_ROWS`; estimators in scikit-learn's manner, their classes, or "module:name",
+        as of `timl.table1`; rows of your own with `several_classes`. By default all of
+        `NWAY_ROWS`.
     ways
         Number of classes of a task, drawn from the region's in every division; "all": all of
         them, of regions that have three.
@@ -97,7 +99,7 @@ def nway_benchmark(
     if ways != "all" and (isinstance(ways, bool) or not isinstance(ways, int) or ways < 2):
         raise ValueError(f"ways is {ways!r}: give 'all' or a number of at least 2")
     number = None if ways == "all" else ways
-    chosen = _rows(rows, number)
+    chosen = find_nway_rows(rows, number)
     made = few_shot_folds(
         data, regions, folds, seed, held_out=held_out, draws=draws, block_km=block_km
     )
@@ -122,7 +124,8 @@ def nway_benchmark(
         "draws": draws,
         "block_km": block_km,
     }
-    described = provenance(data, fixed if scored is None else {**fixed, "scored": list(scored)})
+    settings = {**fixed, **({} if scored is None else {"scored": list(scored)})}
+    described = {**provenance(data, settings), "rows": describe_given(chosen)}
     start = time.perf_counter()
     experiment = _NWayExperiment(
         rows={row.name: row for row in chosen},
@@ -138,7 +141,13 @@ def nway_benchmark(
         store = CellStore(folder / "cells.jsonl", lambda stored: NWayCell(**stored))
         keep_same(
             folder,
-            {"kind": "n-way", "data": data.checksum, **fixed, "folds": digest(regions_of_folds)},
+            {
+                "kind": "n-way",
+                "data": data.checksum,
+                **fixed,
+                "folds": digest(regions_of_folds),
+                **{f"row {name}": given for name, given in described["rows"].items()},
+            },
         )
         complete(experiment, jobs, store, folder, processes, progress)
         result = NWayResult(
@@ -154,6 +163,7 @@ def nway_benchmark(
                             for region in found
                         },
                         "training_tasks": len(fold.training),
+                        "nearest_training_km": round(fold.nearest_training_km, 1),
                     }
                     for fold, found in held
                 ],
@@ -163,22 +173,6 @@ def nway_benchmark(
         )
         result.save(folder)
     return result
-
-
-def _rows(rows: Sequence[str | Row] | None, ways: int | None) -> list[Row]:
-    """Return rows by their names, those that are meta-trained with so many ways."""
-    chosen: list[Row] = []
-    for row in NWAY_ROWS if rows is None else rows:
-        if isinstance(row, str) and row not in NWAY_ROWS:
-            raise ValueError(f"rows holds {row!r}: choose of {', '.join(NWAY_ROWS)}")
-        found = NWAY_ROWS[row] if isinstance(row, str) else row
-        if ways is not None and isinstance(found, NWayMetaTrainedRow):
-            found = dataclasses.replace(found, ways=ways)
-        chosen.append(found)
-    names = [row.name for row in chosen]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"rows is {names}: give one or more, all of different names")
-    return chosen
 
 
 @dataclass(kw_only=True)

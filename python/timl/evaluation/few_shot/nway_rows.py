@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -16,7 +16,15 @@ from timl.data import TaskSet, nway_tasks_of
 from timl.defaults import FINE_TUNING_K, FINE_TUNING_STEPS
 from timl.evaluation.few_shot.nway_tasks import NWayFewShotTask
 from timl.evaluation.prediction import logits
-from timl.evaluation.rows import Prepared, Row, Settings, StrongRow
+from timl.evaluation.rows import (
+    EstimatorRow,
+    Prepared,
+    Row,
+    Settings,
+    StrongRow,
+    named,
+    row_of,
+)
 from timl.evaluation.rows.features import DESCRIPTION, SERIES, Features, require_features
 from timl.evaluation.rows.row import Adapt, TaskLearningRow
 from timl.meta import fit_strong_classes, meta_train
@@ -57,20 +65,19 @@ class ClassesBaselineRow(Row):
             )
         require_features(self.name, self.features)
 
+    @property
+    def several_classes(self) -> bool:
+        """Whether the row adapts to tasks of several classes."""
+        return True
+
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
         """Prepare nothing."""
-        features: Features | None = None
+        numbers = _Numbers(self.features)
 
         def adapt(task: NWayFewShotTask, seed: int) -> NDArray[np.int64]:
-            nonlocal features
-            if features is None or features.data is not task.data:
-                features = Features(task.data, self.features)
-            x, y = task.train_arrays
-            train, test = (
-                features(series).reshape(len(series), -1) for series in (x, task.test_arrays[0])
-            )
+            train, y, test = numbers.of(task)
             classifier = CLASSIFIERS[self.classifier](seed, len(y), self.balanced)
             predicted: NDArray[np.int64] = classifier.fit(train, y).predict(test)
             return predicted
@@ -79,8 +86,41 @@ class ClassesBaselineRow(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassesEstimatorRow(EstimatorRow):
+    """An estimator that others bring, asked for the class of each test sample."""
+
+    @property
+    def several_classes(self) -> bool:
+        """Whether the row adapts to tasks of several classes."""
+        return True
+
+    def prepare(
+        self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
+    ) -> Prepared:
+        """Prepare nothing."""
+        numbers = _Numbers(self.features)
+
+        def adapt(task: NWayFewShotTask, seed: int) -> NDArray[np.int64]:
+            train, y, test = numbers.of(task)
+            predicted = np.asarray(self.fitted(train, y, seed).predict(test))
+            if predicted.shape != (len(test),):
+                raise ValueError(
+                    f"row {self.name!r}: predict returned shape {list(predicted.shape)} for "
+                    f"{len(test)} series: return [{len(test)}]"
+                )
+            return predicted.astype(np.int64)
+
+        return prepared(adapt)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StrongClassesRow(StrongRow):
     """The strong protocol, fitted to all classes at once."""
+
+    @property
+    def several_classes(self) -> bool:
+        """Whether the row adapts to tasks of several classes."""
+        return True
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
@@ -119,6 +159,11 @@ class NWayMetaTrainedRow(TaskLearningRow):
     def zero_shot(self) -> bool:
         """Whether the row can be scored without labels."""
         return False
+
+    @property
+    def several_classes(self) -> bool:
+        """Whether the row adapts to tasks of several classes."""
+        return True
 
     def training_steps(self, settings: Settings) -> int:
         """Return the number of epochs."""
@@ -170,6 +215,26 @@ class NWayMetaTrainedRow(TaskLearningRow):
             return _decisions(classifier, task)
 
         return prepared(adapt, float(np.nansum(history.seconds)))
+
+
+class _Numbers:
+    """The features of tasks as rows of numbers."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.features: Features | None = None
+
+    def of(
+        self, task: NWayFewShotTask
+    ) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.floating]]:
+        """Return training rows [n, T * F] and classes [n], and test rows [m, T * F]."""
+        if self.features is None or self.features.data is not task.data:
+            self.features = Features(task.data, self.kind)
+        x, y = task.train_arrays
+        train, test = (
+            self.features(series).reshape(len(series), -1) for series in (x, task.test_arrays[0])
+        )
+        return train, y, test
 
 
 def _decisions(
@@ -257,3 +322,46 @@ NWAY_ROWS: dict[str, Row] = {
     )
 }
 """The rows of the N-way benchmark by name, in its order."""
+
+
+def find_nway_rows(rows: Sequence[Any] | None, ways: int | None) -> list[Row]:
+    """Return rows as given, those that are meta-trained with so many ways.
+
+    Parameters
+    ----------
+    rows
+        Names of `NWAY_ROWS`; estimators in scikit-learn's manner, their classes or
+        "module:name", as of `timl.table1`; rows with `several_classes`. None: all of `NWAY_ROWS`.
+    ways
+        Classes of an episode; None: as the rows have it.
+
+    Raises
+    ------
+    ValueError
+        If there is no row of a name, none is given, two have one name, or one tells two classes
+        apart only.
+    """
+    chosen: list[Row] = []
+    for row in NWAY_ROWS if rows is None else rows:
+        if isinstance(row, str) and row not in NWAY_ROWS and ":" not in row:
+            raise ValueError(
+                f"rows holds {row!r}: choose of {', '.join(NWAY_ROWS)}, or give module:name of an "
+                f"estimator"
+            )
+        chosen.append(NWAY_ROWS[row] if isinstance(row, str) and row in NWAY_ROWS else row_of(row))
+    return [_of_several_classes(row, ways) for row in named(chosen)]
+
+
+def _of_several_classes(row: Row, ways: int | None) -> Row:
+    """Return a row of the N-way benchmark that is, or does the same as, one that is given."""
+    if type(row) is EstimatorRow:
+        options = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+        return ClassesEstimatorRow(**options)
+    if not row.several_classes:
+        raise ValueError(
+            f"row {row.name!r} is a {type(row).__name__}, which tells two classes apart: give "
+            f"estimators, or of {', '.join(NWAY_ROWS)}"
+        )
+    if ways is not None and isinstance(row, NWayMetaTrainedRow):
+        return dataclasses.replace(row, ways=ways)
+    return row

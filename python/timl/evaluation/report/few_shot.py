@@ -1,11 +1,11 @@
-"""The report of a finished few-shot benchmark, one HTML file."""
+"""The report of a finished few-shot or N-way benchmark, one HTML file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from timl.evaluation.few_shot.result import ALL, SCORES, FewShotResult
+from timl.evaluation.few_shot.result import ALL, FewShotResult
 from timl.evaluation.plotting import method_styles, require_matplotlib
 from timl.evaluation.report.document import Document, Picture, Section, Table, Text
 from timl.evaluation.report.drawings import Line, lines
@@ -13,13 +13,15 @@ from timl.evaluation.report.numbers import count_text, number_text, p_text
 from timl.evaluation.report.settings import flat_rows
 from timl.files import atomic_write, output_folder
 
-REPORT = "few-shot.html"
-
 _NAMES = {
     "auc_roc": "AUC ROC",
     "average_precision": "Average precision",
     "f1": "F1 at 0.5",
     "brier": "Brier score",
+    "macro_f1": "Macro F1",
+    "accuracy": "Overall accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "mean_iou": "Mean IoU",
 }
 _HELD_OUT = {
     "country": (
@@ -36,12 +38,12 @@ _HELD_OUT = {
 def write_few_shot_report(
     result: FewShotResult, folder: str | Path, compare_with: str | None = None
 ) -> Path:
-    """Write few-shot.html, which needs no other file.
+    """Write few-shot.html, of the N-way benchmark n-way.html, which needs no other file.
 
     Parameters
     ----------
     result
-        The benchmark, of `timl.few_shot_benchmark`.
+        The benchmark, of `timl.few_shot_benchmark` or `timl.nway_benchmark`.
     folder
         The benchmark's folder.
     compare_with
@@ -50,7 +52,7 @@ def write_few_shot_report(
     Returns
     -------
     Path
-        Path of few-shot.html.
+        Path of the file.
 
     Raises
     ------
@@ -71,15 +73,20 @@ def write_few_shot_report(
             _scores(result),
             _comparison(result, row),
             _held_out_section(result),
-            _at_random(result),
+            *([_at_random(result)] if "random_splits" in result.provenance["settings"] else []),
             _cost(result),
             _provenance(result),
         ],
     )
-    path = Path(folder) / REPORT
+    path = Path(folder) / f"{result.stem}.html"
     with output_folder(path.parent), atomic_write(path, "w") as file:
         file.write(document.to_html())
     return path
+
+
+def _main(result: FewShotResult) -> str:
+    """Return the name of the main score."""
+    return _NAMES[result.scores[0]]
 
 
 def _labels_text(labels: str) -> str:
@@ -88,14 +95,14 @@ def _labels_text(labels: str) -> str:
 
 
 def _headline(result: FewShotResult, row: str) -> tuple[str, str]:
-    """Return the row's mean AUC ROC with the fewest labels, and the sentences on it."""
+    """Return the row's mean score with the fewest labels, and the sentences on it."""
     table = result.table()
     fewest = result.budgets[0]
     at = table[table["labels"] == fewest].set_index("row")
     own, others = at.loc[row], at.drop(index=row)
     clusters = result.frame()[["region", "survey"]].nunique()
     text = (
-        f"Mean AUC ROC of {result.titles[row]} from {_labels_text(fewest)}, over "
+        f"{_main(result)} of {result.titles[row]} from {_labels_text(fewest)}, mean over "
         f"{int(own['tasks'])} tasks; in all, {clusters['region']} regions of {clusters['survey']} "
         f"surveys are scored."
     )
@@ -115,7 +122,7 @@ def _headline(result: FewShotResult, row: str) -> tuple[str, str]:
 
 
 def _scores_picture(result: FewShotResult, row: str) -> Picture:
-    """Draw AUC ROC against labels per class, the compared row with its standard errors."""
+    """Draw the main score against labels per class, the compared row with its standard errors."""
     table, budgets = result.table(), result.budgets
     styles = method_styles(result.titles)
     tasks = table.groupby("labels")["tasks"].max()
@@ -127,30 +134,33 @@ def _scores_picture(result: FewShotResult, row: str) -> Picture:
     drawn = lines(
         series,
         "labels per class, and tasks that have so many",
-        "AUC ROC",
+        _main(result),
         {result.titles[name]: style for name, style in styles.items()},
         ticks={place: f"{b}\n{tasks[b]} tasks" for place, b in enumerate(budgets)},
     )
     return Picture(
         "scores",
         drawn,
-        f"AUC ROC of {len(result.titles)} methods against the number of labels per class",
+        f"{_main(result)} of {len(result.titles)} methods against the number of labels per class",
         f"Means over tasks; bars: one standard error of {result.titles[row]}, regions counting as "
         f"independent. Only tasks with so many labels count, so their number differs.",
     )
 
 
 def _scores(result: FewShotResult) -> Section:
-    """Show a table for each score, and the mean ranks by AUC ROC."""
+    """Show a table for each score, and the mean ranks by the main one."""
     section = Section("scores", "Scores")
-    for score in SCORES:
+    for score in result.scores:
         caption = f"{_NAMES[score]}, mean over tasks ± standard error over regions"
         section.blocks.append(_by_labels(result, score, caption))
     section.blocks.append(
-        _by_labels(result, "auc_roc", "Mean rank by AUC ROC, 1 is best", column="rank")
+        _by_labels(
+            result, result.scores[0], f"Mean rank by {_main(result)}, 1 is best", column="rank"
+        )
     )
+    less = "Brier score and rank" if "brier" in result.scores else "Rank"
     section.blocks.append(
-        Text("* the best, ° the second best of a column. Brier score and rank: less is better.")
+        Text(f"* the best, ° the second best of a column. {less}: less is better.")
     )
     return section
 
@@ -189,7 +199,7 @@ def _by_labels(result: FewShotResult, score: str, caption: str, column: str = "m
 
 
 def _comparison(result: FewShotResult, row: str) -> Section:
-    """Show the tests of one row against the others by AUC ROC, by numbers of labels."""
+    """Show the tests of one row against the others by the main score, by numbers of labels."""
     section = Section("comparison", f"{result.titles[row]} against the others")
     section.absent = "there is one method only"
     tests = result.compare(row)
@@ -221,9 +231,10 @@ def _comparison(result: FewShotResult, row: str) -> Section:
     if section.blocks:
         section.blocks.append(
             Text(
-                "Differences of AUC ROC, means over tasks. Two-sided sign-flip tests over regions "
-                "(corrected: Holm, over the others) and over surveys; 95 % intervals over regions. "
-                "few-shot.md has the same for the other scores.",
+                f"Differences of {_main(result)}, means over tasks. Two-sided sign-flip tests over "
+                "regions (corrected: Holm, over the others) and over surveys; 95 % intervals over "
+                "regions. "
+                f"{result.stem}.md has the same for the other scores.",
                 kind="faint",
             )
         )
@@ -239,13 +250,14 @@ def _held_out(result: FewShotResult) -> str:
 
 
 def _held_out_section(result: FewShotResult) -> Section:
-    """Say what each fold held out."""
+    """Say what each fold held out, and which classes the tasks of several have."""
+    several = "classes" in result.provenance["folds"][0]
     rows = [
         [
             str(number),
             ", ".join(fold["regions"]),
             ", ".join(sorted(set(fold["regions"].values()))),
-            str(len(fold["tasks"])),
+            str(len(fold["classes" if several else "tasks"])),
             str(fold["training_tasks"]),
             f"{fold['nearest_training_km']:,.0f} km",
         ]
@@ -260,7 +272,15 @@ def _held_out_section(result: FewShotResult) -> Section:
             wide=True,
         )
     )
-    left_out = result.provenance["left_out"]
+    if several:
+        rows = [
+            [region, str(len(classes)), ", ".join(classes)]
+            for fold in result.provenance["folds"]
+            for region, classes in fold["classes"].items()
+        ]
+        caption = "Classes of each region; a division may leave out the rarest"
+        section.blocks.append(Table(caption, ["region", "number", "classes"], rows, wide=True))
+    left_out = result.provenance.get("left_out")
     if left_out:
         section.blocks.append(
             Text(f"Not scored, since they cannot be divided in space: {', '.join(left_out)}.")
@@ -273,16 +293,19 @@ def _at_random(result: FewShotResult) -> Section:
     section.absent = "not computed; give timl benchmark the option --random-splits"
     if result.table()["at_random"].notna().any():
         caption = (
-            "AUC ROC on random divisions of the same sizes, which put neighbours on both sides"
+            f"{_main(result)} on random divisions of the same sizes, which put neighbours on both "
+            f"sides"
         )
-        section.blocks.append(_by_labels(result, "auc_roc", caption, column="at_random"))
+        section.blocks.append(_by_labels(result, result.scores[0], caption, column="at_random"))
     return section
 
 
 def _cost(result: FewShotResult) -> Section:
     section = Section("cost", "Time")
     section.blocks.append(
-        _by_labels(result, "auc_roc", "Seconds of adapting and scoring, mean", column="seconds")
+        _by_labels(
+            result, result.scores[0], "Seconds of adapting and scoring, mean", column="seconds"
+        )
     )
     frame = result.frame()
     shared = frame.groupby(["row", "fold"], sort=False)["training_seconds"].max()

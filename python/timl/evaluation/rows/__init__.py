@@ -11,7 +11,14 @@ from timl.evaluation.rows.networks import (
     ScratchRow,
 )
 from timl.evaluation.rows.pooled import PooledBaselineRow
-from timl.evaluation.rows.reading import DEFAULT_ROWS, find_rows, read_row, row_names, row_of
+from timl.evaluation.rows.reading import (
+    DEFAULT_ROWS,
+    find_rows,
+    named,
+    read_row,
+    row_names,
+    row_of,
+)
 from timl.evaluation.rows.row import GivenRow, Prepared, Row, Settings, describe_given
 from timl.evaluation.rows.strong import StrongRow
 
@@ -34,6 +41,7 @@ __all__ = [
     "StrongRow",
     "describe_given",
     "find_rows",
+    "named",
     "read_row",
     "row_names",
     "row_of",

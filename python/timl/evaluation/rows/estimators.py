@@ -32,7 +32,7 @@ class EstimatorRow(GivenRow):
     """"series", the normalised series as [n, 216], or "description", 459 numbers: see
     `timl.evaluation.rows.features.Features`."""
     balanced: bool = False
-    """Whether both classes weigh the same, by `sample_weight`."""
+    """Whether all classes weigh the same, by `sample_weight`."""
 
     def __post_init__(self) -> None:
         made = self.estimator
@@ -82,14 +82,19 @@ class EstimatorRow(GivenRow):
             if features is None or features.data is not benchmark.data:
                 features = Features(benchmark.data, self.features)
             x, y = benchmark.train_arrays()
-            estimator = _new(self.estimator, seed)
-            weights = {}
-            if self.balanced:
-                weights[str(_weight_name(estimator))] = class_weights(y)
-            estimator.fit(_rows(features(x)), y, **weights)
+            estimator = self.fitted(_rows(features(x)), y, seed)
             return _positive(estimator, _rows(features(benchmark.test.x)), self.name)
 
         return Prepared(adapt)
+
+    def fitted(self, rows: NDArray[np.floating], y: NDArray[Any], seed: int) -> Any:
+        """Return a clone, fitted to rows of numbers [n, features] and their classes [n]."""
+        estimator = _new(self.estimator, seed)
+        weights = {}
+        if self.balanced:
+            weights[str(_weight_name(estimator))] = class_weights(y)
+        estimator.fit(rows, y, **weights)
+        return estimator
 
 
 def _rows(features: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -63,8 +63,8 @@ class Features:
         return describe_series(x, normalization_of(self.data)).astype(np.float64)
 
 
-def class_weights(y: NDArray[np.int8]) -> NDArray[np.float64]:
-    """Return weights [n] with which both classes weigh n / 2 in all."""
+def class_weights(y: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return weights [n] with which each of K classes, at least two, weighs n / K in all."""
     counts = np.bincount(y, minlength=2)
-    weights: NDArray[np.float64] = len(y) / (2 * counts[y])
+    weights: NDArray[np.float64] = len(y) / (len(counts) * counts[y])
     return weights

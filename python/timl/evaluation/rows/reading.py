@@ -124,12 +124,10 @@ def find_rows(rows: Sequence[Any] | None) -> list[Row]:
     for row in DEFAULT_ROWS if rows is None else rows:
         if isinstance(row, Row):
             own.append(row)
-        elif not isinstance(row, str | Path):
-            own.append(row_of(row))
-        elif Path(row).suffix == _SUFFIX:
+        elif isinstance(row, str | Path) and Path(row).suffix == _SUFFIX:
             own.append(read_row(row))
-        elif ":" in str(row):
-            own.append(row_of(imported(str(row), "rows", str(row))))
+        elif not isinstance(row, str | Path) or ":" in str(row):
+            own.append(row_of(row))
         else:
             names.append(str(row))
     unknown = [name for name in names if name not in known]
@@ -139,10 +137,17 @@ def find_rows(rows: Sequence[Any] | None) -> list[Row]:
             f"path of a {_SUFFIX} file or module:name"
         )
     found = [read_row(_FOLDER / f"{name}{_SUFFIX}") for name in known if name in names] + own
-    for row in found:
+    return named(found)
+
+
+def named(rows: Sequence[Row]) -> list[Row]:
+    """Return rows, or raise ValueError unless their names are words and all different."""
+    if not rows:
+        raise ValueError("no row is given: give one or more")
+    for row in rows:
         _check_name(row)
     # some systems' folders do not tell capitals from small letters
-    all_names = [row.name.lower() for row in found]
+    all_names = [row.name.lower() for row in rows]
     repeated = sorted({name for name in all_names if all_names.count(name) > 1})
     if repeated:
         raise ValueError(
@@ -156,7 +161,7 @@ def find_rows(rows: Sequence[Any] | None) -> list[Row]:
                 f"rows are called {stem} and {name}, which is the folder of a repetition of "
                 f"{stem}: give one another name"
             )
-    return found
+    return list(rows)
 
 
 def row_of(given: Any) -> Row:
@@ -167,7 +172,7 @@ def row_of(given: Any) -> Row:
     given
         An estimator in scikit-learn's manner or its class (see `EstimatorRow`); a class of
         `torch.nn.Module` or a function that makes a network (see `ModuleRow`) or an estimator; a
-        row, or a class of rows that needs a name and a title alone.
+        row, or a class of rows that needs a name and a title alone; "module:name" of such a thing.
 
     Raises
     ------
@@ -180,6 +185,8 @@ def row_of(given: Any) -> Row:
 
     if isinstance(given, Row):
         return given
+    if isinstance(given, str | Path):
+        given = imported(str(given), "rows", str(given))
     title = name_of(given)
     name = row_name(title)
     if isinstance(given, type) and issubclass(given, Row):

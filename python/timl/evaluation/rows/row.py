@@ -70,6 +70,11 @@ class Row(ABC):
         """Whether the row can be scored without labels."""
         return self.meta_trained
 
+    @property
+    def several_classes(self) -> bool:
+        """Whether the row is one of the N-way benchmark: adapts to tasks of several classes."""
+        return False
+
     def training_steps(self, settings: Settings) -> int:
         """Return the number of epochs or steps that its training has; 0 where it has none."""
         return 0

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import timl
 from few_shot_boxes import BOXES
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.tree import DecisionTreeClassifier
+from timl.cli import app
 from timl.data import CropHarvest
 from timl.evaluation.few_shot import NWAY_ROWS, FewShotFold, few_shot_folds, nway_benchmark
 from timl.evaluation.few_shot.nway_tasks import NWayFewShotTask, nway_regions
 from timl.evaluation.few_shot.splits import split_classes_in_space, split_in_space
+from timl.evaluation.report import write_few_shot_report
+from timl.evaluation.rows import EstimatorRow, find_rows
+from typer.testing import CliRunner
 
 NAMES = ("maize", "wheat", "potato", "grapes", "soybean")
 KINDS = ("cereals", "cereals", "root_tuber", "fruits_nuts", "oilseeds")
@@ -136,6 +144,38 @@ def test_rows_learn_from_ten_labels(folds: list[FewShotFold], name: str, tmp_pat
     assert np.mean(predicted == task.test_arrays[1]) > 1.5 / len(task.train)
 
 
+def test_estimators_that_others_bring_are_rows(data: CropHarvest, tmp_path: Path) -> None:
+    rows = [
+        "nearest-class-mean",
+        KNeighborsClassifier(3),
+        EstimatorRow(name="tree", title="Tree", estimator=DecisionTreeClassifier(), balanced=True),
+    ]
+    options = {**OPTIONS, "budgets": (10,)}
+    result = nway_benchmark(data, tmp_path, rows, **options)
+    means = result.table().set_index("row")["mean"]
+    assert list(means.index) == ["nearest-class-mean", "k-neighbors-classifier", "tree"]
+    assert (means > 0.4).all()
+    assert result.provenance["rows"]["tree"]["balanced"] is True
+    page = write_few_shot_report(result, tmp_path).read_text("utf-8")
+    assert "Macro F1 of Tree from 10 labels" in page
+    assert "wheat" in page and "AUC ROC" not in page
+    with pytest.raises(ValueError, match="row k-neighbors-classifier"):
+        nway_benchmark(data, tmp_path, ["maml", KNeighborsClassifier(5)], **options)
+
+
+def test_the_command(data: CropHarvest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timl, "CropHarvest", lambda folder: data)
+    boxes, out = tmp_path / "boxes.json", tmp_path / "out"
+    boxes.write_text(json.dumps([dataclasses.asdict(box) for box in BOXES]))
+    words = f"benchmark --data world --out {out} --regions {boxes} --ways 3 --workers 1 --quiet"
+    words += " --by classification_label --rows nearest-class-mean,sklearn.tree:ExtraTreeClassifier"
+    done = CliRunner().invoke(app, [*words.split(), "--compare-with", "nearest-class-mean"])
+    assert done.exit_code == 0, done.output
+    assert "## macro_f1" in done.output and (out / "n-way.html").is_file()
+    settings = json.loads((out / "n-way.json").read_text("utf-8"))["settings"]
+    assert (settings["ways"], settings["by"]) == (3, "classification_label")
+
+
 def test_the_same_for_any_workers_and_after_a_kill(data: CropHarvest, tmp_path: Path) -> None:
     row = dataclasses.replace(NWAY_ROWS["timl"], ways=3, steps=3)
     rows = ["nearest-class-mean", row]
@@ -168,7 +208,9 @@ def test_what_cannot_be_asked_for(data: CropHarvest, tmp_path: Path) -> None:
         ({"ways": 1}, "ways is 1"),
         ({"ways": 12}, "no held-out region has 12 classes"),
         ({"rows": ["colour"]}, "rows holds 'colour': choose of random-forest"),
-        ({"rows": []}, r"rows is \[\]"),
+        ({"rows": []}, "no row is given"),
+        ({"rows": ["maml", "maml"]}, "several rows are called maml"),
+        ({"rows": [find_rows(["maml"])[0]]}, "row 'maml' is a MetaTrainedRow, which tells two"),
         ({"epochs": 0}, "epochs is 0"),
     ):
         with pytest.raises(ValueError, match=message):
