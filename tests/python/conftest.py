@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from timl.data import CropHarvest
 from worlds import Files, hdf5, measured, write_benchmarked_world, write_world
 from zenodo_server import Server
+
+# No test asserts how long something takes: a first example may import a library, on a busy machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # In the background of a shell processes start with Ctrl-C ignored, and so would those that tests
 # interrupt.

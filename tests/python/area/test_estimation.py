@@ -96,7 +96,7 @@ def olofsson(counts: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 5), st.integers(0, 2**32 - 1))
 def test_where_strata_are_the_classes_it_is_the_estimator_of_olofsson_et_al(k: int, s: int) -> None:
     generator = np.random.default_rng(s)
@@ -111,7 +111,7 @@ def test_where_strata_are_the_classes_it_is_the_estimator_of_olofsson_et_al(k: i
         np.testing.assert_allclose(table[name], values, rtol=1e-9, err_msg=name)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_what_strata_and_sizes_do_to_an_estimate(seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -97,9 +97,7 @@ def test_yes_and_no_are_truth_values_and_nothing_else_is(
         timl.TIML.from_pretrained(model)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     argument=st.sampled_from(["bands", "steps", "hidden", "layers", "dropout", "encoder", "noise"]),
     value=st.recursive(

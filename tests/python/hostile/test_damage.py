@@ -21,9 +21,7 @@ from timl.data.record.archives import Skipped
 from timl.data.record.store import open_store
 from worlds import Files, hdf5, measured, tar
 
-FUZZ = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HEADS = st.sampled_from([100, 1000, 10**9])
 """Where the damage is: in the first bytes, which say what the others are, or anywhere."""
 

@@ -103,9 +103,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("door", DOORS)
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_content_is_read_or_refused(folder: Path, door: str, data: st.DataObject) -> None:
     name, read = DOORS[door]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from timl.evaluation.rows import find_rows
 from timl.text import csv_cell, drawn, markdown_cell, printable
@@ -87,7 +87,6 @@ def test_other_names_stay_as_they_are_in_csv(first: str, rest: str) -> None:
     assert csv_cell(first + rest) == first + rest
 
 
-@settings(deadline=None)  # matplotlib is imported
 @given(st.text())
 def test_a_name_in_a_figure_is_no_formula(text: str) -> None:
     cbook = pytest.importorskip("matplotlib.cbook")

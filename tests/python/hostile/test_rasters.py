@@ -263,9 +263,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_export(tmp_path_factory.mktemp("whole") / "a.tif", bands(5, 6), **options)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_export_is_read_or_refused(
     reader: Reader, whole: Path, tmp_path: Path, data: st.DataObject

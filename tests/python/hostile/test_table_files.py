@@ -50,9 +50,7 @@ def test_a_summary_of_something_else(benchmarked_world: Path, table: Path, conte
     assert message.endswith("run timl table1 again")
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data_=st.data())
 def test_any_change_of_the_summary_is_read_or_refused(finished: Path, data_: Any) -> None:
     path = finished / "table1.json"

@@ -117,7 +117,7 @@ def test_north_is_where_latitude_grows(place: tuple[str, float, float, float]):
     assert lats[1] > lats[0] and lons[1] == pytest.approx(lons[0], abs=2e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     place=st.sampled_from(PLACES),
     columns=st.lists(st.floats(0, 600), min_size=1, max_size=5),

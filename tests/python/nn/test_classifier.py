@@ -48,7 +48,7 @@ def test_parameters_are_named_and_ordered_as_the_table_of_shapes():
         assert parameter.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(1, 4), st.integers(1, 5), st.sampled_from([1, 8, 13]), st.integers(1, 3),
     st.integers(2, 6), st.booleans(), st.booleans(),

@@ -31,7 +31,7 @@ def small_kernel() -> DeepKernel:
     return kernel
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1000), share=st.floats(0, 1))
 def test_missing_numbers_become_the_conditional_mean_row_by_row(seed: int, share: float) -> None:
     rng, matrix = np.random.default_rng(seed), covariance(9, seed)

@@ -13,7 +13,7 @@ from timl.nn.strong.trees import Trees
 from timl.reference.strong import tree_votes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(2, 60),
     st.integers(0, 99),

@@ -95,7 +95,7 @@ def test_first_and_second_derivatives(size, batch_statistics):
     assert torch.autograd.gradgradcheck(logits, inputs, fast_mode=True)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 9), st.integers(1, 3)),
     st.integers(2, 5),

@@ -110,7 +110,7 @@ def pool(data: CropHarvest, positions: np.ndarray) -> set[bytes]:
     return set(rows_of(data.series(positions)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     k=st.integers(1, 10),
     half_query=st.integers(1, 4),

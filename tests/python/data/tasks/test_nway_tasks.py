@@ -75,7 +75,7 @@ def test_tasks_of_two_classes_give_theirs(realcrops: CropHarvest) -> None:
             assert set(positions.tolist()) <= allowed[task.bounding_box.name]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     k=st.integers(1, 4),
     query=st.integers(1, 3),
