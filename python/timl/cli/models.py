@@ -127,33 +127,39 @@ def train(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Meta-train a model on all tasks but the evaluation tasks; go on where it was stopped."""
+    """Meta-train a model on all tasks but the evaluation tasks; go on where it was stopped.
+
+    Started by torchrun, its processes share the tasks and get the weights of one process.
+    """
+    from timl.meta.ranks import joined_ranks
+
     use_threads(threads)
-    tasks = timl.meta_tasks(
-        timl.CropHarvest(data), regions, k=k, query=query, inner_steps=inner_steps
-    )
-    with timl.nn.seeded(seed):
-        model = timl.TIML(encoder=encoder)
-    history = timl.meta_train(
-        model,
-        tasks,
-        epochs=epochs,
-        meta_batch=meta_batch,
-        k=k,
-        query=query,
-        inner_lr=inner_lr,
-        inner_steps=inner_steps,
-        first_order=first_order,
-        meta_lr=meta_lr,
-        forgetting_threshold=defaults.FORGETTING_THRESHOLD if forgetting else None,
-        kernel_steps=kernel_steps,
-        seed=seed,
-        out=out,
-        resume=not restart,
-        tensorboard=tensorboard,
-        progress=not quiet,
-    )
-    say(f"{history!r}; the model is in {out}")
+    with joined_ranks() as ranks:
+        harvest = ranks.in_turn(lambda: timl.CropHarvest(data))  # the first one packs it
+        tasks = timl.meta_tasks(harvest, regions, k=k, query=query, inner_steps=inner_steps)
+        with timl.nn.seeded(seed):
+            model = timl.TIML(encoder=encoder)
+        history = timl.meta_train(
+            model,
+            tasks,
+            epochs=epochs,
+            meta_batch=meta_batch,
+            k=k,
+            query=query,
+            inner_lr=inner_lr,
+            inner_steps=inner_steps,
+            first_order=first_order,
+            meta_lr=meta_lr,
+            forgetting_threshold=defaults.FORGETTING_THRESHOLD if forgetting else None,
+            kernel_steps=kernel_steps,
+            seed=seed,
+            out=out,
+            resume=not restart,
+            tensorboard=tensorboard,
+            progress=not quiet,
+        )
+    if ranks.first:
+        say(f"{history!r}; the model is in {out}")
 
 
 @app.command()

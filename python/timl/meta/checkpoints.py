@@ -106,7 +106,7 @@ def read_checkpoint(path: Path, state: State, run: dict[str, Any]) -> None:
         )
     _compare(path, header["run"], json.loads(json.dumps(run)))
     try:
-        _restore(state, header, tensors)
+        restore_snapshot(state, Snapshot(tensors, header))
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{path} is not of this run's state ({error}): delete it, or give resume=False"
@@ -125,9 +125,10 @@ def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None
         )
 
 
-def _restore(state: State, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def restore_snapshot(state: State, snapshot: Snapshot) -> None:
+    """Give a state what a snapshot of the same run has."""
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "best": {}, "history": {}}
-    for name, tensor in tensors.items():
+    for name, tensor in snapshot.tensors.items():
         part, rest = name.split(".", 1)
         parts[part][rest] = tensor
     moments: dict[int, dict[str, Tensor]] = {}
@@ -139,4 +140,5 @@ def _restore(state: State, header: dict[str, Any], tensors: dict[str, Tensor]) -
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
     state.best = parts["best"]
     arrays = {name: tensor.numpy() for name, tensor in parts["history"].items()}
+    header = snapshot.header
     state.history.restore(header["epochs"], header["best_epoch"], arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from timl import random
 from timl.data import Episodes
+from timl.meta.ranks import Ranks
 from timl.nn import TIML, Classifier, one_thread, operators
 from timl.nn.checks import require_rate, require_tensor
 from timl.nn.encoder import DrawKey, draw_noise
@@ -45,6 +46,7 @@ def meta_gradient(
     key: DrawKey | None = None,
     update_statistics: bool = True,
     fresh_head: bool = False,
+    ranks: Ranks | None = None,
 ) -> Losses:
     """Adapt to each task and add the gradient of the mean query loss to `.grad` (TIML, section 3).
 
@@ -83,6 +85,8 @@ def meta_gradient(
         Whether every task starts from a last dense layer of zeros, with as many outputs as the
         episodes have. The model's own last layer then takes no part and gets no gradient: for
         classes whose numbers differ from episode to episode (docs/explanation/meta-step.md).
+    ranks
+        Processes that call this with the same arguments and share the tasks; None: this one alone.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def meta_gradient(
     classifier = model.classifier
     with torch.enable_grad(), one_thread():
         batch = _prepare(model, episodes, inner_lr, inner_steps, key, fresh_head)
-    engine = _run(classifier, batch, order=1 if first_order else 2)
+    engine = _run(classifier, batch, 1 if first_order else 2, ranks)
     results = (batch.weights, batch.film, batch.step_sizes)
     gradients = (engine.weights_gradient, engine.film_gradient, engine.step_size_gradient)
     wanted = [pair for pair in zip(results, gradients, strict=True) if pair[0].requires_grad]
@@ -120,6 +124,7 @@ def meta_losses(
     key: DrawKey | None = None,
     update_statistics: bool = False,
     fresh_head: bool = False,
+    ranks: Ranks | None = None,
 ) -> Losses:
     """Adapt to each task and return the query losses without a gradient, as for validation.
 
@@ -129,7 +134,7 @@ def meta_losses(
     classifier = model.classifier
     with one_thread():
         batch = _prepare(model, episodes, inner_lr, inner_steps, key, fresh_head)
-    engine = _run(classifier, batch, order=0)
+    engine = _run(classifier, batch, 0, ranks)
     if update_statistics and classifier.training:
         _move_statistics(classifier, batch, engine)
     return _losses(engine)
@@ -149,6 +154,15 @@ class _Batch(NamedTuple):
     step_sizes: Tensor  # [S, L + 4]
     class_weights: Tensor | None  # [N, 2] or [N, K]
     outputs: int  # K
+
+    def of_task(self, number: int) -> _Batch:
+        """Return the arguments for one task alone."""
+        own: dict[str, Any] = {
+            name: value[number : number + 1]
+            for name, value in self._asdict().items()
+            if isinstance(value, Tensor) and name not in ("weights", "step_sizes")
+        }
+        return self._replace(**own)
 
 
 def _prepare(
@@ -283,16 +297,23 @@ def _step_sizes(inner_lr: float | Tensor, shape: tuple[int, int], like: Tensor) 
         ) from error
 
 
-def _run(classifier: Classifier, batch: _Batch, order: int) -> MetaGradient:
+def _run(classifier: Classifier, batch: _Batch, order: int, ranks: Ranks | None) -> MetaGradient:
     """Call the engine; order 0 gives losses only."""
-    return operators.meta_gradient(
-        *batch[:9],
-        hidden=classifier.hidden,
-        layers=classifier.layers,
-        outputs=batch.outputs,
-        order=order,
-        class_weights=batch.class_weights,
-    )
+
+    def step(part: _Batch) -> MetaGradient:
+        return operators.meta_gradient(
+            *part[:9],
+            hidden=classifier.hidden,
+            layers=classifier.layers,
+            outputs=part.outputs,
+            order=order,
+            class_weights=part.class_weights,
+        )
+
+    if ranks is None or ranks.count == 1:
+        return step(batch)
+    with torch.no_grad():
+        return ranks.meta_gradient(lambda task: step(batch.of_task(task)), len(batch.support_x))
 
 
 def _move_statistics(classifier: Classifier, batch: _Batch, engine: MetaGradient) -> None:

@@ -20,6 +20,7 @@ from timl.meta.checks import require_rates
 from timl.meta.configuration import Options, describe_run, versions
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
+from timl.meta.ranks import Ranks
 from timl.meta.scores import auc_roc
 from timl.nn import TIML, one_thread
 from timl.nn.encoder import DrawKey
@@ -48,6 +49,8 @@ class TrainingRun:
         All tasks, to be split into training and validation tasks.
     options
         Options of the run.
+    ranks
+        The processes that share its tasks.
 
     Raises
     ------
@@ -55,7 +58,9 @@ class TrainingRun:
         If the model cannot be trained on the tasks with these options.
     """
 
-    def __init__(self, model: TIML, tasks: TaskSet | NWayTaskSet, options: Options) -> None:
+    def __init__(
+        self, model: TIML, tasks: TaskSet | NWayTaskSet, options: Options, ranks: Ranks
+    ) -> None:
         _check(model, tasks)
         require_rates("inner_lr", options.inner_lr, tensor_count(model.classifier.layers))
         learned = model.log_step_sizes
@@ -80,6 +85,7 @@ class TrainingRun:
         )
         self.state = State(model, self.optimizer, self.history, {})
         self.description = describe_run(model, tasks, options)
+        self.ranks = ranks
 
     @property
     def unfinished(self) -> bool:
@@ -109,6 +115,7 @@ class TrainingRun:
         if options.forgetting_threshold is not None:
             history.forget(options.forgetting_threshold, options.forgetting_window)
         history.seconds[epoch] = time.perf_counter() - start
+        self.ranks.require_same_bits(self.model.state_dict())
 
     def finish(self) -> None:
         """Give the model the best weights and its normalising statistics."""
@@ -137,6 +144,7 @@ class TrainingRun:
             first_order=options.first_order,
             key=self._key(self.training, chosen, epoch),
             fresh_head=self.training.sampler.fresh_head,
+            ranks=self.ranks,
         )
         history.task_loss[epoch, chosen] = _finite(losses, self.training.tasks, chosen, epoch)
         history.task_auc[epoch, chosen] = _auc(losses, episodes)
@@ -154,6 +162,7 @@ class TrainingRun:
             key=key,
             update_statistics=self.options.validation_moves_statistics,
             fresh_head=self.validation.sampler.fresh_head,
+            ranks=self.ranks,
         )
         history.validation_loss[epoch, chosen] = _finite(
             losses, self.validation.tasks, chosen, epoch

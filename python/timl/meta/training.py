@@ -13,6 +13,7 @@ from timl.meta.checkpoints import (
     CHECKPOINT,
     Snapshot,
     read_checkpoint,
+    restore_snapshot,
     take_snapshot,
     write_checkpoint,
 )
@@ -20,6 +21,7 @@ from timl.meta.checks import require_count
 from timl.meta.configuration import Options
 from timl.meta.history import TrainingHistory
 from timl.meta.progress import progress_bar, tensorboard_log
+from timl.meta.ranks import Ranks
 from timl.meta.run import TrainingRun
 from timl.meta.strong.learning import RECORD, learn_deep_kernel
 from timl.nn import TIML, one_thread
@@ -61,6 +63,10 @@ def meta_train(
     the meta-gradient. Then the model is adapted to the validation tasks and scored on them, in
     training mode too, without being changed. All random numbers come from the seed, the task and
     the epoch: the same seed gives the same bits with any number of threads, and after a resume.
+
+    Where torch.distributed's default group is there, its processes share the tasks of every
+    meta-batch and get the bits of one process; all must give the same arguments
+    (docs/how-to/several-machines.md).
 
     Parameters
     ----------
@@ -141,6 +147,8 @@ def meta_train(
         If another process is training into `out`.
     KeyboardInterrupt
         If training is interrupted, after the last finished epoch has been written.
+    ConnectionError
+        If another process of the group has ended, after the last finished epoch has been written.
     """
     options = Options(
         epochs=epochs,
@@ -165,13 +173,16 @@ def meta_train(
     if tensorboard and out is None:
         raise ValueError("out is None: give a folder for tensorboard=True")
     model.deep_kernel = None  # the run's state is without it
-    run = TrainingRun(model, tasks, options)
-    folder = None if out is None else Path(out)
+    ranks = Ranks()
+    run = TrainingRun(model, tasks, options, ranks)
+    ranks.require_same("options, models or data", run.description)
+    folder = None if out is None or not ranks.first else Path(out)
     history = run.history
     with _writing(folder, run, resume):
+        _start_alike(run)
         with ExitStack() as stack:
             shows = []
-            if progress:
+            if progress and ranks.first:
                 shows.append(stack.enter_context(progress_bar(history)))
             if folder is not None and tensorboard:
                 shows.append(stack.enter_context(tensorboard_log(history, folder / TENSORBOARD)))
@@ -186,10 +197,12 @@ def meta_train(
                             _write(folder, snapshot, history)
                     for show in shows:
                         show(history)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, ConnectionError) as error:
                 if folder is None or snapshot is None:
                     raise
                 write_checkpoint(folder / CHECKPOINT, snapshot)
+                if isinstance(error, ConnectionError):
+                    raise
                 raise KeyboardInterrupt(
                     f"stopped after {snapshot.header['epochs']} of {epochs} epochs: call "
                     f"meta_train again with the same arguments and out={str(out)!r} to go on"
@@ -197,8 +210,10 @@ def meta_train(
         run.finish()
         if kernel_steps:
             learned = None if folder is None else folder / KERNEL
-            kernel = learn_deep_kernel(
-                tasks, steps=kernel_steps, seed=seed, out=learned, progress=progress
+            kernel = ranks.of_first(
+                lambda: learn_deep_kernel(
+                    tasks, steps=kernel_steps, seed=seed, out=learned, progress=progress
+                )
             )
             if kernel is not None:
                 model.deep_kernel = kernel.to(model.classifier.input_weight)
@@ -228,6 +243,15 @@ def _writing(folder: Path | None, run: TrainingRun, resume: bool) -> Iterator[No
             _restore(folder, run)  # again: another process may have gone on
         run.write_configuration(folder)
         yield
+
+
+def _start_alike(run: TrainingRun) -> None:
+    """Give the run the weights and the state of training of its first process."""
+    if run.ranks.count == 1:
+        return
+    snapshot = run.ranks.of_first(lambda: take_snapshot(run.state, run.description))
+    if not run.ranks.first:
+        restore_snapshot(run.state, snapshot)
 
 
 def _complete(folder: Path, history: TrainingHistory) -> None:
