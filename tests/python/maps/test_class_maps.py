@@ -301,7 +301,7 @@ def test_classes_that_make_no_sense_are_refused(export: Path, tmp_path: Path):
         (one, {"classes": ["a", "b"]}, "has one logit, of the positive class: leave it out"),
         (one, {"prevalence": {"a": 0.5, "b": 0.5}}, "give the share of the positive class"),
         (own, {"threshold": 0.3}, "threshold is 0.3, and the classifier is of the classes maize"),
-        (own, {"calibration": timl.evaluation.prevalence.Calibration(1, 0)}, "calibration is"),
+        (own, {"calibration": timl.evaluation.prevalence.Calibration(1, 0.5)}, "calibration is"),
         (own, {"prevalence": 0.3}, "give a share of each, by name"),
         (own, {"prevalence": {"maize": 1.0}}, "prevalence is of maize: give the shares of maize"),
         (own, {"prevalence": dict.fromkeys(NAMES, 0.5)}, "2 in all: give shares"),
