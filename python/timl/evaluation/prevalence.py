@@ -164,8 +164,16 @@ def logit_line(
         If prevalence or calibration are not of the classifier's number of classes, or a share is
         out of (0, 1).
     """
-    slope, intercept = (1.0, 0.0) if calibration is None else calibration
     count = logit_count(classifier)
+    slope = 1.0 if calibration is None else calibration.slope
+    intercept = np.zeros(count if count > 1 else ())
+    if calibration is not None:
+        if np.shape(calibration.intercept) != intercept.shape:
+            raise ValueError(
+                f"calibration is one of intercept {calibration.intercept}, and the classifier is "
+                f"of {max(2, count)} classes: give one that was fitted to logits of these"
+            )
+        intercept = np.asarray(calibration.intercept, np.float64)
     if count == 1:
         if isinstance(prevalence, Mapping):
             raise ValueError(
@@ -175,7 +183,7 @@ def logit_line(
         given = given_prevalence(classifier)
         shift = 0.0
         if calibration is not None:  # it takes and gives logits for even classes
-            shift = intercept + slope * float(at_prevalence(0.0, 0.5, given))
+            shift = float(intercept) + slope * float(at_prevalence(0.0, 0.5, given))
             given = 0.5
         if prevalence is not None:
             shift += float(at_prevalence(0.0, prevalence, given))
@@ -183,14 +191,8 @@ def logit_line(
     names = classes
     if names is None and isinstance(classifier, StrongClassifier):
         names = classifier.classes
-    if intercept:
-        raise ValueError(
-            f"calibration is {tuple(calibration or ())}, with an intercept, as of two classes, and "
-            f"the classifier is of {count}: give one that was fitted to logits of these"
-        )
-    shifts = np.zeros(count)
     if prevalence is None:
-        return LogitLine(slope, shifts)
+        return LogitLine(slope, intercept)
     if names is None or len(names) != count:
         given_names = None if names is None else list(names)
         raise ValueError(
@@ -202,7 +204,7 @@ def logit_line(
             f"prevalence is {prevalence}, and the classifier is of the classes "
             f"{', '.join(map(str, names))}: give a share of each, by name"
         )
-    return LogitLine(slope, classes_at_prevalence(shifts, names, prevalence))
+    return LogitLine(slope, classes_at_prevalence(intercept, names, prevalence))
 
 
 def estimate_prevalence(logits: ArrayLike, given: float = 0.5) -> float:
@@ -256,13 +258,11 @@ def estimate_prevalence(logits: ArrayLike, given: float = 0.5) -> float:
 
 
 class Calibration(NamedTuple):
-    """Slope and intercept that turn logits into calibrated ones where all classes are alike.
-
-    The intercept of several classes is 0.
-    """
+    """Slope and intercept that turn logits into calibrated ones where all classes are alike."""
 
     slope: float
-    intercept: float
+    intercept: float | NDArray[np.float64]
+    """One number for two classes, else [K]."""
 
     def apply(self, logits: ArrayLike) -> NDArray[np.float64]:
         """Return calibrated logits, meant for classes that are equally frequent."""
@@ -272,15 +272,24 @@ class Calibration(NamedTuple):
 def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     """Fit a calibration to logits of samples that the classifier was not fitted to.
 
-    Of two classes that is logistic regression on the one logit; of several a slope alone,
-    temperature scaling (C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, On calibration of modern
-    neural networks, 2017, section 4.2), because an intercept of each class would rest on its few
-    labels. The targets are Platt's, (N + 1) / (N + K) for a sample's own class of N samples and
-    1 / (N + K) for each of the others, instead of 1 and 0, which keep it finite where the classes
-    are separate (J. Platt, Probabilistic outputs for support vector machines, 1999, section 2.2,
-    where K is 2). Each class weighs alike. The slope is at least 0, so that the order stays. Take
-    the out-of-fold logits of `timl.cross_validate`; some tens of labels fix a calibration only
-    roughly.
+    Of two classes that is logistic regression on the one logit, each class weighing a half, with
+    Platt's targets (N1 + 1) / (N1 + 2) and 1 / (N0 + 2) instead of 1 and 0, which keep it finite
+    where the classes are separate (J. Platt, Probabilistic outputs for support vector machines,
+    1999, section 2.2).
+
+    Of several classes, logits at the shares n_k / n of the labels are taken for
+
+        slope logit_k + c log(n_k / n),
+
+    and slope and c have the greatest likelihood; calibrated logits, for classes that are equally
+    frequent, are these without log(n_k / n). The slope is that of temperature scaling (C. Guo, G.
+    Pleiss, Y. Sun and K. Q. Weinberger, On calibration of modern neural networks, 2017, section
+    4.2). c takes out what the counts of labels do to logits that were to weigh the classes alike:
+    an intercept of each class would rest on that class's few labels. Targets are (n + 1) / (n + 2),
+    and the rest of 1 for the other classes together.
+
+    A slope is at least 0, so that the order stays. Take the out-of-fold logits of
+    `timl.cross_validate`; some tens of labels fix a calibration only roughly.
 
     Parameters
     ----------
@@ -296,7 +305,7 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     """
     values = _finite(logits)
     if values.ndim == 2:
-        return _fit_slope(*_labelled_classes(values, labels))
+        return _fit_classes(*_labelled_classes(values, labels))
     from scipy.optimize import minimize
     from scipy.special import expit
 
@@ -323,31 +332,33 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     return Calibration(float(found[0]) / scale, float(found[1]))
 
 
-def _fit_slope(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
-    """Return the slope of logits [n, K] of samples of classes [n]: see `fit_calibration`."""
-    from scipy.optimize import brentq
-    from scipy.special import softmax
+def _fit_classes(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
+    """Return the calibration of logits [n, K] of samples of classes [n]: see `fit_calibration`."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
 
-    count = logits.shape[1]
-    sizes = np.bincount(labels, minlength=count).astype(np.float64)
-    weights = 1 / (count * sizes[labels])
-    targets = np.repeat(1 / (sizes[labels] + count), count).reshape(-1, count)
-    targets[np.arange(len(labels)), labels] *= sizes[labels] + 1
-    scale = float(np.ptp(logits, axis=1).max())
-    if scale == 0:
-        return Calibration(1.0, 0.0)  # every slope gives the same probabilities
-    z = (logits - logits.max(axis=1, keepdims=True)) / scale
+    n, count = logits.shape
+    shares = np.log(np.bincount(labels, minlength=count) / n)
+    targets = np.full((n, count), 1 / (n + 2) / (count - 1))
+    targets[np.arange(n), labels] = (n + 1) / (n + 2)
+    scale = float(np.ptp(logits, axis=1).max()) or 1.0
+    design = np.stack([logits / scale, np.broadcast_to(shares, logits.shape)])  # [2, n, K]
 
-    def rise(slope: float) -> float:
-        """Return the derivative of the mean cross entropy by the slope, which grows with it."""
-        return float(weights @ ((softmax(slope * z, axis=1) - targets) * z).sum(axis=1))
+    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        log_p = log_softmax(np.tensordot(theta, design, 1), axis=1)
+        slopes = (design * (np.exp(log_p) - targets)).sum(axis=(1, 2))
+        return float(-(targets * log_p).sum() / n), slopes / n
 
-    if rise(0.0) >= 0:
-        return Calibration(0.0, 0.0)
-    top = 1.0
-    while rise(top) < 0:  # the targets are inside (0, 1), so that the minimum is finite
-        top *= 2
-    return Calibration(float(brentq(rise, 0.0, top, xtol=1e-12)) / scale, 0.0)
+    slope, by_count = minimize(
+        loss,
+        np.zeros(2),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None), (None, None)],
+        options={"gtol": 1e-10, "ftol": 1e-15},
+    ).x
+    intercept = (by_count - 1) * shares
+    return Calibration(float(slope) / scale, intercept - intercept.mean())
 
 
 def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:

@@ -211,12 +211,21 @@ def _validate(
     seed: int,
 ) -> tuple[CrossValidation | CropTypeValidation | None, LearningCurve | None, str]:
     """Return scores and learning curve, or why there are none."""
-    divided = {"block_km": block_km, "distance_km": min(1.0, block_km / 3)}
+    distance_km = min(1.0, block_km / 3)
     try:
-        validation = cross_validate(model, points, **divided, protocol=protocol, seed=seed)
-        with warnings.catch_warnings():  # the same as the line before gave
+        validation = cross_validate(
+            model, points, block_km=block_km, distance_km=distance_km, protocol=protocol, seed=seed
+        )
+        with warnings.catch_warnings():  # the same as the lines before gave
             warnings.simplefilter("ignore")
-            curve = learning_curve(model, points, **divided, protocol=protocol, seed=seed)
+            curve = learning_curve(
+                model,
+                points,
+                block_km=block_km,
+                distance_km=distance_km,
+                protocol=protocol,
+                seed=seed,
+            )
     except ValueError as error:
         warnings.warn(
             f"the points cannot be divided, so that there is no accuracy: {error}", stacklevel=3

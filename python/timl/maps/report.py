@@ -144,7 +144,8 @@ def _accuracy(
 ) -> Section:
     section = Section("accuracy", "Accuracy")
     if isinstance(validation, CropTypeValidation):
-        section.blocks += [*class_blocks(validation, CLASS_COLOURS[: len(points.classes)]), SHARES]
+        colours = CLASS_COLOURS[: len(validation.of_classes)]
+        section.blocks += [*class_blocks(validation, colours), SHARES]
     elif validation is not None:
         folds = validation.folds
         section.blocks += [
@@ -225,7 +226,7 @@ def _origin(made: PointsMap, points: OwnPoints | OwnCropTypes) -> Section:
     lines = read_map_file(made.files.map).origin
     lines = [line if line.startswith("timl") else line[0].upper() + line[1:] for line in lines]
     if isinstance(points, OwnCropTypes):
-        meant = "weigh all classes alike"
+        meant = "are meant for classes that are equally frequent"
     else:
         share = f"{100 * given_prevalence(made.classifier):.0f}%"
         meant = f"are meant for places where {share} of the area is {points.task.target_label}"

@@ -157,25 +157,27 @@ def test_stated_probabilities_of_several_classes_are_the_true_ones() -> None:
     assert np.mean(even.argmax(1) == labels) < np.mean(found.argmax(1) == labels) - 0.1
 
 
-@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
-def test_a_slope_makes_logits_of_several_classes_calibrated(factor: float) -> None:
-    x, labels = mixture(6000, [0.6, 0.3, 0.1])  # each class weighs alike all the same
-    logits = -((x[:, None] - CENTRES) ** 2) / 2
-    found = fit_calibration(factor * logits, labels)
-    assert found.intercept == 0 and found.slope * factor == pytest.approx(1, abs=0.06)
-    moved = logit_line(Known(), SHARES, calibration=found, classes=list(SHARES))
-    expected = found.slope * logits + np.log(list(SHARES.values()))
-    np.testing.assert_allclose(
-        softmax(moved.apply(logits), axis=1), softmax(expected, axis=1), atol=1e-12
-    )
+@pytest.mark.parametrize(("factor", "bias"), [(0.3, 0.0), (1.0, 0.5), (4.0, 1.0)])
+def test_logits_of_several_classes_are_calibrated(factor: float, bias: float) -> None:
+    shares = [0.6, 0.3, 0.1]
+    x, labels = mixture(6000, shares)
+    true = -((x[:, None] - CENTRES) ** 2) / 2  # for classes that are equally frequent
+    given = factor * (true + bias * np.log(shares))  # as if the counts of labels had their part
+    found = fit_calibration(given, labels)
+    assert found.slope * factor == pytest.approx(1, abs=0.06)
+    even = softmax(found.apply(given), axis=1)
+    np.testing.assert_allclose(even, softmax(true, axis=1), atol=0.05)
+    line = logit_line(Known(), SHARES, calibration=found, classes=list(SHARES))
+    expected = found.apply(given) + np.log(list(SHARES.values()))
+    np.testing.assert_allclose(line.apply(given), expected, atol=1e-12)
 
 
-def test_a_slope_exists_for_classes_that_are_apart_and_for_those_that_are_mistaken() -> None:
+def test_a_calibration_exists_for_classes_that_are_apart_and_for_those_that_are_mistaken() -> None:
     labels = np.arange(9) % 3
     right = np.eye(3)[labels]
     assert 0 < fit_calibration(right, labels).slope < 50
     assert fit_calibration(np.eye(3)[(labels + 1) % 3], labels).slope == 0
-    assert fit_calibration(np.zeros((9, 3)), labels) == (1, 0)
+    np.testing.assert_allclose(fit_calibration(np.zeros((9, 3)), labels).intercept, 0, atol=1e-9)
     for wrong in (labels[:8], np.zeros(9, int), labels + 1):
         with pytest.raises(ValueError, match=r"labels has shape \[.\] and the numbers"):
             fit_calibration(right, wrong)
@@ -192,7 +194,8 @@ def test_a_prevalence_of_other_classes_is_refused() -> None:
         (lambda: logit_line(known, {"rare": 1.0}, classes=names), "give the shares of rare"),
         (lambda: logit_line(two, SHARES), "give the share of the positive class alone"),
         (lambda: logit_line(two, 1.0), "prevalence is 1.0: give a share"),
-        (lambda: logit_line(known, calibration=Calibration(1, 0.5)), "with an intercept"),
+        (lambda: logit_line(known, calibration=Calibration(1, 0.5)), "is of 3 classes: give one"),
+        (lambda: logit_line(two, calibration=Calibration(1, np.zeros(3))), "is of 2 classes"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
