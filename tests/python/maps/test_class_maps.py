@@ -268,6 +268,11 @@ def test_areas_have_the_names_of_the_classes(tmp_path: Path):
     result = assess_map(path, folder / "sample.csv").to_frame()
     assert {"maize", "wheat", "fallow"} <= set(result.index)
     assert result.loc["maize", "area"] > result.loc["wheat", "area"]
+    table.assign(reference=["water", *truth[1:]]).to_csv(folder / "sample.csv", index=False)
+    with pytest.raises(ValueError, match="class 'water': give one of"):
+        assess_map(path, folder / "sample.csv")
+    seen = assess_map(path, folder / "sample.csv", names={3: "water"}).to_frame()
+    assert seen.loc["water", "area"] > 0 and {"maize", "wheat", "fallow"} <= set(seen.index)
 
 
 def test_the_command_maps_with_a_classifier_of_several_classes(export: Path, tmp_path: Path):
