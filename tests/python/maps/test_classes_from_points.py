@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
@@ -62,9 +63,12 @@ def made(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> PointsMap:
     out = tmp_path_factory.mktemp("map")
-    return timl.map_points(
-        kernel, points, scene.export, out, members=2, block_km=0.3, progress=False
-    )
+    few = functools.partial(timl.learning_curve, sizes=[12], draws=1)  # all sizes take long
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(from_points, "learning_curve", few)
+        return timl.map_points(
+            kernel, points, scene.export, out, members=2, block_km=0.3, progress=False
+        )
 
 
 @pytest.fixture
