@@ -68,6 +68,10 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     protocol, steps, k, learning_rate
         Those of `timl.finetune`: steps, k and learning_rate belong to the paper's protocol. Where a
         class has fewer than k samples, as many as it has are drawn.
+    prevalence
+        Share of `pos_label`, or of more than two classes a dict from each to its share, that
+        probabilities and decisions are stated for; None: as the classifier gives them, which weighs
+        the classes nearly alike. See `timl.evaluation.prevalence.logit_line`.
     random_state : int, RandomState or None
         Seed of new weights, draws, dropout and trees; the same int gives the same bits.
 
@@ -105,6 +109,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         steps: int | None = None,
         k: int | None = None,
         learning_rate: float | None = None,
+        prevalence: float | Mapping[Any, float] | None = None,
         random_state: Any = None,
     ) -> None:
         self.pretrained = pretrained
@@ -118,6 +123,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.steps = steps
         self.k = k
         self.learning_rate = learning_rate
+        self.prevalence = prevalence
         self.random_state = random_state
 
     def fit(
@@ -214,7 +220,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         series = _normalized(self._validated(X, reset=False)[0], normalization)
         if isinstance(self.classifier_, Classifier):
             assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
-        positive = probabilities(self.classifier_, series)
+        positive = probabilities(
+            self.classifier_, series, prevalence=self.prevalence, classes=self.classes_.tolist()
+        )
         if self._several:
             return positive
         columns = [1 - positive, positive]

@@ -68,6 +68,24 @@ def test_series_flat_or_not_and_a_model_that_learns(quick: timl.CropClassifier) 
     np.testing.assert_array_equal(again.predict_proba(x), probability)
 
 
+@pytest.mark.parametrize("shares", [0.1, {0: 0.5, 1: 0.4, 2: 0.1}])
+def test_probabilities_are_stated_for_a_prevalence(
+    quick: timl.CropClassifier, shares: float | dict[int, float]
+) -> None:
+    x, y = toy()
+    labels, each = (y, [0.9, 0.1])
+    if isinstance(shares, dict):
+        labels, each = np.arange(60) % 3, list(shares.values())
+    even = quick.fit(x, labels).predict_proba(x)
+    stated = clone(quick).set_params(prevalence=shares).fit(x, labels)
+    expected = even * each  # Bayes' rule
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(stated.predict_proba(x), expected, atol=1e-6)
+    np.testing.assert_array_equal(stated.predict(x), stated.classes_[expected.argmax(axis=1)])
+    with pytest.raises(ValueError, match="prevalence is"):
+        clone(quick).set_params(prevalence={"maize": 1.0}).fit(x, labels).predict_proba(x)
+
+
 def test_in_cross_validation(quick: timl.CropClassifier) -> None:
     x, y = toy()
     assert cross_val_score(quick, x, y, cv=3, scoring="roc_auc").mean() > 0.9

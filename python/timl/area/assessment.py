@@ -42,8 +42,9 @@ def assess_map(
     band
         Name or number of the band of classes.
     names
-        Name of each class, such as ``{0: "other", 1: "maize"}``; by default those that a map of
-        several classes says. The table may have the names or the numbers, the result has the names.
+        Name of each class, such as ``{0: "other", 1: "maize"}``, beside those that a map of several
+        classes says: of classes that it does not name, or does not show, such as water. The table
+        may have the names or the numbers, the result has the names.
     level
         Probability that an interval is to hold the true value.
 
@@ -66,7 +67,7 @@ def assess_map(
     folder = _design_folder(reference, design)
     with open_map(map, band) as opened:
         pixels, hectares = opened.class_sizes()
-        labels = opened.names if names is None else dict(names)
+        labels = {**opened.names, **(names or {})}
         mapped = opened.classes_at(table["lat"].to_numpy(float), table["lon"].to_numpy(float))
     for number, found in zip(table["id"], mapped, strict=True):
         if found is None:

@@ -91,7 +91,10 @@ def area(
         typer.Option(help="Folder for area.json and area.md; by default the table's."),
     ] = None,
     names: Annotated[
-        str | None, typer.Option(help="Names of the classes, such as 0=other,1=maize.")
+        str | None,
+        typer.Option(
+            help="Names of classes that the map does not name or show, such as 0=other,1=maize."
+        ),
     ] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
     band: Band = "class",

@@ -10,8 +10,8 @@ import typer
 import timl
 from timl.cli.application import MOST_THREADS, Quiet, Seed, app, say
 from timl.cli.models import require_no_model
+from timl.cli.places import FaoClass, LabelColumn, Places, Target, class_list, read_places
 from timl.files import output_folder
-from timl.model_folders import STATISTICS
 
 
 @app.command(name="map")
@@ -30,17 +30,10 @@ def map_exports(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the map and everything beside it.")],
-    points: Annotated[
-        Path | None,
-        typer.Option(help="Labelled places to fine-tune on: CSV, GeoJSON or what GeoPandas reads."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(help="Label of the positives; by default crop versus non-crop."),
-    ] = None,
-    fao_class: Annotated[
-        str | None, typer.Option("--class", help="FAO class of the target, such as cereals.")
-    ] = None,
+    points: Places = None,
+    target: Target = None,
+    fao_class: FaoClass = None,
+    label_column: LabelColumn = None,
     members: Annotated[
         int | None,
         typer.Option(min=2, help="Members of the ensemble of the uncertainty; by default 5."),
@@ -55,7 +48,8 @@ def map_exports(
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Names of the classes of a classifier that does not say them, maize,wheat,rice."
+            help="With --points labels to tell from each other, maize,wheat,rice, or all; "
+            "otherwise names of the classes of a classifier that does not say them."
         ),
     ] = None,
     class_probabilities: Annotated[
@@ -67,7 +61,7 @@ def map_exports(
     ] = True,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Least probability of the class; by default that of cross-validation."),
+        typer.Option(help="Least probability of the target; by default that of cross-validation."),
     ] = None,
     block_km: Annotated[
         float, typer.Option(help="Edge of the blocks of cross-validation, km.")
@@ -92,12 +86,15 @@ def map_exports(
     quiet: Quiet = False,
 ) -> None:
     """Map exports, with accuracy and area; go on where it was stopped."""
-    from timl.maps import export_files
-
     shares = _prevalence(prevalence)
     loaded = timl.nn.load_pretrained(model)
     if points is None:
-        given = {"--target": target, "--class": fao_class, "--members": members}
+        given = {
+            "--target": target,
+            "--class": fao_class,
+            "--label-column": label_column,
+            "--members": members,
+        }
         idle = [name for name, value in given.items() if value is not None]
         if idle:
             raise ValueError(f"{' and '.join(idle)} belong to --points: give --points too")
@@ -113,7 +110,7 @@ def map_exports(
                 out / "map.tif",
                 threshold=0.5 if threshold is None else threshold,
                 prevalence=shares,
-                classes=None if classes is None else [name.strip() for name in classes.split(",")],
+                classes=None if classes is None else class_list(classes),
                 class_probabilities=class_probabilities,
                 any_month=any_month,
                 vrt_within=vrt_within,
@@ -122,26 +119,19 @@ def map_exports(
             )
         say(f"map             {files.map}\npage            {files.page}")
         return
-    if classes is not None or isinstance(shares, dict):
-        raise ValueError(
-            "--points maps one target: leave out --classes, and give --prevalence as one share"
-        )
     if isinstance(loaded, timl.nn.StrongClassifier):
         raise ValueError(f"--model is {model}, an adapted classifier: leave out --points")
-    if loaded.normalization is None:
-        raise ValueError(
-            f"--model is {model}, which does not tell how its series were prepared: give a model "
-            f"that timl model or timl train made, or copy the record's {STATISTICS} beside the "
-            f"authors' files"
-        )
-    require_no_model(out / "classifier", model)
-    places = timl.data.own_points(
+    places = read_places(
+        loaded,
+        model,
         points,
-        export_files(exports),
-        like=loaded.normalization,
-        target_label=target,
-        classification_label=fao_class,
+        exports,
+        target=target,
+        fao_class=fao_class,
+        classes=classes,
+        label_column=label_column,
     )
+    require_no_model(out / "classifier", model)
     made = timl.map_points(
         loaded,
         places,
@@ -151,6 +141,7 @@ def map_exports(
         block_km=block_km,
         prevalence=shares,
         threshold=threshold,
+        class_probabilities=class_probabilities,
         any_month=any_month,
         vrt_within=vrt_within,
         seed=seed,

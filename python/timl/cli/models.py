@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 import timl
 from timl import defaults
 from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, say, use_threads
+from timl.cli.places import FaoClass, LabelColumn, Places, Target, read_places
 from timl.files import output_folder
 from timl.model_folders import DEFAULT_MODEL, model_folder
 
@@ -164,10 +166,28 @@ def train(
 
 @app.command()
 def finetune(
-    data: Data,
     model: Model,
-    benchmark: Benchmark,
     out: Annotated[Path, typer.Option(help="Folder for the adapted classifier.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder in the layout of CropHarvest's record.")
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Name of an evaluation task of the data.")
+    ] = None,
+    points: Places = None,
+    exports: Annotated[
+        str | None,
+        typer.Option(help="With --points: GeoTIFF, folder or pattern in quotes of their series."),
+    ] = None,
+    target: Target = None,
+    fao_class: FaoClass = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="With --points: labels to tell from each other, maize,wheat,rice, or all."
+        ),
+    ] = None,
+    label_column: LabelColumn = None,
     protocol: Annotated[
         _Protocol | None,
         typer.Option(help="By default strong, or paper for a model without deep kernel."),
@@ -194,9 +214,17 @@ def finetune(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Adapt a model to an evaluation task and write the classifier."""
+    """Adapt a model to an evaluation task, or to places of your own, and write the classifier."""
     use_threads(threads)
-    task = timl.CropHarvest(data).benchmark(benchmark)
+    of_places = {
+        "--exports": exports,
+        "--target": target,
+        "--class": fao_class,
+        "--classes": classes,
+        "--label-column": label_column,
+    }
+    of_data = {"--data": data, "--benchmark": benchmark}
+    _require_one_task(points, of_places, of_data)
     start = timl.nn.load_pretrained(model)
     if isinstance(start, timl.nn.StrongClassifier):
         raise ValueError(f"--model is {model}, an adapted classifier: give a meta-trained model")
@@ -208,6 +236,22 @@ def finetune(
             f"leave out {', '.join(given)} for the strong protocol"
         )
     require_no_model(out, model)
+    task: timl.data.BenchmarkTask | timl.data.CropTypeTask
+    if points is not None:
+        assert exports is not None  # checked above
+        task = read_places(
+            start,
+            model,
+            points,
+            exports,
+            target=target,
+            fao_class=fao_class,
+            classes=classes,
+            label_column=label_column,
+        )
+    else:
+        assert data is not None and benchmark is not None  # checked above
+        task = timl.CropHarvest(data).benchmark(benchmark)
     with output_folder(out):
         classifier = timl.finetune(
             start,
@@ -221,7 +265,37 @@ def finetune(
         classifier.save_pretrained(out)
     ran = "strong" if isinstance(classifier, timl.nn.StrongClassifier) else "paper's"
     say(f"adapted by the {ran} protocol; the classifier is in {out}")
-    say(_line(timl.evaluate(classifier, task)))
+    if points is None or task.data.labels["is_test"].any():
+        say(_line(timl.evaluate(classifier, task)))
+    if points is not None:
+        say(
+            f"""{task!r}
+next:
+  timl map --model {out} --exports {exports} --out MAP"""
+        )
+
+
+def _require_one_task(
+    points: Path | None, of_places: Mapping[str, object], of_data: Mapping[str, object]
+) -> None:
+    """Raise ValueError unless options name one task: of places of one's own, or of a data set."""
+    places, known = (
+        [option for option, value in of.items() if value is not None] for of in (of_places, of_data)
+    )
+    if points is None and places:
+        raise ValueError(f"{' and '.join(places)} belong to --points: give --points too")
+    if points is not None and known:
+        raise ValueError(
+            f"--points is {points}, and {' and '.join(known)} is given too: give --points and "
+            f"--exports for places of your own, or --data and --benchmark for an evaluation task"
+        )
+    if points is not None and "--exports" not in places:
+        raise ValueError(f"--points is {points}: give the --exports that hold their series too")
+    if points is None and len(known) < len(of_data):
+        raise ValueError(
+            "--benchmark or --data is missing: give both for an evaluation task, or --points and "
+            "--exports for places of your own"
+        )
 
 
 @app.command()
@@ -312,8 +386,10 @@ def _month(text: str) -> int:
     return int(text)
 
 
-def _line(scores: timl.evaluation.Scores) -> str:
+def _line(scores: timl.evaluation.Scores | timl.evaluation.ClassScores) -> str:
     """Return scores as a line of text."""
+    if isinstance(scores, timl.evaluation.ClassScores):
+        return f"{scores!r}"
     return (
         f"AUC ROC {scores.auc_roc:.3f}, F1 {scores.f1:.3f}, IoU {scores.iou:.3f} on "
         f"{scores.samples} samples"

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from timl.arrays import real_numbers
+from timl.evaluation.prevalence import logit_line
 from timl.nn import Classifier, StrongClassifier
 
 
-def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> NDArray[np.float64]:
+def probabilities(
+    classifier: Classifier | StrongClassifier,
+    x: ArrayLike,
+    *,
+    prevalence: float | Mapping[Any, float] | None = None,
+    classes: Sequence[Any] | None = None,
+) -> NDArray[np.float64]:
     """Return the probability of the positive class, or of each class, in evaluation mode.
 
     The classifier's mode is as before afterwards.
@@ -22,6 +32,10 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
         An adapted classifier, for instance of `timl.finetune`.
     x : array, shape [n, T, F]
         Normalised series; converted to the classifier's type and moved to its device.
+    prevalence, classes
+        Share of the positive class, or of each class by its name, that the probabilities are stated
+        for: see `timl.evaluation.prevalence.logit_line`. By default they are as the classifier
+        gives them.
 
     Returns
     -------
@@ -31,9 +45,12 @@ def probabilities(classifier: Classifier | StrongClassifier, x: ArrayLike) -> ND
     ------
     ValueError
         If `x` has another shape, is empty, or holds infinite values, or NaN where the classifier
-        does not complete it.
+        does not complete it; or if the prevalence is not of its classes.
     """
     found = _logits(classifier, x)
+    if prevalence is not None:
+        line = logit_line(classifier, prevalence, classes=classes)
+        found = torch.from_numpy(line.apply(found.numpy()))
     if found.dim() == 2:
         return torch.softmax(found, dim=1).numpy()
     return torch.sigmoid(found).numpy()

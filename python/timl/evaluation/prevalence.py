@@ -7,14 +7,15 @@ of the shares, if each class looks the same in both places (Bayes' rule):
     logit at prevalence p = logit + log(p / (1 - p)) - log(g / (1 - g)),
 
 with g the prevalence that the logit was given at. Of K classes that weigh alike each logit moves by
-the logarithm of its class's share. docs/explanation/area.md says when that holds.
+the logarithm of its class's share. `logit_line` does either for a classifier.
+docs/explanation/area.md says when that holds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,15 +24,32 @@ from timl.nn import Classifier, StrongClassifier
 
 
 def given_prevalence(classifier: Classifier | StrongClassifier) -> float:
-    """Return the share of positives that a classifier's logits are meant for.
+    """Return the share of positives that the logits of a classifier of two classes are meant for.
 
     It is 0.5 in the paper's protocol, which draws as many positives as negatives. The strong
     protocol adds 0.2 times the log odds of the labels' counts, so that its share lies between 0.5
-    and that of the labels.
+    and that of the labels. Several classes always weigh alike.
+
+    Raises
+    ------
+    ValueError
+        If the classifier has a logit for each of several classes.
     """
+    count = logit_count(classifier)
+    if count > 1:
+        raise ValueError(
+            f"classifier has {count} logits, of classes that weigh alike: give one of two classes"
+        )
     if isinstance(classifier, StrongClassifier):
         return float(_share(np.float64(classifier.shift.double().item())))
     return 0.5
+
+
+def logit_count(classifier: Classifier | StrongClassifier) -> int:
+    """Return the number of a classifier's logits: 1 for two classes, else one for each class."""
+    if isinstance(classifier, StrongClassifier):
+        return 1 if classifier.classes is None else len(classifier.classes)
+    return classifier.outputs
 
 
 def at_prevalence(logits: ArrayLike, prevalence: float, given: float = 0.5) -> NDArray[np.float64]:
@@ -62,7 +80,7 @@ def at_prevalence(logits: ArrayLike, prevalence: float, given: float = 0.5) -> N
 
 
 def classes_at_prevalence(
-    logits: ArrayLike, classes: Sequence[str], shares: Mapping[str, float]
+    logits: ArrayLike, classes: Sequence[Any], shares: Mapping[Any, float]
 ) -> NDArray[np.float64]:
     """Shift logits of classes that weigh alike to the shares that the classes have in a place.
 
@@ -90,7 +108,7 @@ def classes_at_prevalence(
     if set(shares) != set(classes):
         raise ValueError(
             f"prevalence is of {', '.join(map(str, shares))}: give the shares of "
-            f"{', '.join(classes)}"
+            f"{', '.join(map(str, classes))}"
         )
     each = np.array([shares[name] for name in classes], np.float64)
     if not ((each > 0) & (each < 1)).all() or abs(each.sum() - 1) > 0.01:
@@ -99,6 +117,94 @@ def classes_at_prevalence(
             f"that add up to 1"
         )
     return np.asarray(values + np.log(each / each.sum()))
+
+
+class LogitLine(NamedTuple):
+    """What turns a classifier's logits into those at a stated prevalence; made by `logit_line`."""
+
+    slope: float
+    """Factor of the logits."""
+    shift: NDArray[np.float64]
+    """What is added then, [], or [K] of several classes."""
+
+    def apply(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Return the logits at the prevalence, float64 of the same shape."""
+        return np.asarray(self.slope * _finite(logits) + self.shift)
+
+
+def logit_line(
+    classifier: Classifier | StrongClassifier,
+    prevalence: float | Mapping[Any, float] | None = None,
+    *,
+    calibration: Calibration | None = None,
+    classes: Sequence[Any] | None = None,
+) -> LogitLine:
+    """Return what states a classifier's probabilities for a prevalence.
+
+    Logits are calibrated first, where a calibration is given, and then moved to the prevalence by
+    Bayes' rule.
+
+    Parameters
+    ----------
+    classifier
+        Adapted classifier of two classes or several.
+    prevalence
+        Share of the positive class, or of each of several classes by its name; None: as the
+        classifier gives them.
+    calibration
+        Calibration that `fit_calibration` fitted to out-of-fold logits of the same number of
+        classes.
+    classes
+        What the shares of several classes are called by, in the order of the logits; by default the
+        names that a `StrongClassifier` has.
+
+    Raises
+    ------
+    ValueError
+        If prevalence or calibration are not of the classifier's number of classes, or a share is
+        out of (0, 1).
+    """
+    count = logit_count(classifier)
+    slope = 1.0 if calibration is None else calibration.slope
+    intercept = np.zeros(count if count > 1 else ())
+    if calibration is not None:
+        if np.shape(calibration.intercept) != intercept.shape:
+            raise ValueError(
+                f"calibration is one of intercept {calibration.intercept}, and the classifier is "
+                f"of {max(2, count)} classes: give one that was fitted to logits of these"
+            )
+        intercept = np.asarray(calibration.intercept, np.float64)
+    if count == 1:
+        if isinstance(prevalence, Mapping):
+            raise ValueError(
+                f"prevalence is {dict(prevalence)}, and the classifier is of two classes, with one "
+                f"logit: give the share of the positive class alone"
+            )
+        given = given_prevalence(classifier)
+        shift = 0.0
+        if calibration is not None:  # it takes and gives logits for even classes
+            shift = float(intercept) + slope * float(at_prevalence(0.0, 0.5, given))
+            given = 0.5
+        if prevalence is not None:
+            shift += float(at_prevalence(0.0, prevalence, given))
+        return LogitLine(slope, np.array(shift))
+    names = classes
+    if names is None and isinstance(classifier, StrongClassifier):
+        names = classifier.classes
+    if prevalence is None:
+        return LogitLine(slope, intercept)
+    if names is None or len(names) != count:
+        given_names = None if names is None else list(names)
+        raise ValueError(
+            f"classes is {given_names}, and prevalence is given for a classifier of {count} "
+            f"classes: give their names, in the order of the logits"
+        )
+    if not isinstance(prevalence, Mapping):
+        raise ValueError(
+            f"prevalence is {prevalence}, and the classifier is of the classes "
+            f"{', '.join(map(str, names))}: give a share of each, by name"
+        )
+    return LogitLine(slope, classes_at_prevalence(intercept, names, prevalence))
 
 
 def estimate_prevalence(logits: ArrayLike, given: float = 0.5) -> float:
@@ -152,41 +258,58 @@ def estimate_prevalence(logits: ArrayLike, given: float = 0.5) -> float:
 
 
 class Calibration(NamedTuple):
-    """Slope and intercept that turn logits into calibrated ones where both classes are alike."""
+    """Slope and intercept that turn logits into calibrated ones where all classes are alike."""
 
     slope: float
-    intercept: float
+    intercept: float | NDArray[np.float64]
+    """One number for two classes, else [K]."""
 
     def apply(self, logits: ArrayLike) -> NDArray[np.float64]:
-        """Return calibrated logits, meant for a share of positives of 0.5."""
+        """Return calibrated logits, meant for classes that are equally frequent."""
         return np.asarray(self.slope * _finite(logits) + self.intercept)
 
 
 def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
-    """Fit slope and intercept to logits of samples that the classifier was not fitted to.
+    """Fit a calibration to logits of samples that the classifier was not fitted to.
 
-    Logistic regression on the one logit, with Platt's targets (N1 + 1) / (N1 + 2) and 1 / (N0 + 2)
-    instead of 1 and 0, which keep it finite where the classes are separate (J. Platt, Probabilistic
-    outputs for support vector machines, 1999, section 2.2), and each class weighing a half. The
-    slope is at least 0, so that the order stays. Take the out-of-fold logits of
-    `timl.cross_validate`; some tens of labels fix slope and intercept only roughly.
+    Of two classes that is logistic regression on the one logit, each class weighing a half, with
+    Platt's targets (N1 + 1) / (N1 + 2) and 1 / (N0 + 2) instead of 1 and 0, which keep it finite
+    where the classes are separate (J. Platt, Probabilistic outputs for support vector machines,
+    1999, section 2.2).
+
+    Of several classes, logits at the shares n_k / n of the labels are taken for
+
+        slope logit_k + c log(n_k / n),
+
+    and slope and c have the greatest likelihood; calibrated logits, for classes that are equally
+    frequent, are these without log(n_k / n). The slope is that of temperature scaling (C. Guo, G.
+    Pleiss, Y. Sun and K. Q. Weinberger, On calibration of modern neural networks, 2017, section
+    4.2). c takes out what the counts of labels do to logits that were to weigh the classes alike:
+    an intercept of each class would rest on that class's few labels. Targets are (n + 1) / (n + 2),
+    and the rest of 1 for the other classes together.
+
+    A slope is at least 0, so that the order stays. Take the out-of-fold logits of
+    `timl.cross_validate`; some tens of labels fix a calibration only roughly.
 
     Parameters
     ----------
-    logits : array of shape [n]
+    logits : array of shape [n], or [n, K] of several classes
         Logits.
-    labels : array of shape [n]
-        Labels, 1 and 0.
+    labels : integer array of shape [n]
+        Labels, 1 and 0, or 0 to K - 1.
 
     Raises
     ------
     ValueError
         If shapes differ, a logit is not finite or a class has no samples.
     """
+    values = _finite(logits)
+    if values.ndim == 2:
+        return _fit_classes(*_labelled_classes(values, labels))
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    x, positive = _labelled(logits, labels)
+    x, positive = _labelled(values, labels)
     counts = np.array([(~positive).sum(), positive.sum()], np.float64)
     targets = np.where(positive, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
     weights = 0.5 / counts[positive.astype(int)]
@@ -207,6 +330,35 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
         options={"gtol": 1e-10, "ftol": 1e-15},
     ).x
     return Calibration(float(found[0]) / scale, float(found[1]))
+
+
+def _fit_classes(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
+    """Return the calibration of logits [n, K] of samples of classes [n]: see `fit_calibration`."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    n, count = logits.shape
+    shares = np.log(np.bincount(labels, minlength=count) / n)
+    targets = np.full((n, count), 1 / (n + 2) / (count - 1))
+    targets[np.arange(n), labels] = (n + 1) / (n + 2)
+    scale = float(np.ptp(logits, axis=1).max()) or 1.0
+    design = np.stack([logits / scale, np.broadcast_to(shares, logits.shape)])  # [2, n, K]
+
+    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        log_p = log_softmax(np.tensordot(theta, design, 1), axis=1)
+        slopes = (design * (np.exp(log_p) - targets)).sum(axis=(1, 2))
+        return float(-(targets * log_p).sum() / n), slopes / n
+
+    slope, by_count = minimize(
+        loss,
+        np.zeros(2),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0, None), (None, None)],
+        options={"gtol": 1e-10, "ftol": 1e-15},
+    ).x
+    intercept = (by_count - 1) * shares
+    return Calibration(float(slope) / scale, intercept - intercept.mean())
 
 
 def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -293,3 +445,16 @@ def _labelled(
             f"give some of both"
         )
     return x, positive
+
+
+def _labelled_classes(
+    logits: NDArray[np.float64], labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    y, count = np.asarray(labels), logits.shape[1]
+    if y.shape != logits.shape[:1] or not np.array_equal(np.unique(y), np.arange(count)):
+        raise ValueError(
+            f"labels has shape {list(y.shape)} and the numbers {np.unique(y).tolist()} for logits "
+            f"of shape {list(logits.shape)}: give [n] and [n, K], with some of each class, 0 to "
+            f"K - 1"
+        )
+    return logits, y.astype(np.int64)

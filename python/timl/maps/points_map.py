@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from timl.evaluation.cross_validation import CrossValidation, LearningCurve
+from timl.evaluation.cross_validation import CropTypeValidation, CrossValidation, LearningCurve
 from timl.maps.predict import MapFiles
 from timl.nn import Classifier, StrongClassifier
 
@@ -20,9 +20,9 @@ class PointsMap:
     """Files of the map."""
     report: Path
     """HTML report."""
-    threshold: float
-    """Probability from which on a pixel is of the class."""
-    validation: CrossValidation | None
+    threshold: float | None
+    """Probability from which on a pixel is of the class; None of several classes."""
+    validation: CrossValidation | CropTypeValidation | None
     """Scores over blocks of the points; None where they cannot be divided."""
     curve: LearningCurve | None
     """Scores against numbers of labels; None likewise."""

@@ -144,12 +144,11 @@ def predict_map(
     threshold
         Probability from which on a pixel is of class 1, of two classes.
     calibration
-        Calibration of the logits of two classes, such as `CrossValidation.calibrate` fits.
+        Calibration of the logits, such as `calibrate` of a cross-validation fits.
     prevalence
-        Share of the positive class that the probabilities are stated for, see
-        `timl.evaluation.prevalence.at_prevalence`; of several classes the share of each by its
-        name, see `timl.evaluation.prevalence.classes_at_prevalence`. None: as the classifier gives
-        them, which weighs the classes alike.
+        Share of the positive class that the probabilities are stated for; of several classes the
+        share of each by its name: see `timl.evaluation.prevalence.logit_line`. None: as the
+        classifier gives them, which weighs the classes alike.
     fill
         Filling of missing values by "pixel", as in the record's training series, or "file", as
         CropHarvest does it for maps; see `fill_missing`. Pixels whose series is not complete then

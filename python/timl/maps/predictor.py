@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, STEPS
 from timl.data.own.exports import Fill, fill_missing, series_of_bands
-from timl.evaluation.prevalence import (
-    Calibration,
-    at_prevalence,
-    classes_at_prevalence,
-    given_prevalence,
-)
+from timl.evaluation.prevalence import Calibration, logit_count, logit_line
 from timl.maps.drawing.legend import CLASS_COLOURS, CLASS_PROBABILITY
 from timl.maps.source import take_steps
 from timl.nn import Classifier, StrongClassifier, one_thread
@@ -220,63 +215,23 @@ def make_predictor(
                 f"classifier is of {_kind(names)}: give classifiers of the same classes, in the "
                 f"same order"
             )
-    if names:
-        slope, shift = 1.0, _shift_of_classes(names, threshold, calibration, prevalence)
-    else:
-        slope, shift = _line_of_two(given_prevalence(classifier), calibration, prevalence)
+    if names and threshold != 0.5:
+        raise ValueError(
+            f"threshold is {threshold}, and the classifier is of {_kind(names)}: leave it out; a "
+            f"pixel is mapped as its most probable class"
+        )
+    line = logit_line(classifier, prevalence, calibration=calibration, classes=names or None)
     return Predictor(
         classifier.eval(),
         tuple(member.eval() for member in ensemble),
         names,
         class_probabilities and bool(names),
         threshold,
-        slope,
-        shift,
+        line.slope,
+        torch.from_numpy(line.shift),
         fill,
         first,
     )
-
-
-def _line_of_two(
-    given: float, calibration: Calibration | None, prevalence: float | Mapping[str, float] | None
-) -> tuple[float, torch.Tensor]:
-    """Return slope and shift of the logit of two classes."""
-    slope, shift = 1.0, 0.0
-    if calibration is not None:  # it takes and gives logits for even classes
-        slope = calibration.slope
-        shift = calibration.intercept + slope * float(at_prevalence(0.0, 0.5, given))
-        given = 0.5
-    if isinstance(prevalence, Mapping):
-        raise ValueError(
-            f"prevalence is {dict(prevalence)}, and the classifier is of {_kind(())}: give the "
-            f"share of the positive class alone"
-        )
-    if prevalence is not None:
-        shift += float(at_prevalence(0.0, prevalence, given))
-    return slope, torch.tensor(shift, dtype=torch.float64)
-
-
-def _shift_of_classes(
-    names: tuple[str, ...],
-    threshold: float,
-    calibration: Calibration | None,
-    prevalence: float | Mapping[str, float] | None,
-) -> torch.Tensor:
-    """Return the shift of each logit of several classes, float64 [K]."""
-    if threshold != 0.5 or calibration is not None:
-        name, value = ("threshold", threshold) if calibration is None else ("calibration", "given")
-        raise ValueError(
-            f"{name} is {value}, and the classifier is of {_kind(names)}: leave it out; a pixel is "
-            f"mapped as its most probable class"
-        )
-    if prevalence is None:
-        return torch.zeros(len(names), dtype=torch.float64)
-    if not isinstance(prevalence, Mapping):
-        raise ValueError(
-            f"prevalence is {prevalence}, and the classifier is of {_kind(names)}: give a share of "
-            f"each, by name"
-        )
-    return torch.from_numpy(classes_at_prevalence(np.zeros(len(names)), names, prevalence))
 
 
 def class_names(
@@ -296,10 +251,8 @@ def class_names(
     ValueError
         If names are missing or not wanted, alike, empty or unprintable, or more than 32.
     """
-    if isinstance(classifier, StrongClassifier):
-        own, count = classifier.classes, len(classifier.classes or ("positive",))
-    else:
-        own, count = None, classifier.outputs
+    own = classifier.classes if isinstance(classifier, StrongClassifier) else None
+    count = logit_count(classifier)
     if count == 1:
         if given is not None:
             raise ValueError(
@@ -312,14 +265,19 @@ def class_names(
         told = None if given is None else list(given)
         wanted = f"{count} names" if own is None else f"{list(own)} or nothing"
         raise ValueError(f"classes is {told} for a classifier of {count} classes: give {wanted}")
+    require_map_classes(names)
+    return names
+
+
+def require_map_classes(names: Sequence[str]) -> None:
+    """Raise ValueError unless a map can show classes of such names."""
     unfit = [name for name in names if not name.strip() or not name.isprintable()]
     most = len(CLASS_COLOURS)
-    if unfit or len(set(names)) < count or count > most:
+    if unfit or len(set(names)) < len(names) or len(names) > most:
         raise ValueError(
-            f"classes is {count} names, {list(names)[:most]}: give at most {most}, which colours "
-            f"can tell apart, all different, none empty and without control characters"
+            f"classes is {len(names)} names, {list(names)[:most]}: give at most {most}, which "
+            f"colours can tell apart, all different, none empty and without control characters"
         )
-    return names
 
 
 def _kind(names: tuple[str, ...]) -> str:

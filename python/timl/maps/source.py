@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.bands import BANDS, SERIES_SHAPE, STEPS
-from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS, Fill, series_of_bands
+from timl.data.own.exports import (
+    DYNAMIC_BANDS,
+    STATIC_BANDS,
+    Fill,
+    means_of_sums,
+    series_of_bands,
+    sums_of_series,
+)
 from timl.maps.cube import CubeSource, open_cube
 from timl.maps.files import FileSource, open_files
 
@@ -103,22 +110,11 @@ def window_sums(raw: NDArray[np.float64], first: int, ndvi: str, fill: Fill) -> 
     else:
         series = np.full((pixels.shape[1], *SERIES_SHAPE), np.nan)
         series[:, :, BANDS.index("slope")] = pixels[0][:, None]
-    present = ~np.isnan(series)
-    return np.stack([np.where(present, series, 0.0).sum(axis=0), present.sum(axis=0)])
-
-
-def means_of_sums(sums: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return each band's mean over time of its mean over pixels, [18], of all `window_sums`."""
-    total, count = np.sum(np.stack(sums), axis=0)
-    means = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    steps = (~np.isnan(means)).sum(axis=0)
-    result: NDArray[np.float64] = np.full(len(BANDS), np.nan)
-    np.divide(np.nansum(means, axis=0), steps, out=result, where=steps > 0)
-    return result
+    return sums_of_series(series)
 
 
 def source_means(source: Source, first: int, ndvi: str, fill: Fill) -> NDArray[np.float64]:
-    """Return the means of a source's bands that missing values are filled by, as `means_of_file`.
+    """Return the means of a source's bands that missing values are filled by: see `means_of_sums`.
 
     The source is read once for them, when they are first asked for in a process.
 

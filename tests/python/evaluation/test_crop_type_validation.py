@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import timl
+from hypothesis import given
+from hypothesis import strategies as st
 from timl.data import BBox, CropHarvest, CropTypeTask, crop_type_task
 from timl.evaluation.cross_validation import CropTypeValidation, block_folds
+from timl.evaluation.cross_validation.curve import _shared
 from timl.evaluation.cross_validation.resampling import block_weights
 from timl.evaluation.in_season import in_season
 from timl.meta import learn_metric_kernel
@@ -97,9 +100,42 @@ def test_a_class_that_cannot_be_learned_and_scored_is_named_with_its_number(
         timl.cross_validate(kernel, few)
 
 
+def test_a_curve_is_of_macro_f1_and_ends_where_the_cross_validation_is(
+    kernel: DeepKernel, task: CropTypeTask
+) -> None:
+    count = len(task.classes)
+    sizes = [2 * count, 3 * count]
+    curve = timl.learning_curve(kernel, task, sizes, draws=1, folds=2, seed=3)
+    whole = timl.cross_validate(kernel, task, folds=2, seed=3)
+    assert curve.values[-1] == pytest.approx(tuple(whole.scores["macro_f1"]))
+    assert curve.labels[:2] == tuple(sizes) and curve.to_frame().columns[1] == "macro_f1"
+    assert curve.values[0].value < curve.values[-1].value
+    assert "macro F1 is 0." in curve.hint() and "macro F1 by labels" in repr(curve)
+    with pytest.raises(ValueError, match=f"give numbers from {2 * count} to"):
+        timl.learning_curve(kernel, task, [2 * count - 1], folds=2, seed=3)
+
+
+@given(st.lists(st.integers(1, 60), min_size=2, max_size=13), st.floats(0, 1))
+def test_labels_are_divided_by_the_sizes_of_the_classes(sizes: list[int], share: float) -> None:
+    least = sum(min(2, size) for size in sizes)
+    total = least + round(share * (sum(sizes) - least))
+    counts = _shared(sizes, total)
+    assert sum(counts) == total
+    for count, size in zip(counts, sizes, strict=True):
+        assert min(2, size) <= count <= size
+        assert count <= max(2, total * size / sum(sizes) + 1)
+
+
+def test_a_calibration_of_as_many_labels_of_each_class_keeps_the_classes(
+    found: CropTypeValidation,
+) -> None:
+    calibration = found.calibrate()
+    assert calibration.slope > 0
+    np.testing.assert_allclose(calibration.intercept, 0, atol=1e-12)
+    np.testing.assert_array_equal(calibration.apply(found.logits).argmax(axis=1), found.predicted)
+
+
 def test_what_is_of_two_classes_says_so(kernel: DeepKernel, task: CropTypeTask) -> None:
-    with pytest.raises(TypeError, match="the task is a CropTypeTask: give one of two classes"):
-        timl.learning_curve(kernel, task)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="the task is a CropTypeTask: give one of two classes"):
         in_season(kernel, task)  # type: ignore[arg-type]
 

@@ -162,9 +162,9 @@ def test_a_curve_ends_where_the_cross_validation_is(
 ) -> None:
     curve = timl.learning_curve(kernel, points, draws=1, folds=2, seed=1)
     whole = timl.cross_validate(kernel, points, folds=2, seed=1)
-    assert curve.auc_roc[-1].value == pytest.approx(whole.scores["auc_roc"].value)
+    assert curve.values[-1].value == pytest.approx(whole.scores["auc_roc"].value)
     assert list(curve.labels) == sorted(curve.labels) and len(curve.labels) == 5
-    assert curve.after(0).value == pytest.approx(curve.auc_roc[-1].value)
+    assert curve.after(0).value == pytest.approx(curve.values[-1].value)
     assert curve.to_frame().columns.tolist() == ["labels", "auc_roc", "low", "high"]
     assert "more points" in curve.hint() and repr(curve).startswith("LearningCurve(AUC ROC by")
     sized = timl.learning_curve(kernel, points, [10, 20], draws=1, folds=2, seed=1)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
+from scipy.stats import norm
+from timl.evaluation import probabilities
 from timl.evaluation.prevalence import (
+    Calibration,
     at_prevalence,
     choose_threshold,
     estimate_prevalence,
     fit_calibration,
+    given_prevalence,
+    logit_line,
 )
+from timl.nn import Classifier
 
 
 def drawn(share: float, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -106,5 +113,90 @@ def test_wrong_input_is_refused() -> None:
         (lambda: fit_calibration([0.0, 1.0], [1, 2]), "labels 1 and 0"),
         (lambda: choose_threshold([0.0], [1, 0]), "give both of shape"),
     ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+# --- several classes -----------------------------------------------------------------------------
+
+CENTRES = np.array([-2.0, 0.0, 1.5])
+SHARES = {"rare": 0.05, "common": 0.7, "other": 0.25}
+
+
+class Known(Classifier):
+    """Classifier of one number that knows how likely each class makes it: normal, of width 1."""
+
+    def __init__(self) -> None:
+        super().__init__(bands=1, steps=1, hidden=1, outputs=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 4.0 - (x[:, 0] - torch.from_numpy(CENTRES).to(x)) ** 2 / 2
+
+
+def mixture(count: int, shares: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of a mixture of the three classes, and which made each."""
+    generator = np.random.default_rng(0)
+    labels = generator.choice(3, count, p=shares)
+    return generator.normal(CENTRES[labels]), labels
+
+
+def test_stated_probabilities_of_several_classes_are_the_true_ones() -> None:
+    shares = list(SHARES.values())
+    x, labels = mixture(20_000, shares)
+    density = norm.pdf(x[:, None] - CENTRES) * shares
+    posterior = density / density.sum(axis=1, keepdims=True)
+    found = probabilities(Known(), x.reshape(-1, 1, 1), prevalence=SHARES, classes=list(SHARES))
+    np.testing.assert_allclose(found, posterior, atol=1e-5)  # the classifier is float32
+    np.testing.assert_allclose(found.mean(axis=0), shares, atol=0.01)
+    for number in range(3):
+        sure = found[:, number] > 0.5
+        assert (labels[sure] == number).mean() == pytest.approx(
+            found[sure, number].mean(), abs=0.03
+        )
+    even = probabilities(Known(), x.reshape(-1, 1, 1))
+    assert np.mean(even.argmax(1) == labels) < np.mean(found.argmax(1) == labels) - 0.1
+
+
+@pytest.mark.parametrize(("factor", "bias"), [(0.3, 0.0), (1.0, 0.5), (4.0, 1.0)])
+def test_logits_of_several_classes_are_calibrated(factor: float, bias: float) -> None:
+    shares = [0.6, 0.3, 0.1]
+    x, labels = mixture(6000, shares)
+    true = -((x[:, None] - CENTRES) ** 2) / 2  # for classes that are equally frequent
+    given = factor * (true + bias * np.log(shares))  # as if the counts of labels had their part
+    found = fit_calibration(given, labels)
+    assert found.slope * factor == pytest.approx(1, abs=0.06)
+    even = softmax(found.apply(given), axis=1)
+    np.testing.assert_allclose(even, softmax(true, axis=1), atol=0.05)
+    line = logit_line(Known(), SHARES, calibration=found, classes=list(SHARES))
+    expected = found.apply(given) + np.log(list(SHARES.values()))
+    np.testing.assert_allclose(line.apply(given), expected, atol=1e-12)
+
+
+def test_a_calibration_exists_for_classes_that_are_apart_and_for_those_that_are_mistaken() -> None:
+    labels = np.arange(9) % 3
+    right = np.eye(3)[labels]
+    assert 0 < fit_calibration(right, labels).slope < 50
+    assert fit_calibration(np.eye(3)[(labels + 1) % 3], labels).slope == 0
+    np.testing.assert_allclose(fit_calibration(np.zeros((9, 3)), labels).intercept, 0, atol=1e-9)
+    for wrong in (labels[:8], np.zeros(9, int), labels + 1):
+        with pytest.raises(ValueError, match=r"labels has shape \[.\] and the numbers"):
+            fit_calibration(right, wrong)
+
+
+def test_a_prevalence_of_other_classes_is_refused() -> None:
+    known, two, names = Known(), Classifier(hidden=1), list(SHARES)
+    assert given_prevalence(two) == 0.5
+    cases = [
+        (lambda: given_prevalence(known), "3 logits, of classes that weigh alike"),
+        (lambda: logit_line(known, SHARES), "classes is None, and prevalence is given"),
+        (lambda: logit_line(known, SHARES, classes=names[:2]), "classes is"),
+        (lambda: logit_line(known, 0.2, classes=names), "give a share of each, by name"),
+        (lambda: logit_line(known, {"rare": 1.0}, classes=names), "give the shares of rare"),
+        (lambda: logit_line(two, SHARES), "give the share of the positive class alone"),
+        (lambda: logit_line(two, 1.0), "prevalence is 1.0: give a share"),
+        (lambda: logit_line(known, calibration=Calibration(1, 0.5)), "is of 3 classes: give one"),
+        (lambda: logit_line(two, calibration=Calibration(1, np.zeros(3))), "is of 2 classes"),
+    ]
+    for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()

@@ -268,6 +268,11 @@ def test_areas_have_the_names_of_the_classes(tmp_path: Path):
     result = assess_map(path, folder / "sample.csv").to_frame()
     assert {"maize", "wheat", "fallow"} <= set(result.index)
     assert result.loc["maize", "area"] > result.loc["wheat", "area"]
+    table.assign(reference=["water", *truth[1:]]).to_csv(folder / "sample.csv", index=False)
+    with pytest.raises(ValueError, match="class 'water': give one of"):
+        assess_map(path, folder / "sample.csv")
+    seen = assess_map(path, folder / "sample.csv", names={3: "water"}).to_frame()
+    assert seen.loc["water", "area"] > 0 and {"maize", "wheat", "fallow"} <= set(seen.index)
 
 
 def test_the_command_maps_with_a_classifier_of_several_classes(export: Path, tmp_path: Path):
@@ -301,7 +306,7 @@ def test_classes_that_make_no_sense_are_refused(export: Path, tmp_path: Path):
         (one, {"classes": ["a", "b"]}, "has one logit, of the positive class: leave it out"),
         (one, {"prevalence": {"a": 0.5, "b": 0.5}}, "give the share of the positive class"),
         (own, {"threshold": 0.3}, "threshold is 0.3, and the classifier is of the classes maize"),
-        (own, {"calibration": timl.evaluation.prevalence.Calibration(1, 0)}, "calibration is"),
+        (own, {"calibration": timl.evaluation.prevalence.Calibration(1, 0.5)}, "calibration is"),
         (own, {"prevalence": 0.3}, "give a share of each, by name"),
         (own, {"prevalence": {"maize": 1.0}}, "prevalence is of maize: give the shares of maize"),
         (own, {"prevalence": dict.fromkeys(NAMES, 0.5)}, "2 in all: give shares"),

@@ -7,6 +7,7 @@ B10 dropped, then what is missing filled.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -44,6 +45,8 @@ STATIC_BANDS = ("elevation", "slope")
 Fill = Literal["pixel", "file"]
 """Kinds of mean that missing values are filled by, see `fill_missing`."""
 
+_PIXELS = 1 << 15
+"""Most pixels of a window, about: 110 MB of it as bands and as series."""
 _KEPT = [DYNAMIC_BANDS.index(band) for band in BANDS[: -len(STATIC_BANDS) - 1]]
 """Places of a step's bands that series keep: they come first, then `STATIC_BANDS` and the NDVI."""
 
@@ -99,20 +102,37 @@ def check_band_count(count: int, source: object) -> None:
         )
 
 
-def means_of_file(series: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each band's mean over time of its mean over pixels; NaN is left out.
+def sums_of_series(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums and numbers of the values of some pixels' series; NaN is left out.
 
     Parameters
     ----------
     series : float64 array of shape [n, 12, 18]
-        Series of all pixels of a file.
+        Series of some of a file's pixels.
+
+    Returns
+    -------
+    float64 array of shape [2, 12, 18]
+    """
+    present = ~np.isnan(series)
+    return np.stack([np.where(present, series, 0.0).sum(axis=0), present.sum(axis=0)])
+
+
+def means_of_sums(sums: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return each band's mean over time of its mean over pixels.
+
+    Parameters
+    ----------
+    sums
+        `sums_of_series` of all pixels of a file, of some at a time.
 
     Returns
     -------
     float64 array of shape [18]
         NaN for a band that is missing everywhere.
     """
-    return _mean(_mean(series))
+    total, count = np.sum(np.stack(sums), axis=0)
+    return _mean(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def require_fill(fill: object) -> None:
@@ -131,7 +151,7 @@ def fill_missing(
     series : float64 array of shape [n, 12, 18]
         Series with gaps, NaN.
     means : float64 array of shape [18]
-        Means of the bands over the whole file: see `means_of_file`.
+        Means of the bands over the whole file: see `means_of_sums`.
     by
         Kind of mean. "file": take ``means``, as CropHarvest does for maps and test files. "pixel":
         the mean of the pixel's own steps, as it does for the record's training series, and of
@@ -168,9 +188,10 @@ class Export:
     ----------
     path
         GeoTIFF of the export.
-    series : float64 array of shape [n, 12, 18]
+    series : array of shape [n, 12, 18]
         Series as measured, not normalised; n = height * width pixels, row by row from the north,
-        each from the west. NaN where a band is missing and there is no mean to fill it by.
+        each from the west. NaN where a band is missing and there is no mean to fill it by. float32
+        where the file's type fits into it (float32, integers of 16 bits), else float64.
     lats, lons : float64 arrays of shape [n]
         Centres of the pixels, degrees.
     height, width
@@ -178,7 +199,7 @@ class Export:
     """
 
     path: Path
-    series: NDArray[np.float64]
+    series: NDArray[np.float32] | NDArray[np.float64]
     lats: NDArray[np.float64]
     lons: NDArray[np.float64]
     height: int
@@ -189,7 +210,7 @@ class Export:
 
 
 def read_export(path: str | Path, ndvi: str, fill: Fill = "file") -> Export:
-    """Read an export whole.
+    """Read all series of an export, window by window: in memory are they and one window.
 
     Parameters
     ----------
@@ -212,13 +233,44 @@ def read_export(path: str | Path, ndvi: str, fill: Fill = "file") -> Export:
     """
     require_fill(fill)
     with open_export(path) as file:
-        raw = _read_bands(file, None)
-        rows, columns = np.divmod(np.arange(file.height * file.width), file.width)
-        x, y = _apply(file.transform, columns + 0.5, rows + 0.5)
+        kind = np.result_type(np.float32, *file.dtypes)  # float64 for what float32 cannot hold
+        series = np.empty((file.height * file.width, *SERIES_SHAPE), kind)
+        grid = series.reshape(file.height, file.width, *SERIES_SHAPE)
+        sums = []
+        for rows, columns in _windows(file):
+            part = _series_of_window(file, rows, columns, ndvi)
+            sums.append(sums_of_series(part))
+            grid[rows, columns] = part.reshape(grid[rows, columns].shape)
+        means = means_of_sums(sums)
+        for start in range(0, len(series), _PIXELS):
+            part = series[start : start + _PIXELS]
+            gaps = np.isnan(part).any(axis=(1, 2))
+            if gaps.any():
+                part[gaps] = fill_missing(part[gaps].astype(np.float64), means, fill)
+        rows_of, columns_of = np.divmod(np.arange(len(series)), file.width)
+        x, y = _apply(file.transform, columns_of + 0.5, rows_of + 0.5)
         lons, lats = _to_degrees(file, x, y)
-        series = series_of_bands(raw.reshape(len(raw), -1), ndvi)
-        filled = fill_missing(series, means_of_file(series), fill)
-        return Export(Path(path), filled, lats, lons, file.height, file.width)
+        return Export(Path(path), series, lats, lons, file.height, file.width)
+
+
+def _windows(file: Any) -> Iterator[tuple[slice, slice]]:
+    """Yield rows and columns of the windows that a file is read in: whole blocks, if not large."""
+    height, width = file.block_shapes[0]
+    columns = min(file.width, max(width, _PIXELS // height // width * width))
+    rows = max(1, _PIXELS // columns)
+    rows = rows // height * height or rows
+    for row in range(0, file.height, rows):
+        for column in range(0, file.width, columns):
+            yield (
+                slice(row, min(row + rows, file.height)),
+                slice(column, min(column + columns, file.width)),
+            )
+
+
+def _series_of_window(file: Any, rows: slice, columns: slice, ndvi: str) -> NDArray[np.float64]:
+    """Return the series of a window's pixels, unfilled, float64 [n, 12, 18]."""
+    raw = _read_bands(file, rows, columns)
+    return series_of_bands(raw.reshape(len(raw), -1), ndvi)
 
 
 def open_export(path: str | Path) -> Any:
@@ -309,15 +361,17 @@ def pixel_at(file: Any, lat: float, lon: float) -> tuple[int, int]:
 
 def read_pixel(file: Any, row: int, column: int, ndvi: str, fill: Fill) -> NDArray[np.float64]:
     """Read one pixel's series, float64 [12, 18]; otherwise as `read_export`."""
-    if fill == "file":
-        series = series_of_bands(_read_bands(file, None).reshape(file.count, -1), ndvi)
-        means = means_of_file(series)
-        return fill_missing(series[[row * file.width + column]], means, fill).reshape(SERIES_SHAPE)
-    pixel = series_of_bands(_read_bands(file, (row, column)).reshape(file.count, 1), ndvi)
+    own = slice(row, row + 1), slice(column, column + 1)
+    pixel = _series_of_window(file, *own, ndvi)
     means = np.full(len(BANDS), np.nan)
     slope = BANDS.index("slope")
-    if np.isnan(pixel[:, :, slope]).all():
-        means[slope] = _mean(_read_bands(file, None)[-1].ravel())
+    if fill == "file":
+        means = means_of_sums(
+            [sums_of_series(_series_of_window(file, *w, ndvi)) for w in _windows(file)]
+        )
+    elif np.isnan(pixel[:, :, slope]).all():
+        last = [_read_bands(file, *w, band=file.count).ravel() for w in _windows(file)]
+        means[slope] = _mean(np.concatenate(last))
     return fill_missing(pixel, means, fill).reshape(SERIES_SHAPE)
 
 
@@ -335,12 +389,14 @@ def import_rasterio() -> Any:
     return rasterio
 
 
-def _read_bands(file: Any, pixel: tuple[int, int] | None) -> NDArray[np.float64]:
-    """Read all bands, of the whole file or one pixel, [bands, rows, columns]; NaN is missing."""
+def _read_bands(
+    file: Any, rows: slice, columns: slice, band: int | None = None
+) -> NDArray[np.float64]:
+    """Read all bands of a window, or one, [bands, rows, columns]; NaN is missing."""
     rasterio = import_rasterio()
-    window = None if pixel is None else rasterio.windows.Window(pixel[1], pixel[0], 1, 1)
+    window = rasterio.windows.Window.from_slices(rows, columns)
     try:
-        raw = file.read(window=window).astype(np.float64)
+        raw = file.read(None if band is None else [band], window=window).astype(np.float64)
     except rasterio.errors.RasterioError as error:
         raise ValueError(f"{file.name} is damaged: {error}") from error
     if file.nodata is not None:

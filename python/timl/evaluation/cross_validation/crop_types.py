@@ -13,6 +13,7 @@ from timl.data import CropTypeTask
 from timl.evaluation.class_scores import TITLES, ClassScores, class_scores, measures
 from timl.evaluation.cross_validation.folds import BlockFolds
 from timl.evaluation.cross_validation.resampling import Interval, block_weights
+from timl.evaluation.prevalence import Calibration, fit_calibration
 from timl.text import markdown_cell
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class CropTypeValidation:
         """Class that each sample was taken for, [n]."""
         return np.asarray(self.logits.argmax(axis=1))
 
+    def calibrate(self) -> Calibration:
+        """Fit a calibration to these logits: see `timl.evaluation.prevalence`."""
+        return fit_calibration(self.logits, self.labels)
+
     def to_frame(self) -> pd.DataFrame:
         """Return a table with a row per class and score, and columns value, low, high.
 
@@ -106,6 +111,37 @@ class CropTypeValidation:
         )
 
 
+def weighted_measures(
+    logits: NDArray[np.float64], labels: NDArray[np.int8], weights: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return `measures` of logits under each row of weights.
+
+    Parameters
+    ----------
+    logits : float64 array of shape [n, K]
+        Logits of samples.
+    labels : int8 array of shape [n]
+        Their classes.
+    weights : float64 array of shape [rows, n]
+        How often each counts.
+
+    Returns
+    -------
+    dict
+        Scores, [rows, K] of the classes and [rows] over them; means over classes are NaN in the
+        rows in which a class has no samples.
+    """
+    numbers = np.arange(logits.shape[1])
+    of = labels[:, None] == numbers
+    taken = logits.argmax(axis=1)[:, None] == numbers
+    right, are, called = (weights @ side.astype(np.float64) for side in (of & taken, of, taken))
+    found = measures(right, are, called)
+    complete = (are > 0).all(axis=1)
+    for score in ("balanced_accuracy", "mean_iou", "macro_f1"):
+        found[score] = np.where(complete, found[score], np.nan)  # else a mean of other classes
+    return found
+
+
 def validate_crop_types(
     task: CropTypeTask,
     logits: NDArray[np.float64],
@@ -127,19 +163,12 @@ def validate_crop_types(
     level, seed
         Those of `cross_validate`.
     """
-    numbers = np.arange(len(task.classes))
-    of = divided.labels[:, None] == numbers
-    taken = logits.argmax(axis=1)[:, None] == numbers
-    sides = [side.astype(np.float64) for side in (of & taken, of, taken)]
-    drawn = []
-    for weights in block_weights(divided.blocks, seed):
-        right, are, called = (weights @ side for side in sides)  # [resamples, K]
-        part = measures(right, are, called)
-        complete = (are > 0).all(axis=1)
-        for score in ("balanced_accuracy", "mean_iou", "macro_f1"):
-            part[score] = np.where(complete, part[score], np.nan)  # else a mean of other classes
-        drawn.append(part)
-    value = measures(*(side.sum(axis=0) for side in sides))
+    drawn = [
+        weighted_measures(logits, divided.labels, weights)
+        for weights in block_weights(divided.blocks, seed)
+    ]
+    whole = weighted_measures(logits, divided.labels, np.ones((1, len(logits))))
+    value = {score: values[0] for score, values in whole.items()}
 
     def interval(score: str, number: int | None = None) -> Interval:
         """Return a score of a class, or of all, with its percentiles."""

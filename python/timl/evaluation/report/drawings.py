@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from timl.data.regions.coastline import coastline
 from timl.evaluation.plotting import COLOURS, MARKERS, YELLOW, MethodStyle
+from timl.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +29,12 @@ _WIDTH = 4.8
 """Width in inches: on a phone the letters are then still legible."""
 _MARKED = 8
 """Number of markers along a line."""
+_LEGIBLE = 20
+"""Most classes of a confusion matrix whose numbers can be read."""
+_PALENESS = (0.0, 0.6)
+"""Share of white in the colours of the first bar and of the second of each class."""
+_LETTERS = 18
+"""Letters of a class's name in a line."""
 
 
 class Point(NamedTuple):
@@ -232,6 +240,100 @@ def events(groups: Mapping[str, Sequence[float]], x_label: str, end: float) -> b
     return _clean(out)
 
 
+def class_bars(
+    names: Sequence[str],
+    scores: Mapping[str, Sequence[tuple[float, float, float]]],
+    colours: Sequence[str],
+) -> bytes:
+    """Draw scores of classes as bars in the colours of the classes, with intervals.
+
+    The first score has the colours themselves, the second pale ones.
+
+    Parameters
+    ----------
+    names
+        Names of the classes, from above.
+    scores
+        Value, lower and upper end for each class, by the names of two scores. NaN is not drawn.
+    colours
+        Colour of each class.
+    """
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Patch
+
+    with _figure(0.9 + 0.42 * len(names)) as (axes, out):
+        handles = []
+        for i, ((title, values), paleness) in enumerate(
+            zip(scores.items(), _PALENESS, strict=True)
+        ):
+            middle, low, high = np.array(values, np.float64).T
+            places = np.arange(len(names)) + 0.4 * i - 0.2
+            errors = np.nan_to_num(np.maximum(0, [middle - low, high - middle]))
+            shades = [_pale(to_rgb(colour), paleness) for colour in colours]
+            width = np.nan_to_num(middle)
+            axes.barh(places, width, 0.4, color=shades, edgecolor=_INK, linewidth=0.6)
+            for colour, line in (("white", 2.4), (_INK, 1.0)):  # seen on dark bars too
+                axes.errorbar(
+                    width, places, xerr=errors, fmt="none", ecolor=colour, capsize=2,
+                    elinewidth=line, capthick=line,
+                )  # fmt: skip
+            grey = _pale((0.35, 0.35, 0.35), paleness)
+            handles.append(Patch(fc=grey, ec=_INK, lw=0.6, label=title))
+        axes.set_yticks(np.arange(len(names)), [_short(name) for name in names])
+        axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+        _finish(axes, columns=0)
+        axes.grid(visible=False, axis="y")
+        axes.figure.legend(
+            handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False
+        )
+    return _clean(out)
+
+
+def confusion(names: Sequence[str], counts: NDArray[np.int64], colours: Sequence[str]) -> bytes:
+    """Draw a confusion matrix: the shares of each row, in percent, with the classes' colours.
+
+    Parameters
+    ----------
+    names
+        Names of the classes.
+    counts : int64 array of shape [K, K]
+        Numbers of samples: row i is of samples of class i, column j of those taken for class j.
+    colours
+        Colour of each class.
+    """
+    count = len(names)
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    with _figure(5.2) as (axes, out):
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+        size = min(9.0, 66 / count)
+        if count <= _LEGIBLE:
+            for row, column in zip(*np.nonzero(counts), strict=True):
+                axes.text(
+                    column, row, f"{shares[row, column]:.0f}", ha="center", va="center",
+                    fontsize=size, color="white" if shares[row, column] > 55 else _INK,
+                )  # fmt: skip
+        places, shown = np.arange(count), [_short(name) for name in names]
+        axes.set_xticks(places, shown, rotation="vertical", fontsize=min(9, 150 / count))
+        axes.set_yticks(places, shown, fontsize=min(9, 150 / count))
+        for along, across, transform in (
+            (places, np.full(count, -0.03), axes.get_xaxis_transform()),
+            (np.full(count, -0.03), places, axes.get_yaxis_transform()),
+        ):
+            axes.scatter(
+                along, across, s=5 * size, c=list(colours), marker="s", edgecolors=_INK,
+                linewidths=0.5, transform=transform, clip_on=False,
+            )  # fmt: skip
+        axes.tick_params(length=0, pad=14)
+        axes.set(xlabel="taken for", ylabel="class", xlim=(-0.5, count - 0.5))
+        axes.set_ylim(count - 0.5, -0.5)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="0.88", lw=0.6)
+        axes.tick_params(which="minor", length=0)
+    return _clean(out)
+
+
 @contextmanager
 def _figure(height: float) -> Iterator[tuple[Axes, io.BytesIO]]:
     """Yield axes to draw on; the SVG is in the buffer afterwards."""
@@ -251,6 +353,19 @@ def _figure(height: float) -> Iterator[tuple[Axes, io.BytesIO]]:
         yield figure.add_subplot(), out
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(out, format="svg", metadata=nothing)
+
+
+def _pale(colour: tuple[float, float, float], paleness: float) -> tuple[float, ...]:
+    """Return a colour mixed with so much white."""
+    return tuple(paleness + (1 - paleness) * part for part in colour)
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for what it names, in two lines where it is long."""
+    lines = textwrap.wrap(printable(name), _LETTERS) or [""]
+    if len(lines) > 2:
+        lines = [lines[0], f"{lines[1][: _LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"]
+    return "\n".join(lines)
 
 
 def _finish(axes: Axes, columns: int) -> None:
