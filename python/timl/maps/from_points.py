@@ -11,6 +11,7 @@ import numpy as np
 
 from timl.area.class_map import open_map
 from timl.data.own.points import OwnPoints
+from timl.data.sources.source import SourceLike
 from timl.evaluation.cross_validation import (
     CrossValidation,
     LearningCurve,
@@ -22,7 +23,6 @@ from timl.files import atomic_write, output_folder
 from timl.maps.points_map import PointsMap
 from timl.maps.predict import predict_map
 from timl.maps.report import write_report
-from timl.maps.source import SourceLike
 from timl.meta import finetune, finetune_ensemble
 from timl.meta.finetuning import Protocol
 from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier

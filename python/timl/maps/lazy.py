@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.maps.cube import CubeSource, import_xarray
+from timl.data.sources.cube import CubeSource, import_xarray
+from timl.data.sources.source import Source, means_bands, means_of_sums, source_means, window_sums
+from timl.data.sources.windows import Window
 from timl.maps.predictor import Predictor
-from timl.maps.source import Source, means_bands, means_of_sums, source_means, window_sums
-from timl.maps.windows import Window
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from few_shot_boxes import BOXES
 from timl.data import CropHarvest
+from timl.data.regions.splits import split_classes_in_space, split_in_space
 from timl.evaluation.few_shot import NWAY_ROWS, FewShotFold, few_shot_folds, nway_benchmark
 from timl.evaluation.few_shot.nway_tasks import NWayFewShotTask, nway_regions
-from timl.evaluation.few_shot.splits import split_classes_in_space, split_in_space
 
 NAMES = ("maize", "wheat", "potato", "grapes", "soybean")
 KINDS = ("cereals", "cereals", "root_tuber", "fruits_nuts", "oilseeds")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, SERIES_SHAPE, STEPS
 from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS, Fill, series_of_bands
-from timl.maps.cube import CubeSource, open_cube
-from timl.maps.files import FileSource, open_files
+from timl.data.sources.cube import CubeSource, open_cube
+from timl.data.sources.files import FileSource, open_files
 
 if TYPE_CHECKING:
     import xarray as xr
