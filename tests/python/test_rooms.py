@@ -24,6 +24,9 @@ ROOMS = (
     "timl.data.cropharvest",
     "timl.data.cropharvest_interface timl.data.own",
     "timl.data.simulator.scene timl.data.sources",
+    "timl.data.rasters",
+    "timl.data.chips",
+    "timl.data.simulator.chips",
     "timl.data",
     # models, and learning
     "timl.nn",
