@@ -183,10 +183,10 @@ def _opened(source: Any, like: Any, fill: Fill) -> tuple[str, Grid, Normalizatio
 def _statistics(like: Any) -> Normalization:
     """Return the statistics of a data set or model of any bands."""
     told = getattr(like, "normalization", like)
-    if told is None or isinstance(told, str | Path):
+    if not (isinstance(told, dict) or all(hasattr(told, name) for name in ("mean", "std", "ndvi"))):
         raise ValueError(
-            f"like is {like!r}, which tells no statistics: give a data set, a model with a "
-            f"normalization, or the normalization"
+            f"like is a {type(like).__name__}, which tells no statistics: give a data set, a model "
+            f"with a normalization, or the normalization"
         )
     return checked_normalization(told if isinstance(told, dict) else normalization_of(told))
 
