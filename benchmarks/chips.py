@@ -32,10 +32,11 @@ from timl.meta import meta_train, pretrain
 from timl.meta.finetuning import descend
 from timl.nn import TIML, Classifier, seeded
 
-HIDDEN, RATE, STEPS = 64, 0.1, 50
-"""Units of the network; size and number of the steps of fine-tuning from a last layer of zeros.
-These and the training's options below were chosen on chips of seed 0."""
-Start = Callable[[CropTypeTask], Classifier]
+HIDDEN, RATE = 64, 0.1
+"""Units of the network; size of the inner steps of meta-training. These, the steps of fine-tuning
+and the training's options below were chosen on the chips of seed 0."""
+Start = tuple[Callable[[CropTypeTask], Classifier], int, float]
+"""What makes the network to fine-tune from a last layer of zeros; number and size of the steps."""
 
 
 def rows(x: NDArray[Any]) -> NDArray[Any]:
@@ -117,10 +118,10 @@ def few_labels(
             name: estimator.fit(rows(x), y).predict(rows(task.test.x))
             for name, estimator in others(seed).items()
         }
-        for name, start in starts.items():
+        for name, (start, steps, rate) in starts.items():
             network = start(task).with_outputs(len(task.classes))
             k = min(5, *task.counts)
-            descend(network, x, y, steps=STEPS, k=k, learning_rate=RATE, seed=seed)
+            descend(network, x, y, steps=steps, k=k, learning_rate=rate, seed=seed)
             predicted[name] = probabilities(network, task.test.x).argmax(axis=1)
         for name, classes in predicted.items():
             scores = class_scores(task.test.y, classes, task.classes)
@@ -170,9 +171,9 @@ def main() -> None:
     with seeded(seed):
         new = Classifier(bands=6, steps=3, hidden=HIDDEN)
     starts: dict[str, Start] = {
-        "network, nothing learned elsewhere": lambda task: new,
-        "network, meta-trained on N-way tasks": lambda task: model.for_task(task.info),
-        "network, trained on all classes": lambda task: network,
+        "network, nothing learned elsewhere": (lambda task: new, 250, 0.1),
+        "network, meta-trained on N-way tasks": (lambda task: model.for_task(task.info), 50, RATE),
+        "network, trained on all classes": (lambda task: network, 100, 0.02),
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes with fewer labels

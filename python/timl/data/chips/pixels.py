@@ -60,8 +60,14 @@ class ChipPixels(SeriesData):
         Raises
         ------
         ValueError
-            If no pixel has one of the classes.
+            If a class has no pixel.
         """
+        lacking = sorted(set(self.classes) - set(self.labels["label"]))
+        if lacking:
+            raise ValueError(
+                f"chips has {len(self.regions)} chips without a pixel of {', '.join(lacking)}: give "
+                f"more chips, or chips whose `classes` leave it out"
+            )
         edges = np.array([[r.min_lat, r.max_lat, r.min_lon, r.max_lon] for r in self.regions])
         south, north = edges[:, 0].min(), edges[:, 1].max()
         west, east = edges[:, 2].min(), edges[:, 3].max()
