@@ -69,7 +69,7 @@ def learned_from_all(data: ChipPixels, epochs: int, seed: int) -> Classifier:
         network = Classifier(bands=6, steps=3, hidden=HIDDEN, outputs=len(data.classes))
     task = data.task()
     pretrain(network, *task.train_arrays(), batch=128, patience=5, epochs=epochs, seed=seed)
-    network.normalization = timl.normalization.normalization_of(data)
+    network.normalization = data.normalization
     return network
 
 
@@ -160,8 +160,10 @@ def main() -> None:
     network.save_pretrained(out / "classifier")
     cards["network"] = evaluate_chips(network, validation)
     lines.append(summary("network", cards["network"], time.process_time() - start))
-    print(f"{len(y):,} pixels of {options.training} chips; all {cards['network'].samples:,} ")
-    print(f"labelled pixels of {options.validation} others\n")
+    scored = cards["network"].samples
+    print(
+        f"{len(y):,} pixels of {options.training} chips; all {scored:,} of {len(validation)} others\n"
+    )
     print(table(["method", "mIoU", "mAcc", "aAcc", "CPU seconds"], lines))
     for name, scores in cards.items():
         print(f"\n{name}\n\n{scores.to_model_card()}")
@@ -179,12 +181,13 @@ def main() -> None:
         warnings.simplefilter("ignore", UserWarning)  # of classes with fewer labels
         for labels in options.labels:
             found = few_labels(validation, data, starts, labels, seed)
-            best = np.array([s.mean_iou for s in found["logistic regression"]])
+            ious = {n: np.array([s.mean_iou for s in scores]) for n, scores in found.items()}
+            best = ious["logistic regression"]
             lines = []
             for name, scores in found.items():
-                each = np.array([s.mean_iou for s in scores])
+                each = ious[name]
                 accuracy = np.mean([s.overall_accuracy for s in scores])
-                better = f"{int((each > best).sum())} of {len(each)}"
+                better = "" if each is best else f"{int((each > best).sum())} of {len(each)}"
                 lines.append([name, f"{each.mean():.3f}", f"{accuracy:.3f}", better])
             print(f"{labels} labels of each class of a new chip, means of {len(validation)}\n")
             print(table(["method", "mIoU", "aAcc", "better than logistic regression"], lines))
@@ -205,7 +208,7 @@ def draw(chip: Chip, network: Classifier, path: Path) -> None:
     names = chip.class_names
     palette = [*CLASS_COLOURS[: len(names)], NO_DATA_COLOUR]  # the last is that of -1
     colours = np.array([list(bytes.fromhex(c[1:])) for c in palette], np.uint8)
-    figure = Figure(figsize=(13, 4.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
     axes = figure.subplots(1, 5)
     low, high = np.array([[300, 300, 300], [5000, 2500, 2000.0]])
     for step in range(3):

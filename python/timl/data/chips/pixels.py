@@ -65,8 +65,8 @@ class ChipPixels(SeriesData):
         lacking = sorted(set(self.classes) - set(self.labels["label"]))
         if lacking:
             raise ValueError(
-                f"chips has {len(self.regions)} chips without a pixel of {', '.join(lacking)}: give "
-                f"more chips, or chips whose `classes` leave it out"
+                f"chips is {len(self.regions)} chips, without a pixel of {', '.join(lacking)}: "
+                f"give more chips, or chips whose `classes` leave it out"
             )
         edges = np.array([[r.min_lat, r.max_lat, r.min_lon, r.max_lon] for r in self.regions])
         south, north = edges[:, 0].min(), edges[:, 1].max()

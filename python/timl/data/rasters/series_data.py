@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from timl.data.regions.boxes import BBox
 from timl.data.tasks.labelled_data import BenchmarkTask
 from timl.data.tasks.test_instance import TestInstance
-from timl.normalization import Normalization
+from timl.normalization import Normalization, normalization_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +83,11 @@ class SeriesData:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self._series.shape)}: series, steps, bands)"
+
+    @property
+    def normalization(self) -> Normalization:
+        """Preparation of the series, for a model that is trained on them."""
+        return normalization_of(self)
 
     @property
     def checksum(self) -> str:
