@@ -161,9 +161,8 @@ def main() -> None:
     cards["network"] = evaluate_chips(network, validation)
     lines.append(summary("network", cards["network"], time.process_time() - start))
     scored = cards["network"].samples
-    print(
-        f"{len(y):,} pixels of {options.training} chips; all {scored:,} of {len(validation)} others\n"
-    )
+    told = f"{len(y):,} pixels of {options.training} chips"
+    print(f"{told}; all {scored:,} of {len(validation)} others\n")
     print(table(["method", "mIoU", "mAcc", "aAcc", "CPU seconds"], lines))
     for name, scores in cards.items():
         print(f"\n{name}\n\n{scores.to_model_card()}")

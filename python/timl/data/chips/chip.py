@@ -96,7 +96,8 @@ class Chip:
                 raw[raw == np.float32(file.nodata)] = np.nan
         raw[~np.isfinite(raw)] = np.nan
         height, width = raw.shape[1:]
-        return raw.reshape(steps, len(self.bands), height, width).transpose(2, 3, 0, 1)
+        cube: NDArray[np.float32] = raw.reshape(steps, len(self.bands), height, width)
+        return cube.transpose(2, 3, 0, 1)
 
     def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the series of some pixels as measured, float32 [n, T, F]; NaN is missing."""

@@ -1,7 +1,7 @@
 """The layout of multi-temporal crop segmentation: names of files, bands and classes.
 
-That of the data set ibm-nasa-geospatial/multi-temporal-crop-classification on Hugging Face (Cecil
-et al., 2023, doi 10.57967/hf/0955): its card lists bands and classes, and terratorch's
+That of the data set ibm-nasa-geospatial/multi-temporal-crop-classification on Hugging Face (doi
+10.57967/hf/0955): its card lists bands and classes, and terratorch's
 `MultiTemporalCropClassification` reads the same names of files.
 """
 

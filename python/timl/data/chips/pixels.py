@@ -160,7 +160,10 @@ def chip_pixels(
     if not chips:
         raise ValueError("chips is an empty list: give at least one chip")
     names, kinds = chips[0].class_names, chips[0].kinds
-    tables, series, codes, regions = [], [], [], []
+    tables: list[pd.DataFrame] = []
+    series: list[NDArray[np.float32]] = []
+    codes: list[NDArray[np.int8]] = []
+    regions: list[BBox] = []
     for number, chip in enumerate(chips):
         if chip.class_names != names:
             raise ValueError(

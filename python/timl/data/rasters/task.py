@@ -226,9 +226,9 @@ def _present(
             f"give a smaller erosion, block or distance"
         )
     kept = np.isin(drawn.codes, there)
-    part = PixelSample(*(field[kept] for field in drawn))
-    codes = np.searchsorted(there, part.codes).astype(np.int8)
-    return tuple(raster.classes[code] for code in there), part._replace(codes=codes)
+    codes = np.searchsorted(there, drawn.codes[kept]).astype(np.int8)
+    part = PixelSample(drawn.rows[kept], drawn.columns[kept], codes, drawn.is_test[kept])
+    return tuple(raster.classes[code] for code in there), part
 
 
 def _task(
@@ -283,7 +283,8 @@ def _task(
             f"larger per_class, or leave the class out"
         )
     data = SeriesData(table, x[trained], normalization)
-    box = table["lat"].min(), table["lat"].max(), table["lon"].min(), table["lon"].max()
+    south, north = float(table["lat"].min()), float(table["lat"].max())
+    west, east = float(table["lon"].min()), float(table["lon"].max())
     test = None
     if is_test.any():
         test = TestInstance(
@@ -295,7 +296,7 @@ def _task(
     made = OwnCropTypes(
         data,
         name,
-        BBox(*map(float, box), name),
+        BBox(south, north, west, east, name),
         classes,
         np.arange(len(trained)),
         codes[trained],

@@ -88,7 +88,8 @@ def _fields(u: Floats, size: int) -> tuple[Integers, int]:
     along = np.cos(angle) * across + np.sin(angle) * down
     other = np.cos(angle) * down - np.sin(angle) * across
     reach = 0.75 * size
-    waiting, done = [(-reach, reach, -reach, reach)], []
+    waiting = [(-reach, reach, -reach, reach)]
+    done: list[tuple[float, float, float, float]] = []
     for share, tried, slant in u[:-1]:
         if not waiting or len(waiting) + len(done) >= _MOST_FIELDS:
             break

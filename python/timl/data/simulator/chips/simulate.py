@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from timl.data.chips.layout import CHIP_BANDS, IMAGE, MASK, Part
+from timl.data.chips.layout import CHIP_BANDS, IMAGE, MASK
 from timl.data.own.exports import import_rasterio
 from timl.data.simulator.chips.land import make_land
 from timl.data.simulator.chips.surface import CROPS, reflectances
@@ -85,7 +85,7 @@ def simulate_chips(
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
     import_rasterio()
-    parts: list[Part] = ["training"] * training + ["validation"] * validation
+    parts = ["training"] * training + ["validation"] * validation
     own = [f"{part}_chips/chip_*{end}" for part in ("training", "validation")
            for end in (IMAGE, MASK)]  # fmt: skip
     own += ["training_data.txt", "validation_data.txt"]
