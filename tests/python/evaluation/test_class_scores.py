@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import timl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 from timl.data import BBox, CropHarvest, CropTypeTask, TestInstance
@@ -20,6 +20,7 @@ NAMES = ("maize", "wheat", "onion", "bare")
 KINDS = ("cereals", "cereals", "vegetables_melons", None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 3)), min_size=1, max_size=40))
 def test_the_numbers_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(pairs).T
@@ -73,6 +74,18 @@ def test_the_table_as_model_cards_print_it() -> None:
         "\n"
         "All classes: overall accuracy 0.625, balanced accuracy 0.611, mean IoU 0.500 on 8 "
         "samples.\n"
+    )
+    assert SCORED.to_model_card() == (
+        "| Classes | IoU | Acc |\n"
+        "|:---|:---:|:---:|\n"
+        "| maize | 0.5000 | 66.67% |\n"
+        "| wheat | 0.3333 | 50.00% |\n"
+        "| onion | 0.6667 | 66.67% |\n"
+        "| bare | none | none |\n"
+        "\n"
+        "| aAcc | mIoU | mAcc |\n"
+        "|:---:|:---:|:---:|\n"
+        "| 62.50% | 0.5000 | 61.11% |\n"
     )
     assert SCORED.confusion.loc["maize", "wheat"] == 1
     assert "<td>0.500</td>" in SCORED._repr_html_()

@@ -97,7 +97,8 @@ class Chip:
         raw[~np.isfinite(raw)] = np.nan
         height, width = raw.shape[1:]
         cube: NDArray[np.float32] = raw.reshape(steps, len(self.bands), height, width)
-        return cube.transpose(2, 3, 0, 1)
+        pixels_first: NDArray[np.float32] = np.transpose(cube, (2, 3, 0, 1))
+        return pixels_first
 
     def pixels(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the series of some pixels as measured, float32 [n, T, F]; NaN is missing."""

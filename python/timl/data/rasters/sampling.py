@@ -116,6 +116,8 @@ def sample_pixels(
         tested = sides[numbers] & usable
         for (code, test), size in sizes.items():
             mine = usable & (codes == code) & (tested == bool(test))
+            if len(kept[code, test]) == size:
+                mine &= keys <= (kept[code, test][-1, 0] if size else -1.0)
             rows, columns = np.nonzero(mine)
             found = np.stack([keys[mine], rows + row, columns], axis=1)
             both = np.concatenate([kept[code, test], found])

@@ -28,6 +28,7 @@ from timl.normalization import (
     Normalization,
     checked_normalization,
     normalization_of,
+    read_normalization,
 )
 
 Lacking = Literal["error", "leave out"]
@@ -183,6 +184,8 @@ def _opened(source: Any, like: Any, fill: Fill) -> tuple[str, Grid, Normalizatio
 def _statistics(like: Any) -> Normalization:
     """Return the statistics of a data set or model of any bands."""
     told = getattr(like, "normalization", like)
+    if isinstance(like, str | Path):
+        told = read_normalization(like)
     if not (isinstance(told, dict) or all(hasattr(told, name) for name in ("mean", "std", "ndvi"))):
         raise ValueError(
             f"like is a {type(like).__name__}, which tells no statistics: give a data set, a model "

@@ -10,6 +10,7 @@ import pytest
 import timl
 from timl.data import Chip, chip_pixels, open_chips, raster_labels, simulate_chips
 from timl.data.chips import CHIP_BANDS, CHIP_CLASSES, CHIP_KINDS
+from timl.meta import pretrain
 from timl.nn import Classifier
 
 rasterio = pytest.importorskip("rasterio")
@@ -153,6 +154,21 @@ def test_a_chip_and_its_mask_are_a_task_of_few_labels(chips: list[Chip]) -> None
     assert timl.evaluate(classifier, task).classes == task.classes
     with pytest.raises(ValueError, match="like is a Classifier, which tells no statistics"):
         raster_labels(chip.required_mask, chip, CHIP_CLASSES, like=Classifier(6, 3, 8), per_class=3)
+
+
+def test_a_network_learns_all_classes_of_the_pixels_it_is_trained_on(chips: list[Chip]) -> None:
+    data = chip_pixels(chips, 30, seed=0)
+    if len(set(data.codes.tolist())) < 13:  # four small chips need not have all classes
+        with pytest.raises(ValueError, match="chips is 4 chips, without a pixel of"):
+            data.task()
+    x, y = data.series(np.arange(len(data))), data.codes
+    with timl.nn.seeded(0):
+        network = Classifier(6, 3, 16, outputs=13)
+    pretrain(network, x, y, batch=32, epochs=12)
+    found = timl.evaluation.probabilities(network, x).argmax(axis=1)
+    assert (found == y).mean() > 0.6
+    with pytest.raises(ValueError, match="y is 13"):
+        pretrain(network, x, np.full(len(x), 13))
 
 
 def test_chips_that_do_not_fit(chips: list[Chip], tmp_path: Path) -> None:

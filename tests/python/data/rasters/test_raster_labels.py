@@ -228,6 +228,16 @@ def test_labels_on_other_pixels_are_refused(
         raster_labels(path, export, CLASSES, like=LIKE, per_class=5)
 
 
+@pytest.mark.parametrize("kept", [0, 100, 600])
+def test_damaged_labels_are_named(labels: Path, export: Path, tmp_path: Path, kept: int) -> None:
+    damaged = tmp_path / "damaged.tif"
+    damaged.write_bytes(labels.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"labels is .*damaged\.tif, which is"):
+        raster_labels(damaged, export, CLASSES, like=LIKE, per_class=5)
+    with pytest.raises(FileNotFoundError, match=r"labels is .*missing\.tif"):
+        raster_labels(tmp_path / "missing.tif", export, CLASSES, like=LIKE, per_class=5)
+
+
 def test_labels_of_another_size_are_refused(
     tmp_path: Path, fields: np.ndarray, export: Path
 ) -> None:
