@@ -207,7 +207,7 @@ def draw(chip: Chip, network: Classifier, path: Path) -> None:
     names = chip.class_names
     palette = [*CLASS_COLOURS[: len(names)], NO_DATA_COLOUR]  # the last is that of -1
     colours = np.array([list(bytes.fromhex(c[1:])) for c in palette], np.uint8)
-    figure = Figure(figsize=(13, 3.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(13, 3.6), dpi=90, layout="constrained")
     axes = figure.subplots(1, 5)
     low, high = np.array([[300, 300, 300], [5000, 2500, 2000.0]])
     for step in range(3):
