@@ -1,8 +1,8 @@
 """Scores a per-pixel network on simulated chips, beside a forest and a regression.
 
 First all 13 classes, learned from many chips; then few labels of one new chip, with and without
-what other chips teach. Run `python benchmarks/chips.py --help`; README.md in this folder says what
-is printed.
+what other chips teach. Run `python benchmarks/chips.py --help`; docs/how-to/chips.md explains the
+figures.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ from timl.normalization import (
     normalization_of,
     read_normalization,
 )
+
+Read = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
+"""From rows and columns of pixels to their series as measured, [n, T, F]."""
 
 Lacking = Literal["error", "leave out"]
 """What becomes of a class without pixels for the training or the test."""
@@ -83,7 +87,8 @@ def raster_labels(
     labels
         GeoTIFF of one band of integers, on the very pixels of the source.
     source
-        Exports or a cube, as of `timl.predict_map`; or another source, such as a `Chip`.
+        Exports or a cube, as of `timl.predict_map`, whose first 12 steps are taken; or another
+        source, such as a `Chip`.
     classes
         Name of the class of each value of the raster that counts, in the order of the task's
         classes; all other values are ignored. See `open_labels`.
@@ -138,13 +143,19 @@ def raster_labels(
     require_fill(fill)
     if lacking not in ("error", "leave out"):
         raise ValueError(f"lacking is {lacking!r}: give 'error' or 'leave out'")
-    if not block_m > 0 or not distance_m >= 0:
+    if not 0 < block_m < math.inf or not 0 <= distance_m < math.inf:
         raise ValueError(
             f"block_m is {block_m}, distance_m is {distance_m}: give metres above 0, and 0 or more"
         )
     with open_labels(labels, classes, erosion=erosion) as raster:
         title, grid, normalization, read = _opened(source, like, fill)
         require_aligned(raster, grid, title)
+        unknown = sorted(set(classification_labels or {}) - set(raster.classes))
+        if unknown:
+            raise ValueError(
+                f"classification_labels is of {', '.join(map(str, unknown))} too, which is none of "
+                f"the classes {', '.join(raster.classes)}: give FAO classes of these alone"
+            )
         metres = float(np.mean(grid.cell_size()))
         drawn = sample_pixels(
             raster,
@@ -160,9 +171,6 @@ def raster_labels(
     return _task(
         name or raster.path.stem, names, drawn, series, normalization, grid, classification_labels
     )
-
-
-Read = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]
 
 
 def _opened(source: Any, like: Any, fill: Fill) -> tuple[str, Grid, Normalization, Read]:

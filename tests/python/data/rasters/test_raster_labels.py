@@ -255,6 +255,8 @@ def test_labels_of_another_size_are_refused(
         ({"erosion": -1}, "erosion is -1: give a number of pixels"),
         ({"per_class": 0}, "per_class is 0"),
         ({"block_m": 0}, "block_m is 0"),
+        ({"block_m": float("inf"), "test_per_class": 1}, "block_m is inf"),
+        ({"classification_labels": {"tea": "other"}}, "is of tea too, which is none of"),
         ({"test_per_class": 3, "distance_m": 1000.0}, "distance is 100 pixels"),
         ({"lacking": "ignore"}, "lacking is 'ignore'"),
         ({"fill": "none"}, "fill is 'none'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from timl.data.simulator.chips.surface import CROPS
 from timl.data.simulator.draws import Draws, Floats, Integers, Stream
@@ -28,7 +29,7 @@ class Land(NamedTuple):
     """Number of the field or patch of each pixel, [size, size]."""
     crops: Integers
     """Number of the class of each field or patch, [n]."""
-    labelled: np.ndarray
+    labelled: NDArray[np.bool_]
     """Which pixels have a label, bool [size, size]."""
 
 
