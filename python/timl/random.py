@@ -79,6 +79,7 @@ class Purpose(enum.IntEnum):
     NWAY_SAMPLING = 47
     NWAY_TASK_CLASSES = 48
     NWAY_LABELS = 49
+    LABEL_PIXELS = 50
 
 
 def _checked(name: str, value: Index, limit: int) -> npt.NDArray[np.integer]:

@@ -111,6 +111,8 @@ def use_everything(folder: Path) -> None:
     samples.shuffle(0)
     samples.sample(2)
     timl.data.crop_type_task(data, task.bounding_box).subset(2, seed=0)
+    chips = timl.data.simulate_chips(folder / "chips", 1, 1, size=64, seed=0)
+    timl.data.chip_pixels(timl.data.open_chips(chips), 2, seed=0)
     timl.learning_curve(model, benchmark, [20], draws=1, folds=2)
     draw_sample(write_map(folder / "map.tif"), 20)
 

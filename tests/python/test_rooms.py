@@ -23,7 +23,10 @@ ROOMS = (
     "timl.data.simulator",
     "timl.data.cropharvest",
     "timl.data.cropharvest_interface timl.data.own",
-    "timl.data.simulator.scene",
+    "timl.data.simulator.scene timl.data.sources",
+    "timl.data.rasters",
+    "timl.data.chips",
+    "timl.data.simulator.chips",
     "timl.data",
     # models, and learning
     "timl.nn",
@@ -43,7 +46,6 @@ ROOMS = (
     "timl.evaluation",
     # areas; maps, and what lies beside them
     "timl.area",
-    "timl.maps.grid",
     "timl.maps.drawing",
     "timl.maps",
     # what users hold

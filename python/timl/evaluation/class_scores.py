@@ -149,6 +149,20 @@ class ClassScores:
             lines.append(f"| {markdown_cell(name)} | {shown} | {int(row['support'])} |")
         return "\n".join([*lines, "", f"All classes: {self._overall()}."]) + "\n"
 
+    def to_model_card(self) -> str:
+        """Return IoU and accuracy per class, and their means, as model cards of segmentation do.
+
+        That is the table of the published models of multi-temporal crop segmentation: aAcc is the
+        overall accuracy, mIoU and mAcc are means of the classes that have samples.
+        """
+        lines = ["| Classes | IoU | Acc |", "|:---|:---:|:---:|"]
+        for name, iou, accuracy in zip(self.classes, self.iou, self.recall, strict=True):
+            shown = f"{_text(iou, '.4f')} | {_text(accuracy, '.2%')}"
+            lines.append(f"| {markdown_cell(name)} | {shown} |")
+        means = f"{self.overall_accuracy:.2%} | {self.mean_iou:.4f} | {self.balanced_accuracy:.2%}"
+        lines += ["", "| aAcc | mIoU | mAcc |", "|:---:|:---:|:---:|", f"| {means} |"]
+        return "\n".join(lines) + "\n"
+
     def plot(self) -> Figure:
         """Draw the confusion matrix: each row's shares, of samples of one class.
 
@@ -288,6 +302,6 @@ def measures(
     return {**of_class, "overall_accuracy": overall, **means}
 
 
-def _text(value: float) -> str:
+def _text(value: float, form: str = ".3f") -> str:
     """Return a score for a table, "none" where there is none."""
-    return "none" if np.isnan(value) else f"{value:.3f}"
+    return "none" if np.isnan(value) else format(value, form)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import BenchmarkTask, TestInstance
+from timl.data.regions.splits import derived_seed, split_in_space
 from timl.evaluation.cross_validation.folds import require_two_classes
-from timl.evaluation.few_shot.splits import derived_seed, split_in_space
 from timl.evaluation.few_shot.tasks import FewShotTask, places_of
 from timl.evaluation.plotting import COLOURS, require_matplotlib
 from timl.evaluation.runner import provenance

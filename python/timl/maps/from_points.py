@@ -13,6 +13,7 @@ import numpy as np
 from timl.area.class_map import open_map
 from timl.data.own.crop_types import OwnCropTypes
 from timl.data.own.points import OwnPoints
+from timl.data.sources.source import SourceLike
 from timl.evaluation.cross_validation import (
     CropTypeValidation,
     CrossValidation,
@@ -26,7 +27,6 @@ from timl.maps.points_map import PointsMap
 from timl.maps.predict import predict_map
 from timl.maps.predictor import require_map_classes
 from timl.maps.report import write_report
-from timl.maps.source import SourceLike
 from timl.meta import finetune, finetune_ensemble
 from timl.meta.finetuning import Protocol
 from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.own.exports import means_of_sums
-from timl.maps.cube import CubeSource, import_xarray
+from timl.data.sources.cube import CubeSource, import_xarray
+from timl.data.sources.source import Source, means_bands, source_means, window_sums
+from timl.data.sources.windows import Window
 from timl.maps.predictor import Predictor
-from timl.maps.source import Source, means_bands, source_means, window_sums
-from timl.maps.windows import Window
 
 if TYPE_CHECKING:
     import xarray as xr

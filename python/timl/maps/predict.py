@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from timl.area.class_map import CLASSES_TAG
 from timl.data.own.exports import Fill, import_rasterio
 from timl.data.record.calendar import end_of_series
+from timl.data.sources.source import Source, SourceLike, first_step, open_source, source_means
+from timl.data.sources.windows import Window
 from timl.evaluation.prevalence import Calibration
 from timl.files import held_alone
 from timl.maps.lazy import lazy_map
 from timl.maps.predictor import Predictor, make_predictor, require_classifier
-from timl.maps.source import Source, SourceLike, first_step, open_source, source_means
-from timl.maps.windows import Window
 from timl.maps.writing import Parts, write_classes, write_map
 from timl.nn import Classifier, StrongClassifier
 from timl.version import __version__

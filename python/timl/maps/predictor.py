@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from timl.bands import BANDS, STEPS
 from timl.data.own.exports import Fill, fill_missing, series_of_bands
+from timl.data.sources.source import take_steps
 from timl.evaluation.prevalence import Calibration, logit_count, logit_line
 from timl.maps.drawing.legend import CLASS_COLOURS, CLASS_PROBABILITY
-from timl.maps.source import take_steps
 from timl.nn import Classifier, StrongClassifier, one_thread
 from timl.normalization import Normalization
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
+from timl.data.sources.grid import Grid
+from timl.data.sources.windows import Window
 from timl.files import atomic_write, remove_leftovers, sync_folder
 from timl.maps.drawing.legend import CLASS_COLOURS, NO_CLASS
-from timl.maps.grid import Grid
-from timl.maps.windows import Window
 
 _PLAN = "plan.json"
 _BLOCK = 512

@@ -4,6 +4,7 @@ from timl.meta.ensemble import finetune_ensemble
 from timl.meta.finetuning import finetune
 from timl.meta.gradient import Losses, meta_gradient, meta_losses
 from timl.meta.history import TrainingHistory
+from timl.meta.pretraining import pretrain
 from timl.meta.strong import (
     fit_strong,
     fit_strong_classes,
@@ -25,5 +26,6 @@ __all__ = [
     "meta_gradient",
     "meta_losses",
     "meta_train",
+    "pretrain",
     "unlearned_kernel",
 ]

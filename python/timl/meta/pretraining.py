@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from timl import random
+from timl.arrays import class_labels
 from timl.data import TaskSet
 from timl.meta.checks import require_count, require_positive
 from timl.nn import Classifier, one_thread
@@ -62,7 +63,7 @@ def pretrain(
     x : array of shape [n, T, bands]
         Normalised series.
     y : array of shape [n]
-        Labels, 0 and 1.
+        Labels: 0 and 1 with one output, else 0 to K - 1.
     learning_rate
         Learning rate of Adam.
     batch
@@ -84,7 +85,7 @@ def pretrain(
     Raises
     ------
     ValueError
-        If an argument is out of range, or there are too few series.
+        If an argument is out of range, a label is of no class, or there are too few series.
     FloatingPointError
         If a validation loss is not finite.
     """
@@ -96,7 +97,8 @@ def pretrain(
         raise ValueError(f"validation is {validation}: give a share in (0, 1)")
     like = classifier.input_weight
     series = torch.as_tensor(np.asarray(x), dtype=like.dtype, device=like.device)
-    labels = torch.as_tensor(np.asarray(y), dtype=like.dtype, device=like.device)
+    given = class_labels(y, "y", max(2, classifier.outputs))
+    labels = torch.as_tensor(given, dtype=like.dtype, device=like.device)
     held_out = max(round(len(labels) * validation), 1)
     if labels.shape != series.shape[:1] or len(labels) < held_out + 2:
         raise ValueError(

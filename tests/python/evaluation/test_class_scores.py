@@ -74,6 +74,18 @@ def test_the_table_as_model_cards_print_it() -> None:
         "All classes: overall accuracy 0.625, balanced accuracy 0.611, mean IoU 0.500 on 8 "
         "samples.\n"
     )
+    assert SCORED.to_model_card() == (
+        "| Classes | IoU | Acc |\n"
+        "|:---|:---:|:---:|\n"
+        "| maize | 0.5000 | 66.67% |\n"
+        "| wheat | 0.3333 | 50.00% |\n"
+        "| onion | 0.6667 | 66.67% |\n"
+        "| bare | none | none |\n"
+        "\n"
+        "| aAcc | mIoU | mAcc |\n"
+        "|:---:|:---:|:---:|\n"
+        "| 62.50% | 0.5000 | 61.11% |\n"
+    )
     assert SCORED.confusion.loc["maize", "wheat"] == 1
     assert "<td>0.500</td>" in SCORED._repr_html_()
     assert repr(SCORED).startswith("ClassScores(4 classes: overall accuracy 0.625")

@@ -201,7 +201,7 @@ def write_class_map(path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\0v\0{}", b"\x80\x04N."])
 def test_a_damaged_window_of_a_map_is_removed_and_named(tmp_path: Path, content: bytes) -> None:
-    from timl.maps.windows import Window
+    from timl.data.sources.windows import Window
     from timl.maps.writing import Parts
 
     parts = Parts(tmp_path / "m.tif", {"predictor": "a"}, [Window(0, 0, 2, 2)])
@@ -214,7 +214,7 @@ def test_a_damaged_window_of_a_map_is_removed_and_named(tmp_path: Path, content:
 
 @pytest.mark.parametrize("plan", [b"", b"\xff\xfe", b"[" * 1000])
 def test_windows_of_an_unreadable_plan_are_not_used(tmp_path: Path, plan: bytes) -> None:
-    from timl.maps.windows import Window
+    from timl.data.sources.windows import Window
     from timl.maps.writing import Parts
 
     parts = Parts(tmp_path / "m.tif", {"predictor": "a"}, [Window(0, 0, 2, 2)])

@@ -17,14 +17,15 @@ import torch
 from map_files import TAGS, made_bands, write_map
 from timl.area import assess_map, open_map
 from timl.cli import app
+from timl.data.sources import windows
+from timl.data.sources.grid import Grid
 from timl.evaluation.prevalence import classes_at_prevalence
-from timl.maps import MapFiles, predict_map, windows
+from timl.maps import MapFiles, predict_map
 from timl.maps.drawing.legend import CLASS_COLOURS, NO_DATA_COLOUR, layers_of
 from timl.maps.drawing.map_file import read_map_file, read_shrunk
 from timl.maps.drawing.page import write_page
 from timl.maps.drawing.quicklook import write_quicklook
 from timl.maps.drawing.stac import write_stac_item
-from timl.maps.grid import Grid
 from timl.maps.writing import Parts, write_classes
 from timl.meta import fit_strong_classes, unlearned_kernel
 from timl.nn import Classifier, StrongClassifier

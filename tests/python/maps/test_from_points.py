@@ -212,7 +212,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_map(scene, made, tmp_path) 
     classifier = made.report.parent / "classifier"
     script = f"""
 import timl
-from timl.maps import windows
+from timl.data.sources import windows
 windows._PIXELS = 2000
 timl.predict_map(
     timl.nn.StrongClassifier.from_pretrained({str(classifier)!r}), {str(scene.export)!r},

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from map_files import made_bands, made_points, write_map
+from timl.data.sources.grid import Grid, ground_way, length_text, round_length
 from timl.maps.drawing.legend import LAYERS, NO_DATA_COLOUR, POINT_COLOURS
 from timl.maps.drawing.map_file import read_map_file, read_shrunk
 from timl.maps.drawing.places import place_points
 from timl.maps.drawing.quicklook import scale_bar
-from timl.maps.grid import Grid, ground_way, length_text, round_length
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed: timl[maps]")
 

@@ -18,7 +18,8 @@ import rasterio
 import timl
 import torch
 from timl.data.record.ndvi import NDVI_BANDS
-from timl.maps import predict_map, windows
+from timl.data.sources import windows
+from timl.maps import predict_map
 
 
 def read(path: Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -117,8 +118,8 @@ def test_a_labelled_pixel_has_the_very_series_that_it_was_trained_with(classifie
     table = pd.DataFrame(places, columns=["lat", "lon"]).assign(is_crop=[1, 0, 1])
     points = timl.data.own_points(table, export, like=classifier.normalization)
     assert points.data.start_months == [2]
+    from timl.data.sources.source import open_source, source_means
     from timl.maps.predictor import make_predictor
-    from timl.maps.source import open_source, source_means
 
     predictor = make_predictor(
         classifier, (), threshold=0.5, calibration=None, prevalence=None, fill="pixel", first=0

@@ -40,6 +40,12 @@ class Stream(enum.IntEnum):
     DIVISION = 21
     LAND_USE = 22
     SURVEY_POINTS = 23
+    CHIP_PLACE = 24
+    CHIP_MIX = 25
+    CHIP_FIELDS = 26
+    CHIP_PATCHES = 27
+    CHIP_SEASON = 28
+    CHIP_GRAIN = 29
 
 
 class Level(enum.IntEnum):
@@ -50,6 +56,7 @@ class Level(enum.IntEnum):
     FIELD = 2
     SURROUNDINGS = 3
     PIXEL = 4
+    CHIP = 5
 
 
 _STREAMS = 64

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from timl import random
 from timl.data import BenchmarkTask, CropTypeTask
 from timl.data.regions.sphere import EARTH_RADIUS_KM, on_unit_sphere
-from timl.evaluation.few_shot.splits import spatial_blocks
+from timl.data.regions.splits import spatial_blocks
 from timl.evaluation.few_shot.tasks import places_of
 from timl.random import Purpose
 

@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 
 from timl import random
 from timl.data import BBox, LabelledData, TaskSet, meta_tasks
+from timl.data.regions.splits import (
+    Split,
+    derived_seed,
+    smallest_distance_km,
+    split_at_random,
+    split_in_space,
+)
 from timl.evaluation.few_shot.groups import (
     Origins,
     fold_groups,
@@ -24,13 +31,6 @@ from timl.evaluation.few_shot.groups import (
     survey_groups,
     surveys_of,
     training_samples,
-)
-from timl.evaluation.few_shot.splits import (
-    Split,
-    derived_seed,
-    smallest_distance_km,
-    split_at_random,
-    split_in_space,
 )
 from timl.evaluation.few_shot.tasks import FewShotTask, places_of
 from timl.random import Purpose

@@ -19,7 +19,7 @@ from timl import random
 from timl.data import BBox, LabelledData, TaskSet
 from timl.data.regions.countries import country_of
 from timl.data.regions.country_grid import countries_at
-from timl.evaluation.few_shot.splits import derived_seed
+from timl.data.regions.splits import derived_seed
 from timl.random import Purpose
 
 _OWN = 0.05

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from timl import random
 from timl.data import LabelledData, NWayTask, nway_tasks_of
+from timl.data.regions.splits import derived_seed, split_classes_in_space
 from timl.data.tasks.crop_types import Naming
 from timl.evaluation.few_shot.folds import FewShotFold
-from timl.evaluation.few_shot.splits import derived_seed, split_classes_in_space
 from timl.evaluation.few_shot.tasks import places_of
 from timl.random import Purpose
 

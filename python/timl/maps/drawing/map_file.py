@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from timl.area.class_map import class_names
 from timl.data.own.exports import import_rasterio, open_raster
+from timl.data.sources.grid import Grid
 from timl.files import decode_json
 from timl.maps.drawing.legend import CLASS_COLOURS, LAYERS, Layer, layers_of
-from timl.maps.grid import Grid
 
 
 @dataclass(frozen=True, eq=False)

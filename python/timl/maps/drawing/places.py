@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from timl.maps.grid import Grid
+from timl.data.sources.grid import Grid
 
 if TYPE_CHECKING:
     import pandas as pd

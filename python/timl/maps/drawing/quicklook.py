@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from timl.data.sources.grid import Grid, length_text, round_length
 from timl.evaluation.plotting import require_matplotlib
 from timl.files import atomic_write
 from timl.maps.drawing.legend import (
@@ -23,7 +24,6 @@ from timl.maps.drawing.legend import (
 )
 from timl.maps.drawing.map_file import MapFile, read_shrunk
 from timl.maps.drawing.places import Places, place_points
-from timl.maps.grid import Grid, length_text, round_length
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data.own.exports import import_rasterio
+from timl.data.sources.grid import Grid
 from timl.files import atomic_write
 from timl.maps.drawing.legend import CLASS_PROBABILITY, NO_CLASS
 from timl.maps.drawing.map_file import MapFile, read_map_file
-from timl.maps.grid import Grid
 
 _RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
 """Version for the bands of STAC 1.1; pystac's own class writes version 1.1.0, for STAC 1.0."""

@@ -16,9 +16,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 from timl.cli import app
 from timl.data import CropHarvest
+from timl.data.regions.splits import split_classes_in_space, split_in_space
 from timl.evaluation.few_shot import NWAY_ROWS, FewShotFold, few_shot_folds, nway_benchmark
 from timl.evaluation.few_shot.nway_tasks import NWayFewShotTask, nway_regions
-from timl.evaluation.few_shot.splits import split_classes_in_space, split_in_space
 from timl.evaluation.report import write_few_shot_report
 from timl.evaluation.rows import EstimatorRow, find_rows
 from typer.testing import CliRunner

@@ -21,9 +21,9 @@ from timl.data.own.exports import (
     require_layout,
 )
 from timl.data.record.calendar import dates_of_name
-from timl.maps.bands import export_order
-from timl.maps.grid import Grid
-from timl.maps.windows import Window, windows
+from timl.data.sources.bands import export_order
+from timl.data.sources.grid import Grid
+from timl.data.sources.windows import Window, windows
 
 _SUFFIXES = (".tif", ".tiff")
 _MOST_OPEN = 64

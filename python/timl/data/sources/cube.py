@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from timl.bands import STEPS
 from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS
-from timl.maps.grid import Grid
-from timl.maps.windows import Window, windows
+from timl.data.sources.grid import Grid
+from timl.data.sources.windows import Window, windows
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -19,8 +19,8 @@ from timl.data.own.exports import (
     series_of_bands,
     sums_of_series,
 )
-from timl.maps.cube import CubeSource, open_cube
-from timl.maps.files import FileSource, open_files
+from timl.data.sources.cube import CubeSource, open_cube
+from timl.data.sources.files import FileSource, open_files
 
 if TYPE_CHECKING:
     import xarray as xr

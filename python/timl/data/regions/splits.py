@@ -1,4 +1,4 @@
-"""Dividing a task's samples into a training and a test part that are apart in space."""
+"""Dividing samples into a training and a test part that are apart in space."""
 
 from __future__ import annotations
 
@@ -233,18 +233,36 @@ def _chains(
 def _sides(
     groups: NDArray[np.int64], members: Sequence[NDArray[np.bool_]], seed: int
 ) -> NDArray[np.bool_]:
-    """Return which samples are on the test side: whole groups, the larger placed first."""
+    """Return which samples are on the test side."""
     count = int(groups.max()) + 1
-    shares = np.stack(
-        [np.bincount(groups[own], minlength=count) / own.sum() for own in members], axis=1
-    )  # [groups, classes]
+    sizes = [np.bincount(groups[own], minlength=count) for own in members]
+    return sides_of_groups(np.stack(sizes, axis=1), seed)[groups]
+
+
+def sides_of_groups(sizes: NDArray[np.integer], seed: int) -> NDArray[np.bool_]:
+    """Put whole groups on two sides, so that each has about half of every class.
+
+    Parameters
+    ----------
+    sizes : integer array of shape [groups, classes]
+        Number of samples of each class in each group; each class has some.
+    seed
+        Seed of the order among groups of about the same size: the larger are placed first.
+
+    Returns
+    -------
+    bool array of shape [groups]
+        Which groups are on the test side.
+    """
+    count, classes = sizes.shape
+    shares = sizes / sizes.sum(axis=0)
     order = random.permutation(count, seed=seed, purpose=Purpose.SPLIT_ORDER)
     coins = random.uniform((count,), seed=seed, purpose=Purpose.SPLIT_TIES) < 0.5
     magnitude = np.floor(np.log2(shares.max(axis=1)))
-    filled = np.zeros((2, len(members)))  # [training or test, classes]
+    filled = np.zeros((2, classes))  # [training or test, classes]
     side = np.zeros(count, bool)
     for group in order[np.argsort(-magnitude[order], kind="stable")]:
         train, test = filled @ shares[group]
         side[group] = coins[group] if train == test else test < train
         filled[int(side[group])] += shares[group]
-    return side[groups]
+    return side
