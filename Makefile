@@ -25,7 +25,9 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 	touch $@
 
 # --- tests: style, C++, sanitizers, the wheel that users get, the documentation ------------------
-test: lint cpp sanitize test-wheel instruction-sets test-docs
+# Two at a time: most of them leave a core idle here and there.
+test:
+	$(MAKE) --jobs=2 lint cpp sanitize test-wheel instruction-sets test-docs
 	@echo "all checks passed"
 
 # The sdist, a wheel built from it, and the wheel as auditwheel passes it: PyTorch stays outside.
@@ -50,7 +52,7 @@ lint: $(VENV)/tools
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 # Catch2 from the system where it is; on Debian installed when missing; else CMake fetches it.
-cpp: $(VENV)/tools
+cpp:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s catch2 >/dev/null 2>&1; then \
 	  (apt-get update -qq && apt-get install -qq -y catch2) >/dev/null || true; fi
 	cmake --preset tests >/dev/null
@@ -63,11 +65,10 @@ sanitize: cpp
 	ctest --preset sanitize
 
 test-wheel: $(VENV)/tools
-	$(BIN)/python -m pytest -q -n auto --ignore tests/python/test_notebooks.py
-	$(BIN)/python -m pytest -q tests/python/test_notebooks.py
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup
 
 # The operators' tests under every instruction set this machine has, each asserting that it ran.
-instruction-sets: test-wheel
+instruction-sets: $(VENV)/tools cpp
 	for isa in $$($(BIN)/python -c 'import timl._core as c; print(*c.usable_instruction_sets())'); do \
 	  echo "instruction set $$isa"; \
 	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q -n auto tests/python/nn/test_operators.py \
@@ -87,7 +88,7 @@ docs: $(VENV)/documentation
 	@echo "the site is in build/site: open build/site/index.html"
 
 # With the wheel that is tested, and the tools' own mkdocs: nothing is built for it.
-test-docs: test-wheel
+test-docs: $(VENV)/tools
 	$(BUILD_SITE)
 
 clean:

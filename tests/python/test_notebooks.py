@@ -16,6 +16,7 @@ FOREIGN = re.compile(
 )
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+pytestmark = pytest.mark.xdist_group("notebooks")  # one after another: each starts a process
 
 
 @pytest.fixture(scope="module")
