@@ -215,6 +215,22 @@ def test_an_export_that_lies_otherwise_is_refused(
         open_files(path)
 
 
+def test_a_reference_system_of_no_place_is_refused(tmp_path: Path) -> None:
+    """Found by damaging files: PROJ cannot turn a system of an engineer's own into degrees."""
+    path = write_export(tmp_path / "a.tif", bands(5, 6))
+    with rasterio.open(path, "r+") as file:
+        file.crs = rasterio.CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+    for read in (
+        lambda: read_export(path, "true"),
+        lambda: own_points(PLACES, path, like=LIKE),
+        lambda: open_files(path),
+        lambda: open_map(path).__enter__(),
+        lambda: read_map_file(path),
+    ):
+        with pytest.raises(ValueError, match="a reference system of no place on the Earth, LOCAL"):
+            read()
+
+
 def test_complex_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     write_export(path, bands(5, 6))

@@ -334,10 +334,36 @@ def open_raster(path: str | Path, name: str) -> Any:
         file = rasterio.open(path, driver="GTiff")  # a VRT by another name reaches other files
     except rasterio.errors.RasterioError as error:
         raise ValueError(f"{name} is {path}, which is no readable GeoTIFF: {error}") from error
-    if file.crs is None:
+    try:
+        require_reference_system(file.crs, f"{name} is {path}, which")
+    except ValueError:
         file.close()
-        raise ValueError(f"{name} is {path}, which has no reference system: give one that has")
+        raise
     return file
+
+
+def require_reference_system(crs: Any, name: str) -> None:
+    """Raise ValueError unless coordinates of a reference system have a place on the Earth.
+
+    Parameters
+    ----------
+    crs
+        Reference system as rasterio has it, or None.
+    name
+        What has it, as the subject of the message.
+    """
+    if crs is None:
+        raise ValueError(f"{name} has no reference system: give one that has")
+    rasterio = import_rasterio()
+    from rasterio._err import CPLE_BaseError  # no RasterioError, and nowhere else
+
+    try:
+        rasterio.warp.transform(crs, "EPSG:4326", [0.0], [0.0])
+    except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
+        raise ValueError(
+            f"{name} has a reference system of no place on the Earth, {crs.to_wkt()[:80]}: give "
+            f"one that can be turned into degrees"
+        ) from error
 
 
 def pixel_at(file: Any, lat: float, lon: float) -> tuple[int, int]:

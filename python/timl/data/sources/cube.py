@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.bands import STEPS
-from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS
+from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS, require_reference_system
 from timl.data.sources.grid import Grid
 from timl.data.sources.windows import Window, windows
 
@@ -81,8 +81,7 @@ def open_cube(cube: xr.DataArray | xr.Dataset | str | Path) -> CubeSource:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} is of {array.dtype}: give real numbers, such as float32")
     array = array.transpose(*_DIMENSIONS)
-    if array.rio.crs is None:
-        raise ValueError(f"{name} has no reference system: set one with .rio.write_crs(...)")
+    require_reference_system(array.rio.crs, name)
     places = _band_places(array, name)
     start = _start(array, name)
     array = _north_first(array, name)

@@ -19,6 +19,7 @@ from timl.data.own.exports import (
     import_rasterio,
     open_raster,
     require_layout,
+    require_reference_system,
 )
 from timl.data.record.calendar import dates_of_name
 from timl.data.sources.bands import export_order
@@ -311,8 +312,7 @@ def _require_within(path: str, folder: Path) -> None:
 
 def _grid(file: Any, path: str) -> Grid:
     """Return a file's grid, or raise a ValueError that says what is wrong with it."""
-    if file.crs is None:
-        raise ValueError(f"{path} has no reference system: give a file that has one")
+    require_reference_system(file.crs, path)
     require_layout(file, path)
     return Grid(file.crs, file.transform, file.height, file.width)
 
