@@ -36,9 +36,9 @@ Options& options() {
 namespace emulator {
 namespace {
 
-constexpr size_t kStack = 256 * 1024, kPage = 4096;   // reserved; pages come when they are touched
-constexpr size_t kLargestShared = 227 * 1024;         // of a block, on sm_90
-constexpr size_t kFence = 128;                        // bytes beside shared memory
+constexpr size_t kStack = 256 * 1024, kPage = 4096;  // reserved; pages come when they are touched
+constexpr size_t kLargestShared = 227 * 1024;        // of a block, on sm_90
+constexpr size_t kFence = 128;                       // bytes beside shared memory
 constexpr unsigned char kFenceByte = 0xA5;
 
 // What the race detector is told: nothing else orders two CUDA threads.
@@ -112,7 +112,7 @@ void jump(Context& from, Context& to, [[maybe_unused]] bool for_good) {
 // Stacks of a cluster's threads, each above a page that faults.
 class Stacks {
  public:
-  explicit Stacks(size_t count) : bytes_(count * kStack) {
+  explicit Stacks(size_t count) : count_(count), bytes_(count * kStack) {
     memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory_ == MAP_FAILED) throw std::bad_alloc();
@@ -121,10 +121,11 @@ class Stacks {
   Stacks(const Stacks&) = delete;
   ~Stacks() { munmap(memory_, bytes_); }
   char* at(size_t i) const { return static_cast<char*>(memory_) + i * kStack + kPage; }
+  size_t count() const { return count_; }
   static constexpr size_t kUsable = kStack - kPage;
 
  private:
-  size_t bytes_;
+  size_t count_, bytes_;
   void* memory_;
 };
 
@@ -478,20 +479,24 @@ const char* run(const Launch& launch, void (*body)(void*), void* context) {
   std::iota(order.begin(), order.end(), 0u);
   if (options().seed > 1)
     for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random_word() % i]);
-  std::vector<std::unique_ptr<Stacks>> stacks;
+  const auto fibers = static_cast<size_t>(launch.threads * launch.cluster);
+  static std::vector<std::unique_ptr<Stacks>> stacks;
   std::vector<std::unique_ptr<Cluster>> clusters;
   char over = 0;
-  for (const unsigned at : order) {
-    // The race detector needs all memory to the end: using it again would be a race of its own.
 #if defined(TIML_SIMT_RACES)
-    const bool keep = true;
-#else
-    const bool keep = false;
+  stacks.clear();
 #endif
-    if (keep || stacks.empty())
-      stacks.push_back(
-          std::make_unique<Stacks>(static_cast<size_t>(launch.threads * launch.cluster)));
-    if (!keep) clusters.clear();
+  for (const unsigned at : order) {
+#if defined(TIML_SIMT_RACES)
+    // All memory stays to the end: using it again would be a race of its own.
+    stacks.push_back(std::make_unique<Stacks>(fibers));
+#else
+    if (stacks.empty() || stacks.back()->count() < fibers) {
+      stacks.clear();
+      stacks.push_back(std::make_unique<Stacks>(fibers));
+    }
+    clusters.clear();
+#endif
     clusters.push_back(std::make_unique<Cluster>(launch, body, context, &over));
     message = clusters.back()->run(*stacks.back(), at * static_cast<unsigned>(launch.cluster));
     if (!message.empty()) break;
