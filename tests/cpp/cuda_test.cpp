@@ -109,6 +109,20 @@ TEST_CASE("the meta-step of CUDA is that of the CPU", "[cuda]") {
   }
 }
 
+TEST_CASE("a label that is no class makes its task's loss NaN, and no other's", "[cuda]") {
+  MetaBatch batch({.network = {.steps = 1, .bands = 2, .hidden = 3, .layers = 1, .outputs = 3},
+                   .inner_steps = 1,
+                   .support = 4,
+                   .query = 4,
+                   .order = 0},
+                  3, false);
+  for (const double label : {3.0, -2.0, 0.5, 1e30, std::nan("")}) {
+    batch.query_y[5] = label;
+    const std::vector<double> loss = run(CudaEngine<float>{kPlans[0]}, batch).loss;
+    CHECK((std::isfinite(loss[0]) && std::isnan(loss[1]) && std::isfinite(loss[2])));
+  }
+}
+
 TEST_CASE("a meta-batch of the paper's size", "[cuda]") {
   const MetaBatch batch({.network = {.steps = 12, .bands = 18, .hidden = 128, .layers = 2,
                                      .outputs = 1},
@@ -117,7 +131,7 @@ TEST_CASE("a meta-batch of the paper's size", "[cuda]") {
                          .query = 8,
                          .order = 2},
                         1, true);
-  const timl::cuda::Plan plan = {.threads = 256, .cluster = 4, .clusters = 32};
+  const timl::cuda::Plan plan = {.threads = 256, .cluster = 4, .clusters = 1};
   const MetaBatchOutcome truth = run(*timl::engine<double>(), batch);
   check_close(run(CudaEngine<float>{plan}, batch), truth, 1e-4);
 }

@@ -8,6 +8,17 @@
 
 #include "timl/engine.h"
 
+namespace timl {
+
+// Whether this build has the engine that is declared here.
+#if defined(TIML_CUDA)
+inline constexpr bool kHasCuda = true;
+#else
+inline constexpr bool kHasCuda = false;
+#endif
+
+}  // namespace timl
+
 namespace timl::cuda {
 
 // How work is spread over the device.
@@ -18,8 +29,8 @@ struct Plan {
   void* stream = nullptr;
 };
 
-// The plan for the current device, or what went wrong.
-const char* plan_for_device(void* stream, Plan* plan);
+// Makes a device the thread's current one and writes the plan for it: null, or what went wrong.
+const char* plan_for_device(int device, void* stream, Plan* plan);
 
 // What a meta-batch of N tasks returns; the arrays of gradients are not written when order is 0.
 template <class T>

@@ -7,9 +7,9 @@ namespace timl::cuda {
 
 // Clusters of 4 blocks where the device has them: a quarter of the units each. A block has all of a
 // multiprocessor's registers, so that as many run at once as there are multiprocessors.
-const char* plan_for_device(void* stream, Plan* plan) {
-  int device = 0, multiprocessors = 0, major = 0;
-  cudaError_t error = cudaGetDevice(&device);
+const char* plan_for_device(int device, void* stream, Plan* plan) {
+  int multiprocessors = 0, major = 0;
+  cudaError_t error = cudaSetDevice(device);
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
   if (error == cudaSuccess)

@@ -61,27 +61,43 @@ struct MetaMemory {
 
 // The mean loss of each task's batch (mean_loss in loss.h), with its gradient and curvature [B,K];
 // losses [B] is working memory. Labels [B] and class weights lie label_stride and class_stride apart
-// from task to task, everything else memory_stride.
+// from task to task, everything else memory_stride. Nobody has looked at the labels: where one is no
+// class, all is NaN.
 TIML_KERNEL batch_loss_kernel(int64_t batch, int64_t outputs, const T* logits, const T* labels,
                               const T* class_weights, int64_t label_stride, int64_t class_stride,
                               int64_t memory_stride, T* gradient, T* curvature, T* losses, T* out) {
   const Team team = cluster_team();
-  const int64_t n = cluster_index(), memory = n * memory_stride;
+  const int64_t n = cluster_index(), classes = outputs == 1 ? 2 : outputs;
+  logits += n * memory_stride;
+  gradient += n * memory_stride;
+  curvature += n * memory_stride;
+  losses += n * memory_stride;
   labels += n * label_stride;
   if (class_weights != nullptr) class_weights += n * class_stride;
   T count = 0;
-  for (int64_t b = 0; b < batch; ++b) count += sample_weight(labels[b], class_weights);
+  for (int64_t b = 0; b < batch; ++b) {
+    const T label = labels[b];
+    const bool is_class = label >= T(kIgnoredLabel) && label < T(classes) &&
+                          label == std::floor(label);
+    count += is_class ? sample_weight(label, class_weights) : static_cast<T>(NAN);
+  }
   for_each(team, batch, [&](int64_t b) {
-    const int64_t at = memory + b * outputs;
-    losses[memory + b] =
-        sample_loss(outputs, logits + at, labels[b], sample_weight(labels[b], class_weights), count,
-                    gradient + at, curvature + at);
+    if (std::isnan(count)) {
+      for (int64_t at = b * outputs; at < (b + 1) * outputs; ++at)
+        gradient[at] = curvature[at] = count;
+      losses[b] = count;
+      return;
+    }
+    losses[b] =
+        sample_loss(outputs, logits + b * outputs, labels[b],
+                    sample_weight(labels[b], class_weights), count, gradient + b * outputs,
+                    curvature + b * outputs);
   });
   team.sync();
   if (team.rank != 0 || team.thread != 0) return;
   T total = 0;
-  for (int64_t b = 0; b < batch; ++b) total += losses[memory + b];
-  out[memory] = count == T(0) ? T(0) : total * (T(1) / count);
+  for (int64_t b = 0; b < batch; ++b) total += losses[b];
+  out[n * memory_stride] = count == T(0) ? T(0) : total * (T(1) / count);
 }
 
 // w_(s+1) = w_s - alpha g, in both orders of the weights.

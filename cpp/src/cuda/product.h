@@ -29,26 +29,27 @@ constexpr size_t product_shared(int threads) {
   return sizeof(T) * static_cast<size_t>(threads) * kTileRows * 4;
 }
 
-// Adds part `part` of `parts` of a term's depth to a tile's sums.
+// Adds part `part` of `parts` of a term's depth to a tile's sums. Rows and columns are counted from
+// the tile's first.
 template <class T, int kColumns>
-__device__ __forceinline__ void add_term(const Term<T>& term, const int64_t (&rows)[kTileRows],
-                                         const int64_t (&columns)[kColumns], int part, int parts,
+__device__ __forceinline__ void add_term(const Term<T>& term, int64_t first_row,
+                                         const int (&rows)[kTileRows], int64_t first_column,
+                                         const int (&columns)[kColumns], int part, int parts,
                                          T (&sums)[kTileRows][kColumns]) {
   const int64_t first = term.depth * part / parts, last = term.depth * (part + 1) / parts;
-  const T* a[kTileRows];
+  const T* a = term.a + first_row * term.row_stride + first * term.depth_stride;
+  const T* b = term.b + first_column + first * term.b_stride;
+  int at[kTileRows];
 #pragma unroll
-  for (int r = 0; r < kTileRows; ++r)
-    a[r] = term.a + rows[r] * term.row_stride + first * term.depth_stride;
-  const T* b = term.b + first * term.b_stride;
+  for (int r = 0; r < kTileRows; ++r) at[r] = rows[r] * static_cast<int>(term.row_stride);
 #pragma unroll 2
-  for (int64_t k = first; k < last; ++k, b += term.b_stride) {
+  for (int64_t k = first; k < last; ++k, a += term.depth_stride, b += term.b_stride) {
     T column[kColumns];
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) column[c] = b[columns[c]];
 #pragma unroll
     for (int r = 0; r < kTileRows; ++r) {
-      const T value = *a[r];
-      a[r] += term.depth_stride;
+      const T value = a[at[r]];
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) sums[r][c] += value * column[c];
     }
@@ -80,26 +81,26 @@ __device__ __forceinline__ void tile_product(const Team& team, const Range& rows
   for (int64_t begin = 0; begin < tiles; begin += at_once) {
     const int64_t tile = begin + warp / parts;
     if (warp < at_once * parts && tile < tiles) {
-      int64_t row_at[kTileRows], column_at[kColumns];  // beyond the end: the last, and not used
       T sums[kTileRows][kColumns];
+      int row_at[kTileRows], column_at[kColumns];  // beyond the end: the last, and not used
+      const int64_t row = rows.begin + tile / groups * kTileRows;
+      const int64_t column = columns.begin + tile % groups * kWidth;
+      const int last_row = static_cast<int>(rows.end - 1 - row);
+      const int last_column = static_cast<int>(columns.end - 1 - column);
 #pragma unroll
-      for (int r = 0; r < kTileRows; ++r) {
-        const int64_t row = rows.begin + tile / groups * kTileRows + r;
-        row_at[r] = row < rows.end ? row : rows.end - 1;
-      }
+      for (int r = 0; r < kTileRows; ++r) row_at[r] = r < last_row ? r : last_row;
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
-        const int64_t column =
-            columns.begin + tile % groups * kWidth + lane + (kInterleaved ? 0 : c * kLanes);
-        column_at[c] = (column < columns.end ? column : columns.end - 1) +
-                       (kInterleaved ? c * step : int64_t{0});
+        const int of_lane = kInterleaved ? lane : lane + c * kLanes;
+        column_at[c] = (of_lane < last_column ? of_lane : last_column) +
+                       (kInterleaved ? c * static_cast<int>(step) : 0);
       }
 #pragma unroll
       for (int r = 0; r < kTileRows; ++r)
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) sums[r][c] = 0;
       for (int q = 0; q < count; ++q)
-        add_term(terms[q], row_at, column_at, warp % parts, parts, sums);
+        add_term(terms[q], row, row_at, column, column_at, warp % parts, parts, sums);
 #pragma unroll
       for (int r = 0; r < kTileRows; ++r)
 #pragma unroll

@@ -210,7 +210,8 @@ class Cluster {
   void barrier(Scope scope, const Where& where);
   void shuffle(unsigned mask, void* value, size_t bytes, int source, const Where& where);
   void* map_shared(void* mine, int rank, const Where& where);
-  [[noreturn]] void fail(const std::string& what, const Where& where);
+  // Gives the launch up. A fiber that is left for good destroys nothing: it must own nothing.
+  [[noreturn]] void fail(const char* what, const Where& where);
   Thread& self() const { return *running_; }
   int size() const { return launch_.cluster; }
 
@@ -337,7 +338,7 @@ void Cluster::finish() {
 
 void Cluster::leave() { jump(self().context, scheduler_, self().ended); }
 
-void Cluster::fail(const std::string& what, const Where& where) {
+void Cluster::fail(const char* what, const Where& where) {
   failure_ = describe(self()) + ": " + what + ", " + describe(where);
   publish(over_);
   leave();
@@ -366,9 +367,7 @@ void Cluster::barrier(Scope scope, const Where& where) {
   Thread& t = self();
   std::vector<Thread*>& group = of_block ? t.block->waiting : waiting_;
   if (!group.empty() && group.front()->where.line() != where.line())
-    fail("comes to another barrier than " + describe(*group.front()) + ", " +
-             describe(group.front()->where),
-         where);
+    fail("comes to another barrier than others do", where);
   wait_for(of_block ? "__syncthreads" : "cluster_sync", where);
   if (!of_block) t.reaches = false;
   group.push_back(&t);
@@ -455,8 +454,7 @@ int cluster_size() { return cluster->size(); }
 void copy_async(void* shared, const void* global, int bytes, const Where& where) {
   const auto aligned = [&](const void* at) { return reinterpret_cast<uintptr_t>(at) % bytes == 0; };
   if (!aligned(shared) || !aligned(global))
-    cluster->fail("copies " + std::to_string(bytes) + " bytes that are not aligned to as many",
-                  where);
+    cluster->fail("copies bytes that are not aligned to as many", where);
   std::memset(shared, 0xFF, static_cast<size_t>(bytes));  // NaN until the wait
   cluster->self().copies.push_back(
       {static_cast<char*>(shared), static_cast<const char*>(global), bytes});
