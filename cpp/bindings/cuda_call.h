@@ -10,8 +10,8 @@
 
 namespace timl {
 
-// torch's current stream of a CUDA device. The function is in libtorch_cuda, which a PyTorch for the
-// CPU lacks: it is looked up in the library that torch has loaded.
+// torch's current stream of a CUDA device. The function is in libtorch_cuda, which a PyTorch for
+// the CPU lacks: it is looked up in the library that torch has loaded.
 inline void* current_cuda_stream(int device) {
   using Get = AOTITorchError (*)(int32_t, void**);
   static const Get get = [] {

@@ -103,7 +103,7 @@ using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 Four network(const Tensor& x, const Tensor& weights, const Tensor& film, const OptionalTensor& mask,
              const OptionalTensor& running_mean, const OptionalTensor& running_variance,
              int64_t hidden, int64_t layers, int64_t outputs) {
-  return by_dtype<Devices::kCpuAndCuda>("timl::network", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::network", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a("timl::network", x, weights, film, mask, running_mean, running_variance,
@@ -135,15 +135,15 @@ Four network_backward(const Tensor& cotangent, const Tensor& x, const Tensor& we
                       const OptionalTensor& running_mean, const OptionalTensor& running_variance,
                       const Tensor& tape, int64_t hidden, int64_t layers, int64_t outputs,
                       bool x_gradient) {
-  return by_dtype<Devices::kCpuAndCuda>("timl::network_backward", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::network_backward", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::network_backward";
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
                          layers, outputs);
     const Tensor g = a.checked_logits(operation, "cotangent", cotangent);
-    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
-                                {buffer_rows(a.batch) * tape_row<T>(a.shape)});
+    const Tensor kept =
+        checked(operation, "tape", tape, kDtype<T>, {buffer_rows(a.batch) * tape_row<T>(a.shape)});
     const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
     const Tensor adjoints = a.empty({buffer_rows(a.batch) * adjoint_row<T>(a.shape)});
@@ -173,14 +173,14 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
                      const Tensor& adjoints, const OptionalTensor& x_direction,
                      const Tensor& weights_direction, const OptionalTensor& film_direction,
                      int64_t hidden, int64_t layers, int64_t outputs, bool x_gradient) {
-  return by_dtype<Devices::kCpuAndCuda>("timl::network_tangent", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::network_tangent", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::network_tangent";
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
                          layers, outputs);
-    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
-                                {buffer_rows(a.batch) * tape_row<T>(a.shape)});
+    const Tensor kept =
+        checked(operation, "tape", tape, kDtype<T>, {buffer_rows(a.batch) * tape_row<T>(a.shape)});
     const Tensor adjoint = checked(operation, "adjoints", adjoints, kDtype<T>,
                                    {buffer_rows(a.batch) * adjoint_row<T>(a.shape)});
     const Tensor v_weights = checked(operation, "weights_direction", weights_direction, kDtype<T>,
@@ -207,10 +207,9 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
       if (Call::current()->on_cuda()) {
         const CudaCall call;
         const Tensor workspace = a.empty({cuda::tangent_workspace<T>(a.shape, a.batch)});
-        call.check(cuda::tangent(call.plan(), a.input(), kept.const_data_ptr<T>(),
-                                 adjoint.const_data_ptr<T>(), direction,
-                                 logits.mutable_data_ptr<T>(), gradients,
-                                 workspace.mutable_data_ptr<T>()));
+        call.check(cuda::tangent(
+            call.plan(), a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
+            direction, logits.mutable_data_ptr<T>(), gradients, workspace.mutable_data_ptr<T>()));
         return {logits, dx, dw, df};
       }
     engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(), direction,
@@ -224,7 +223,7 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
 Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& film,
                         const Tensor& running_mean, const Tensor& running_variance, int64_t hidden,
                         int64_t layers, int64_t outputs) {
-  return by_dtype<Devices::kCpuAndCuda>("timl::network_evaluate", x, [&](auto zero) -> Tensor {
+  return by_dtype_and_device("timl::network_evaluate", x, [&](auto zero) -> Tensor {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a("timl::network_evaluate", x, weights, film, std::nullopt, running_mean,
@@ -302,7 +301,7 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
                          const OptionalTensor& support_mask, const OptionalTensor& query_mask,
                          const OptionalTensor& class_weights, const Tensor& step_sizes,
                          int64_t hidden, int64_t layers, int64_t outputs, int64_t order) {
-  return by_dtype<Devices::kCpuAndCuda>("timl::meta_gradient", support_x, [&](auto zero) -> MetaResult {
+  return by_dtype_and_device("timl::meta_gradient", support_x, [&](auto zero) -> MetaResult {
     using T = decltype(zero);
     const char* operation = "timl::meta_gradient";
     const Engine<T>& engine = checked_engine<T>();
@@ -367,25 +366,25 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
           return t ? t->template const_data_ptr<T>() : nullptr;
         };
         const Tensor workspace = empty({cuda::meta_workspace<T>(m, tasks)});
-        call.check(cuda::meta_gradient<T>(
-            call.plan(), m, tasks, w.const_data_ptr<T>(), alpha.const_data_ptr<T>(),
-            {.support_x = sx.const_data_ptr<T>(),
-             .support_y = sy.const_data_ptr<T>(),
-             .query_x = qx.const_data_ptr<T>(),
-             .query_y = qy.const_data_ptr<T>(),
-             .film = phi.const_data_ptr<T>(),
-             .support_mask = values(sm),
-             .query_mask = values(qm),
-             .class_weights = values(classes)},
-            {.loss = loss.mutable_data_ptr<T>(),
-             .support_loss = support_loss.mutable_data_ptr<T>(),
-             .logits = logits.mutable_data_ptr<T>(),
-             .batch_mean = mean.mutable_data_ptr<T>(),
-             .batch_variance = variance.mutable_data_ptr<T>(),
-             .weights_gradient = dw.mutable_data_ptr<T>(),
-             .film_gradient = dphi.mutable_data_ptr<T>(),
-             .step_size_gradient = dalpha.mutable_data_ptr<T>()},
-            workspace.mutable_data_ptr<T>()));
+        call.check(cuda::meta_gradient<T>(call.plan(), m, tasks, w.const_data_ptr<T>(),
+                                          alpha.const_data_ptr<T>(),
+                                          {.support_x = sx.const_data_ptr<T>(),
+                                           .support_y = sy.const_data_ptr<T>(),
+                                           .query_x = qx.const_data_ptr<T>(),
+                                           .query_y = qy.const_data_ptr<T>(),
+                                           .film = phi.const_data_ptr<T>(),
+                                           .support_mask = values(sm),
+                                           .query_mask = values(qm),
+                                           .class_weights = values(classes)},
+                                          {.loss = loss.mutable_data_ptr<T>(),
+                                           .support_loss = support_loss.mutable_data_ptr<T>(),
+                                           .logits = logits.mutable_data_ptr<T>(),
+                                           .batch_mean = mean.mutable_data_ptr<T>(),
+                                           .batch_variance = variance.mutable_data_ptr<T>(),
+                                           .weights_gradient = dw.mutable_data_ptr<T>(),
+                                           .film_gradient = dphi.mutable_data_ptr<T>(),
+                                           .step_size_gradient = dalpha.mutable_data_ptr<T>()},
+                                          workspace.mutable_data_ptr<T>()));
         return {loss, logits, support_loss, dw, dphi, dalpha, mean, variance};
       }
     // Shared by the tasks: the packed weights, one packed gradient and one row of step-size

@@ -91,7 +91,7 @@ inline ScalarType dtype_of(const char* operation, const char* name, const Tensor
 }
 
 inline std::string device_text(const Tensor& tensor) {
-  if (tensor.is_cpu()) return "the CPU";
+  if (tensor.is_cpu()) return "cpu";
   return tensor.is_cuda() ? "cuda:" + std::to_string(tensor.get_device_index()) : "another device";
 }
 
@@ -106,9 +106,10 @@ inline void check_device(const char* operation, const char* name, const Tensor& 
     if (!tensor.is_cuda() || tensor.get_device_index() != call.device())
       refuse(device_text(tensor), ", x on cuda:", call.device(), one);
   } else if (kHasCuda && tensor.is_cuda()) {
-    if (call.device() == Call::kCpu) refuse(device_text(tensor), ", x on the CPU", one);
-    refuse(device_text(tensor), ": this operator computes on the CPU only, so move the model and "
-                                "its inputs with .cpu()");
+    if (call.device() == Call::kCpu) refuse(device_text(tensor), ", x on cpu", one);
+    refuse(device_text(tensor),
+           ": this operator computes on the CPU only, so move the model and "
+           "its inputs with .cpu()");
   } else if (!tensor.is_cpu()) {
     refuse("another device: this build of timl computes on the CPU ",
            kHasCuda ? "and on CUDA only" : "only",
@@ -223,19 +224,28 @@ inline T* thread_workspace(int64_t count) {
   return workspace.of_size(count);
 }
 
-enum class Devices { kCpu, kCpuAndCuda };
-
-// Begins the operator's call: calls body with a float or a double, by the tensor's dtype.
-template <Devices kDevices = Devices::kCpu, class Body>
-inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
+// Begins a call of an operator that computes where `device` says (Call): calls body with a float or
+// a double, by the tensor's dtype.
+template <class Body>
+inline auto begin_call(const char* operation, const Tensor& tensor, int device, const Body& body) {
   const ScalarType dtype = dtype_of(operation, "x", tensor);
   require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
           dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
-  int device = Call::kCpuOnly;
-  if constexpr (kHasCuda && kDevices == Devices::kCpuAndCuda)
-    device = tensor.is_cuda() ? tensor.get_device_index() : Call::kCpu;
   const Call call(operation, device);
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
+}
+
+// For operators that compute on the CPU alone.
+template <class Body>
+inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
+  return begin_call(operation, tensor, Call::kCpuOnly, body);
+}
+
+// For operators that compute where the tensor is, on the CPU or on CUDA.
+template <class Body>
+inline auto by_dtype_and_device(const char* operation, const Tensor& tensor, const Body& body) {
+  const bool cuda = kHasCuda && tensor.defined() && tensor.is_cuda();
+  return begin_call(operation, tensor, cuda ? tensor.get_device_index() : Call::kCpu, body);
 }
 
 // The engine in use, or an error that says which instruction sets can run.

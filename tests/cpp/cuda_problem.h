@@ -1,5 +1,5 @@
-// The CUDA engine behind the members of the CPU engine's table, so that both run the same tests. Its
-// kernels run in the emulator of simt/, whose complaints become exceptions.
+// The CUDA engine behind the members of the CPU engine's table, so that both run the same tests.
+// Its kernels run in the emulator of simt/, whose complaints become exceptions.
 #pragma once
 
 #include <stdexcept>
@@ -30,8 +30,7 @@ struct CudaEngine {
   }
   void forward(const timl::NetworkInput<T>& input, T* logits, T* mean, T* variance, T* tape,
                T* workspace, const timl::Parallel&) const {
-    require_no_trouble(
-        timl::cuda::forward(plan, input, logits, mean, variance, tape, workspace));
+    require_no_trouble(timl::cuda::forward(plan, input, logits, mean, variance, tape, workspace));
   }
   void backward(const timl::NetworkInput<T>& input, const T* cotangent, const T* tape,
                 const timl::NetworkGradient<T>& out, T* adjoints, T*, const timl::Parallel&) const {

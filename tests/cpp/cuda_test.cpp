@@ -6,14 +6,16 @@
 namespace {
 
 constexpr timl::cuda::Plan kPlans[] = {
-    {.threads = 64, .cluster = 1, .clusters = 3},
     {.threads = 96, .cluster = 4, .clusters = 2},
+#if !defined(__SANITIZE_ADDRESS__)  // under which each takes ten times as long
+    {.threads = 64, .cluster = 1, .clusters = 3},
     {.threads = 256, .cluster = 2, .clusters = 1},
+#endif
 };
 
 const Problem kProblems[] = {
-    {{4, 3, 6, 2, 1}, 5, true, true},    {{1, 2, 3, 1, 1}, 4, true, false},
-    {{3, 5, 20, 3, 1}, 3, false, true},  {{2, 35, 70, 2, 1}, 60, true, true},
+    {{4, 3, 6, 2, 1}, 5, true, true},     {{1, 2, 3, 1, 1}, 4, true, false},
+    {{3, 5, 20, 3, 1}, 3, false, true},   {{2, 35, 70, 2, 1}, 60, true, true},
     {{2, 4, 33, 2, 5}, 97, false, false}, {{2, 2, 33, 1, 19}, 41, true, false},
 };
 
@@ -59,7 +61,7 @@ TEST_CASE("the passes of CUDA are those of the CPU", "[cuda]") {
       INFO("batch " << p.batch << ", hidden " << p.shape.hidden << ", cluster " << plan.cluster);
       check_close(run(CudaEngine<double>{plan}, p, in), truth, 1e-11);
     }
-    check_close(run(CudaEngine<float>{kPlans[1]}, p, in), truth, 2e-4);
+    check_close(run(CudaEngine<float>{kPlans[0]}, p, in), truth, 2e-4);
   }
 }
 
@@ -71,18 +73,18 @@ TEST_CASE("evaluation on CUDA is that of the CPU, whatever else is evaluated", "
     for (const timl::cuda::Plan& plan : kPlans) {
       const Buffer<double> logits(p.batch * p.shape.outputs);
       const Buffer<double> workspace(timl::cuda::evaluate_workspace<double>(p.shape, plan));
-      require_no_trouble(timl::cuda::evaluate<double>(
-          plan,
-          {.shape = p.shape,
-           .batch = p.batch,
-           .x = in.x.data(),
-           .weights = in.weights.data(),
-           .film = in.film.data(),
-           .mask = nullptr,
-           .running_mean = in.running_mean.data(),
-           .running_variance = in.running_variance.data(),
-           .batch_statistics = false},
-          logits, workspace));
+      require_no_trouble(
+          timl::cuda::evaluate<double>(plan,
+                                       {.shape = p.shape,
+                                        .batch = p.batch,
+                                        .x = in.x.data(),
+                                        .weights = in.weights.data(),
+                                        .film = in.film.data(),
+                                        .mask = nullptr,
+                                        .running_mean = in.running_mean.data(),
+                                        .running_variance = in.running_variance.data(),
+                                        .batch_statistics = false},
+                                       logits, workspace));
       CHECK(relative_error(logits.values(), truth.logits) < 1e-12);
     }
   }
@@ -105,7 +107,7 @@ TEST_CASE("the meta-step of CUDA is that of the CPU", "[cuda]") {
       const Order of_threads(seed++);
       check_close(run(CudaEngine<double>{plan}, batch), truth, 1e-10);
     }
-    check_close(run(CudaEngine<float>{kPlans[1]}, batch), truth, 1e-3);
+    check_close(run(CudaEngine<float>{kPlans[0]}, batch), truth, 1e-3);
   }
 }
 
@@ -124,13 +126,13 @@ TEST_CASE("a label that is no class makes its task's loss NaN, and no other's", 
 }
 
 TEST_CASE("a meta-batch of the paper's size", "[cuda]") {
-  const MetaBatch batch({.network = {.steps = 12, .bands = 18, .hidden = 128, .layers = 2,
-                                     .outputs = 1},
-                         .inner_steps = 1,
-                         .support = 20,
-                         .query = 8,
-                         .order = 2},
-                        1, true);
+  const MetaBatch batch(
+      {.network = {.steps = 12, .bands = 18, .hidden = 128, .layers = 2, .outputs = 1},
+       .inner_steps = 1,
+       .support = 20,
+       .query = 8,
+       .order = 2},
+      1, true);
   const timl::cuda::Plan plan = {.threads = 256, .cluster = 4, .clusters = 1};
   const MetaBatchOutcome truth = run(*timl::engine<double>(), batch);
   check_close(run(CudaEngine<float>{plan}, batch), truth, 1e-4);
@@ -144,7 +146,7 @@ TEST_CASE("the order of threads and clusters changes no bit", "[cuda]") {
        .query = 4,
        .order = 2},
       3, true);
-  const CudaEngine<float> engine = {kPlans[1]};
+  const CudaEngine<float> engine = {kPlans[0]};
   const MetaBatchOutcome first = run(engine, batch);
   for (uint64_t seed = 1; seed < 5; ++seed) {
     const Order order(seed);
@@ -163,7 +165,7 @@ TEST_CASE("kernels without their clusters' barriers are noticed", "[cuda]") {
   for (uint64_t seed = 0; seed < 3; ++seed) {
     const Order order(seed);
     timl::simt::options().without_cluster_barriers = true;
-    const Outcome wrong = run(CudaEngine<double>{kPlans[1]}, p, in);
+    const Outcome wrong = run(CudaEngine<double>{kPlans[0]}, p, in);
     CHECK_FALSE(relative_error(wrong.weights_dot, truth.weights_dot) < 1e-3);
   }
 }

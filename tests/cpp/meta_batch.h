@@ -59,8 +59,8 @@ struct MetaArrays {
         variance(b.tasks * norms(b)),
         weights_gradient(b.shape.order > 0 ? weights_size(b.shape.network) : 0),
         film_gradient(b.shape.order > 0 ? b.tasks * film_size(b.shape.network) : 0),
-        step_size_gradient(
-            b.shape.order > 0 ? b.shape.inner_steps * tensor_count(b.shape.network) : 0) {}
+        step_size_gradient(b.shape.order > 0 ? b.shape.inner_steps * tensor_count(b.shape.network)
+                                             : 0) {}
   static Buffer<T> cast(const std::vector<double>& values) {
     Buffer<T> buffer(static_cast<int64_t>(values.size()));
     for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
@@ -91,25 +91,25 @@ MetaBatchOutcome run(const CudaEngine<T>& engine, const MetaBatch& b) {
   const MetaArrays<T> a(b);
   const Buffer<T> workspace(timl::cuda::meta_workspace<T>(b.shape, b.tasks));
   const bool masked = !b.support_mask.empty();
-  require_no_trouble(timl::cuda::meta_gradient<T>(
-      engine.plan, b.shape, b.tasks, a.weights, a.step_sizes,
-      {.support_x = a.support_x,
-       .support_y = a.support_y,
-       .query_x = a.query_x,
-       .query_y = a.query_y,
-       .film = a.film,
-       .support_mask = masked ? a.support_mask.get() : nullptr,
-       .query_mask = masked ? a.query_mask.get() : nullptr,
-       .class_weights = a.class_weights},
-      {.loss = a.loss,
-       .support_loss = a.support_loss,
-       .logits = a.logits,
-       .batch_mean = a.mean,
-       .batch_variance = a.variance,
-       .weights_gradient = a.weights_gradient,
-       .film_gradient = a.film_gradient,
-       .step_size_gradient = a.step_size_gradient},
-      workspace));
+  require_no_trouble(
+      timl::cuda::meta_gradient<T>(engine.plan, b.shape, b.tasks, a.weights, a.step_sizes,
+                                   {.support_x = a.support_x,
+                                    .support_y = a.support_y,
+                                    .query_x = a.query_x,
+                                    .query_y = a.query_y,
+                                    .film = a.film,
+                                    .support_mask = masked ? a.support_mask.get() : nullptr,
+                                    .query_mask = masked ? a.query_mask.get() : nullptr,
+                                    .class_weights = a.class_weights},
+                                   {.loss = a.loss,
+                                    .support_loss = a.support_loss,
+                                    .logits = a.logits,
+                                    .batch_mean = a.mean,
+                                    .batch_variance = a.variance,
+                                    .weights_gradient = a.weights_gradient,
+                                    .film_gradient = a.film_gradient,
+                                    .step_size_gradient = a.step_size_gradient},
+                                   workspace));
   return a.outcome();
 }
 
@@ -125,25 +125,24 @@ MetaBatchOutcome run(const timl::Engine<T>& engine, const MetaBatch& b) {
   const Buffer<T> packed_gradients(b.tasks * packed), task_steps(b.tasks * steps), sum(packed);
   engine.pack_base(s, a.weights, base);
   for (int64_t n = 0; n < b.tasks; ++n)
-    engine.meta_task(
-        m, base, a.step_sizes,
-        {.support_x = a.support_x + n * support * b.series(),
-         .support_y = a.support_y + n * support,
-         .query_x = a.query_x + n * m.query * b.series(),
-         .query_y = a.query_y + n * m.query,
-         .film = a.film + n * film_size(s),
-         .support_mask = masked ? a.support_mask + n * support * s.hidden : nullptr,
-         .query_mask = masked ? a.query_mask + n * m.query * s.hidden : nullptr,
-         .class_weights = a.class_weights + n * b.classes()},
-        {.loss = a.loss + n,
-         .support_loss = a.support_loss + n * m.inner_steps,
-         .logits = a.logits + n * m.query * s.outputs,
-         .batch_mean = a.mean + n * norms,
-         .batch_variance = a.variance + n * norms,
-         .packed_gradient = packed_gradients + n * packed,
-         .film_gradient = gradients ? a.film_gradient + n * film_size(s) : nullptr,
-         .step_size_gradient = task_steps + n * steps},
-        workspace, timl::kSerial);
+    engine.meta_task(m, base, a.step_sizes,
+                     {.support_x = a.support_x + n * support * b.series(),
+                      .support_y = a.support_y + n * support,
+                      .query_x = a.query_x + n * m.query * b.series(),
+                      .query_y = a.query_y + n * m.query,
+                      .film = a.film + n * film_size(s),
+                      .support_mask = masked ? a.support_mask + n * support * s.hidden : nullptr,
+                      .query_mask = masked ? a.query_mask + n * m.query * s.hidden : nullptr,
+                      .class_weights = a.class_weights + n * b.classes()},
+                     {.loss = a.loss + n,
+                      .support_loss = a.support_loss + n * m.inner_steps,
+                      .logits = a.logits + n * m.query * s.outputs,
+                      .batch_mean = a.mean + n * norms,
+                      .batch_variance = a.variance + n * norms,
+                      .packed_gradient = packed_gradients + n * packed,
+                      .film_gradient = gradients ? a.film_gradient + n * film_size(s) : nullptr,
+                      .step_size_gradient = task_steps + n * steps},
+                     workspace, timl::kSerial);
   if (!gradients) return a.outcome();
   const T scale = T(1) / static_cast<T>(b.tasks);
   engine.reduce_gradients(s, b.tasks, packed_gradients, scale, a.weights_gradient, sum,

@@ -1,5 +1,5 @@
-// All kernels of the CUDA engine once, small, for the race detector (tests/cpp/CMakeLists.txt): with
-// no mistake, with all cluster barriers left out, or with two blocks that write one value. The
+// All kernels of the CUDA engine once, small, for the race detector (tests/cpp/CMakeLists.txt):
+// with no mistake, with all cluster barriers left out, or with two blocks that write one value. The
 // detector ends the program where there is a race.
 #include <cstdio>
 #include <cstring>
@@ -29,8 +29,8 @@ int main(int count, char** values) {
   const Inputs in(problem);
   const Outcome passes = run(engine, problem, in);
   const MetaBatchOutcome meta = run(
-      engine,
-      MetaBatch({.network = shape, .inner_steps = 2, .support = 4, .query = 3, .order = 2}, 2, true));
+      engine, MetaBatch({.network = shape, .inner_steps = 2, .support = 4, .query = 3, .order = 2},
+                        2, true));
   const Buffer<float> logits(problem.batch * shape.outputs);
   const auto cast = MetaArrays<float>::cast;
   const Buffer<float> x = cast(in.x), weights = cast(in.weights), film = cast(in.film);

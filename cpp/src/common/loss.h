@@ -52,8 +52,8 @@ TIML_HOST_DEVICE inline T softmax_loss(int64_t outputs, const T* z, int64_t labe
   return z[largest] - z[label] + std::log1p(others);
 }
 
-// Weight of a sample in a mean loss: that of its class (null for ones), 0 where its label counts for
-// nothing.
+// Weight of a sample in a mean loss: that of its class (null for ones), 0 where its label counts
+// for nothing.
 template <class T>
 TIML_HOST_DEVICE inline T sample_weight(T label, const T* class_weights) {
   if (label == T(kIgnoredLabel)) return T(0);
@@ -69,7 +69,8 @@ TIML_HOST_DEVICE inline T sample_loss(int64_t outputs, const T* logits, T label,
     for (int64_t k = 0; k < outputs; ++k) gradient[k] = curvature[k] = 0;
     return T(0);
   }
-  if (outputs == 1) return weight * binary_loss(*logits, label, count / weight, gradient, curvature);
+  if (outputs == 1)
+    return weight * binary_loss(*logits, label, count / weight, gradient, curvature);
   return weight * softmax_loss(outputs, logits, static_cast<int64_t>(label), count / weight,
                                gradient, curvature);
 }
@@ -83,8 +84,7 @@ inline T mean_loss(int64_t batch, int64_t outputs, const T* logits, const T* lab
                    const T* class_weights, T* gradient, T* curvature) {
   T count = 0, total = 0;
   for (int64_t b = 0; b < batch; ++b) count += sample_weight(labels[b], class_weights);
-  for (int64_t b = 0; b < batch;
-       ++b, logits += outputs, gradient += outputs, curvature += outputs)
+  for (int64_t b = 0; b < batch; ++b, logits += outputs, gradient += outputs, curvature += outputs)
     total += sample_loss(outputs, logits, labels[b], sample_weight(labels[b], class_weights), count,
                          gradient, curvature);
   return count == T(0) ? T(0) : total * (T(1) / count);

@@ -119,10 +119,9 @@ const char* tangent(const Plan& plan, const NetworkInput<T>& in, const T* tape, 
   const TangentMemory<T> memory(layout, in.batch, workspace);
   Pass<T> pass = pass_of(layout, in);
   pass.weights.transposed = memory.transposed;
-  pass.direction = {
-      .weights = {.flat = along.weights, .transposed = memory.direction_transposed},
-      .film = along.film,
-      .x = along.x};
+  pass.direction = {.weights = {.flat = along.weights, .transposed = memory.direction_transposed},
+                    .film = along.film,
+                    .x = along.x};
   pass.cotangent_dot = along.cotangent;
   pass.tape = const_cast<T*>(tape);
   pass.adjoints = const_cast<T*>(adjoints);

@@ -1,6 +1,6 @@
 // What follows the LSTM, for a whole batch, by a team of blocks: BatchNorm, then dense layers with
-// FiLM, GELU and BatchNorm between them, down to K logits. Forward, backward, and both halves of the
-// tangent.
+// FiLM, GELU and BatchNorm between them, down to K logits. Forward, backward, and both halves of
+// the tangent.
 //
 // The formulas are those of docs/explanation/meta-step.md, with the layers and names of the CPU's
 // file of this name. One thread has a unit for all rows where rows are summed.
@@ -99,13 +99,12 @@ __device__ void head_forward(const Team& team, const Layout& layout, const Batch
       const Term<T> term = {
           filmed, width, 1, weights.transposed + layout.dense_transposed + l * width * width,
           width,  width};
-      product(team, {0, batch.size}, team.share(width), &term, 1,
-              [&](int64_t b, int64_t u, T r) {
-                T density, distribution;
-                normal_functions(r, density, distribution);
-                tape.before_gelu[l * units + b * width + u] = r;
-                normal[units + b * width + u] = r * distribution;
-              });
+      product(team, {0, batch.size}, team.share(width), &term, 1, [&](int64_t b, int64_t u, T r) {
+        T density, distribution;
+        normal_functions(r, density, distribution);
+        tape.before_gelu[l * units + b * width + u] = r;
+        normal[units + b * width + u] = r * distribution;
+      });
       team.sync();
     }
   }
@@ -138,8 +137,8 @@ __device__ void last_layer_gradients(const Team& team, const Layout& layout, int
 }
 
 // adjoints.logits holds the cotangent [B,K], which all of the team can read. On exit
-// adjoints.before_norm[0] is the gradient of hd_T. Fills the dense part of `gradient` (flat) and the
-// dense FiLM gradients of film_gradient [Phi].
+// adjoints.before_norm[0] is the gradient of hd_T. Fills the dense part of `gradient` (flat) and
+// the dense FiLM gradients of film_gradient [Phi].
 template <class T>
 __device__ void head_backward(const Team& team, const Layout& layout, const Batch<T>& batch,
                               const Weights<T>& weights, const HeadTape<T>& tape,
@@ -171,8 +170,8 @@ __device__ void head_backward(const Team& team, const Layout& layout, const Batc
               [&](int64_t n, int64_t k, T sum) {
                 gradient[layout.dense + (l * width + n) * width + k] = sum;
               });
-      const Term<T> to_filmed = {
-          d_r, width, 1, weights.flat + layout.dense + l * width * width, width, width};
+      const Term<T> to_filmed = {d_r,   width, 1, weights.flat + layout.dense + l * width * width,
+                                 width, width};
       product(team, {0, batch.size}, team.share(width), &to_filmed, 1,
               [&](int64_t b, int64_t u, T sum) { d_filmed[b * width + u] = sum; });
       team.sync();
@@ -219,8 +218,7 @@ __device__ void head_tangent_forward(const Team& team, const Layout& layout, con
     T *normal_dot = tangents.normal + l * units, *filmed_dot = tangents.filmed + l * units;
     const T* in_dot = l == 0 ? hidden_dot : normal_dot;
     const T* gamma = batch.film + layout.dense_film(l);
-    const T* film_dot =
-        direction.film == nullptr ? nullptr : direction.film + layout.dense_film(l);
+    const T* film_dot = direction.film == nullptr ? nullptr : direction.film + layout.dense_film(l);
     for_each(team, width, [&](int64_t u) {
       const T inverse = tape.inverse_deviation[l * width + u];
       T mean = 0, product_mean = 0;
@@ -249,14 +247,13 @@ __device__ void head_tangent_forward(const Team& team, const Layout& layout, con
         {filmed, width, 1, direction.weights.transposed + dense, width, width},
         {filmed_dot, width, 1, weights.transposed + dense, width, width},
     };
-    product(team, {0, batch.size}, team.share(width), terms, 2,
-            [&](int64_t b, int64_t u, T r_dot) {
-              T density, distribution;
-              const T r = tape.before_gelu[l * units + b * width + u];
-              normal_functions(r, density, distribution);
-              tangents.before_gelu[l * units + b * width + u] = r_dot;
-              normal_dot[units + b * width + u] = (distribution + r * density) * r_dot;
-            });
+    product(team, {0, batch.size}, team.share(width), terms, 2, [&](int64_t b, int64_t u, T r_dot) {
+      T density, distribution;
+      const T r = tape.before_gelu[l * units + b * width + u];
+      normal_functions(r, density, distribution);
+      tangents.before_gelu[l * units + b * width + u] = r_dot;
+      normal_dot[units + b * width + u] = (distribution + r * density) * r_dot;
+    });
     team.sync();
   }
   const T *filmed = tape.filmed + top * units, *filmed_dot = tangents.filmed + top * units;
@@ -316,26 +313,22 @@ __device__ void head_tangent_backward(const Team& team, const Layout& layout, co
           {d_r_dot, 1, width, filmed, width, batch.size},
           {d_r, 1, width, filmed_dot, width, batch.size},
       };
-      product(team, team.share(width), {0, width}, to_weights, 2,
-              [&](int64_t n, int64_t k, T sum) {
-                gradient_dot[layout.dense + (l * width + n) * width + k] = sum;
-              });
+      product(team, team.share(width), {0, width}, to_weights, 2, [&](int64_t n, int64_t k, T sum) {
+        gradient_dot[layout.dense + (l * width + n) * width + k] = sum;
+      });
       const int64_t dense = layout.dense + l * width * width;
       const Term<T> to_filmed[] = {
           {d_r_dot, width, 1, weights.flat + dense, width, width},
           {d_r, width, 1, direction.weights.flat + dense, width, width},
       };
       product(team, {0, batch.size}, team.share(width), to_filmed, 2,
-              [&](int64_t b, int64_t u, T sum) {
-                tangents.filmed_adjoints[b * width + u] = sum;
-              });
+              [&](int64_t b, int64_t u, T sum) { tangents.filmed_adjoints[b * width + u] = sum; });
       team.sync();
     }
     const T *normal = tape.normal + l * units, *normal_dot = tangents.normal + l * units;
     const T *d_filmed = adjoints.filmed + l * units, *d_in = adjoints.before_norm + l * units;
     const T* film = batch.film + layout.dense_film(l);
-    const T* film_dot =
-        direction.film == nullptr ? nullptr : direction.film + layout.dense_film(l);
+    const T* film_dot = direction.film == nullptr ? nullptr : direction.film + layout.dense_film(l);
     T* d_film_dot = film_gradient_dot + layout.dense_film(l);
     for_each(team, width, [&](int64_t u) {
       // FiLM, then BatchNorm: with q = d - mean(d) - n mean(d n), gradient = q / deviation and its

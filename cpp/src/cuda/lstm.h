@@ -29,7 +29,8 @@ struct Batch {
 };
 
 // What the forward pass keeps: input (x after FiLM) [T,B,F]; gates (activations) [T,B,4H]; cell,
-// tanh_cell and hidden (= hd) [T,B,H]. Without keep, what it needs: cell of one step, hidden of two.
+// tanh_cell and hidden (= hd) [T,B,H]. Without keep, what it needs: cell of one step, hidden of
+// two.
 template <class T>
 struct LstmTape {
   TIML_HOST_DEVICE LstmTape(const Layout& layout, int64_t batch, Arena<T>& arena,
@@ -107,22 +108,22 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
         {tape.hidden + (t > 0 ? before * hidden : 0), hidden, 1,
          weights.transposed + bands * layout.gates, layout.gates, hidden},
     };
-    gate_product(team, rows, units, hidden, terms, t == 0 ? 1 : 2,
-                 [&](int64_t row, int64_t u, const T(&a)[4]) {
-                   const Gates<T> gates = {
-                       sigmoid(a[0] + bias[u]), sigmoid(a[1] + bias[hidden + u]),
-                       std::tanh(a[2] + bias[2 * hidden + u]), sigmoid(a[3] + bias[3 * hidden + u])};
-                   T c = gates.i * gates.g;
-                   if (t > 0) c += gates.f * tape.cell[(cells_before + row) * hidden + u];
-                   const T tanh_c = std::tanh(c);
-                   tape.cell[(cells + row) * hidden + u] = c;
-                   tape.hidden[(now + row) * hidden + u] =
-                       batch.mask_at(layout, row, u) * gates.o * tanh_c;
-                   if constexpr (kKeep) {
-                     store_gates(tape.gates + (step + row) * layout.gates + u, hidden, gates);
-                     tape.tanh_cell[(step + row) * hidden + u] = tanh_c;
-                   }
-                 });
+    gate_product(
+        team, rows, units, hidden, terms, t == 0 ? 1 : 2,
+        [&](int64_t row, int64_t u, const T(&a)[4]) {
+          const Gates<T> gates = {sigmoid(a[0] + bias[u]), sigmoid(a[1] + bias[hidden + u]),
+                                  std::tanh(a[2] + bias[2 * hidden + u]),
+                                  sigmoid(a[3] + bias[3 * hidden + u])};
+          T c = gates.i * gates.g;
+          if (t > 0) c += gates.f * tape.cell[(cells_before + row) * hidden + u];
+          const T tanh_c = std::tanh(c);
+          tape.cell[(cells + row) * hidden + u] = c;
+          tape.hidden[(now + row) * hidden + u] = batch.mask_at(layout, row, u) * gates.o * tanh_c;
+          if constexpr (kKeep) {
+            store_gates(tape.gates + (step + row) * layout.gates + u, hidden, gates);
+            tape.tanh_cell[(step + row) * hidden + u] = tanh_c;
+          }
+        });
     team.sync();
   }
 }
@@ -130,9 +131,8 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
 // Gradients of the gates of the rows. hidden_gradient [B,H] reaches hd_T.
 template <class T>
 __device__ void lstm_backward(const Team& team, const Layout& layout, const Batch<T>& batch,
-                              const Range& rows, const Weights<T>& weights,
-                              const LstmTape<T>& tape, const T* hidden_gradient,
-                              const LstmAdjoints<T>& adjoints) {
+                              const Range& rows, const Weights<T>& weights, const LstmTape<T>& tape,
+                              const T* hidden_gradient, const LstmAdjoints<T>& adjoints) {
   const int64_t hidden = layout.hidden;
   const Range units = team.share(hidden);
   for (int64_t t = layout.steps - 1; t >= 0; --t) {
@@ -151,10 +151,9 @@ __device__ void lstm_backward(const Team& team, const Layout& layout, const Batc
       const T tanh_c = tape.tanh_cell[at];
       const T c0 = t == 0 ? T(0) : tape.cell[(before + row) * hidden + u];
       const T carry =
-          last ? T(0)
-               : adjoints.cell[next] * tape.gates[(after + row) * layout.gates + hidden + u];
-      const T dh = batch.mask_at(layout, row, u) *
-                   (last ? hidden_gradient[row * hidden + u] : arriving);
+          last ? T(0) : adjoints.cell[next] * tape.gates[(after + row) * layout.gates + hidden + u];
+      const T dh =
+          batch.mask_at(layout, row, u) * (last ? hidden_gradient[row * hidden + u] : arriving);
       const T dc = carry + dh * o * (T(1) - tanh_c * tanh_c);
       store_gates(adjoints.gates + (step + row) * layout.gates + u, hidden,
                   Gates<T>{dc * g * i * (T(1) - i), dc * c0 * f * (T(1) - f),
@@ -193,8 +192,8 @@ __device__ void lstm_weight_gradients(const Team& team, const Layout& layout, in
           [&](int64_t at, int64_t f, T sum) { adjoints.input[at * bands + f] = sum; });
 }
 
-// The input FiLM's gradients [T,F] each, and that of x [B,T,F] unless null, from the gradient of the
-// input after FiLM.
+// The input FiLM's gradients [T,F] each, and that of x [B,T,F] unless null, from the gradient of
+// the input after FiLM.
 template <class T>
 __device__ void input_gradients(const Team& team, const Layout& layout, const Batch<T>& batch,
                                 const LstmAdjoints<T>& adjoints, T* film_gradient, T* x_gradient) {
@@ -213,8 +212,8 @@ __device__ void input_gradients(const Team& team, const Layout& layout, const Ba
   if (x_gradient == nullptr) return;
   for_each(team, batch.size * layout.series, [&](int64_t index) {
     const int64_t film = index % layout.series, b = index / layout.series;
-    x_gradient[index] = batch.film[film] *
-                        adjoints.input[(film / bands * batch.size + b) * bands + film % bands];
+    x_gradient[index] =
+        batch.film[film] * adjoints.input[(film / bands * batch.size + b) * bands + film % bands];
   });
 }
 

@@ -87,8 +87,7 @@ __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, con
                       Gates<T>{i_dot, f_dot, g_dot, o_dot});
           tangents.cell[at] = c_dot;
           tangents.tanh_cell[at] = tanh_c_dot;
-          tangents.hidden[at] =
-              batch.mask_at(layout, row, u) * (o_dot * tanh_c + o * tanh_c_dot);
+          tangents.hidden[at] = batch.mask_at(layout, row, u) * (o_dot * tanh_c + o * tanh_c_dot);
         });
     team.sync();
   }
@@ -97,10 +96,9 @@ __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, con
 // Second half: derivatives of what the backward pass computed, line by line. hidden_gradient_dot
 // [B,H] is the tangent of what reached hd_T.
 template <class T>
-__device__ void lstm_tangent_backward(const Team& team, const Layout& layout,
-                                      const Batch<T>& batch, const Range& rows,
-                                      const Weights<T>& weights, const LstmTape<T>& tape,
-                                      const LstmAdjoints<T>& adjoints,
+__device__ void lstm_tangent_backward(const Team& team, const Layout& layout, const Batch<T>& batch,
+                                      const Range& rows, const Weights<T>& weights,
+                                      const LstmTape<T>& tape, const LstmAdjoints<T>& adjoints,
                                       const Direction<T>& direction,
                                       const LstmTangents<T>& tangents,
                                       const T* hidden_gradient_dot) {
@@ -130,8 +128,8 @@ __device__ void lstm_tangent_backward(const Team& team, const Layout& layout,
                                : tangents.cell_adjoints[next] * tape.gates[next_gate] +
                                      adjoints.cell[next] * tangents.gates[next_gate];
 
-      const T dh_dot = batch.mask_at(layout, row, u) *
-                       (last ? hidden_gradient_dot[row * hidden + u] : arriving);
+      const T dh_dot =
+          batch.mask_at(layout, row, u) * (last ? hidden_gradient_dot[row * hidden + u] : arriving);
       const T dc_dot = carry_dot + (dh_dot * o + dh * o_dot) * (T(1) - tanh_c * tanh_c) -
                        T(2) * dh * o * tanh_c * tanh_c_dot;
       const T di = dc * g, di_dot = dc_dot * g + dc * g_dot;
@@ -153,8 +151,7 @@ __device__ void lstm_tangent_backward(const Team& team, const Layout& layout,
 template <class T>
 __device__ void lstm_weight_tangents(const Team& team, const Layout& layout, int64_t batch,
                                      const Weights<T>& weights, const LstmTape<T>& tape,
-                                     const LstmAdjoints<T>& adjoints,
-                                     const Direction<T>& direction,
+                                     const LstmAdjoints<T>& adjoints, const Direction<T>& direction,
                                      const LstmTangents<T>& tangents, T* gradient_dot) {
   const int64_t bands = layout.bands, hidden = layout.hidden, gates = layout.gates;
   const int64_t all = layout.steps * batch;

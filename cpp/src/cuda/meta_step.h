@@ -60,9 +60,9 @@ struct MetaMemory {
 };
 
 // The mean loss of each task's batch (mean_loss in loss.h), with its gradient and curvature [B,K];
-// losses [B] is working memory. Labels [B] and class weights lie label_stride and class_stride apart
-// from task to task, everything else memory_stride. Nobody has looked at the labels: where one is no
-// class, all is NaN.
+// losses [B] is working memory. Labels [B] and class weights lie label_stride and class_stride
+// apart from task to task, everything else memory_stride. Nobody has looked at the labels: where
+// one is no class, all is NaN.
 TIML_KERNEL batch_loss_kernel(int64_t batch, int64_t outputs, const T* logits, const T* labels,
                               const T* class_weights, int64_t label_stride, int64_t class_stride,
                               int64_t memory_stride, T* gradient, T* curvature, T* losses, T* out) {
@@ -77,8 +77,8 @@ TIML_KERNEL batch_loss_kernel(int64_t batch, int64_t outputs, const T* logits, c
   T count = 0;
   for (int64_t b = 0; b < batch; ++b) {
     const T label = labels[b];
-    const bool is_class = label >= T(kIgnoredLabel) && label < T(classes) &&
-                          label == std::floor(label);
+    const bool is_class =
+        label >= T(kIgnoredLabel) && label < T(classes) && label == std::floor(label);
     count += is_class ? sample_weight(label, class_weights) : static_cast<T>(NAN);
   }
   for_each(team, batch, [&](int64_t b) {
@@ -88,10 +88,9 @@ TIML_KERNEL batch_loss_kernel(int64_t batch, int64_t outputs, const T* logits, c
       losses[b] = count;
       return;
     }
-    losses[b] =
-        sample_loss(outputs, logits + b * outputs, labels[b],
-                    sample_weight(labels[b], class_weights), count, gradient + b * outputs,
-                    curvature + b * outputs);
+    losses[b] = sample_loss(outputs, logits + b * outputs, labels[b],
+                            sample_weight(labels[b], class_weights), count, gradient + b * outputs,
+                            curvature + b * outputs);
   });
   team.sync();
   if (team.rank != 0 || team.thread != 0) return;
@@ -117,9 +116,8 @@ TIML_KERNEL direction_kernel(Layout layout, int64_t tasks, int64_t memory_stride
   int64_t n = 0;
   const Team team = task_team(tasks, &n);
   const int64_t memory = n * memory_stride;
-  write_weights(team, layout, direction + memory, direction_transposed + memory, [&](int64_t i) {
-    return step_sizes[layout.tensor_of(i)] * v[memory + i];
-  });
+  write_weights(team, layout, direction + memory, direction_transposed + memory,
+                [&](int64_t i) { return step_sizes[layout.tensor_of(i)] * v[memory + i]; });
 }
 
 // -<v, g> for each tensor: warps leave their sums in shared memory, and the first block of the
@@ -179,9 +177,8 @@ TIML_KERNEL results_kernel(Layout layout, MetaShape m, int64_t tasks, int64_t me
   const Team team = grid_team();
   const T scale = T(1) / static_cast<T>(tasks);
   const auto collect = [&](const T* values, int64_t size, T factor, T* out) {
-    for_each(team, tasks * size, [&](int64_t i) {
-      out[i] = factor * values[i / size * memory_stride + i % size];
-    });
+    for_each(team, tasks * size,
+             [&](int64_t i) { out[i] = factor * values[i / size * memory_stride + i % size]; });
   };
   const auto mean = [&](const T* values, int64_t size, T* out) {
     for_each(team, size, [&](int64_t i) {
@@ -226,15 +223,15 @@ void meta_step(Start<T>& start, const Layout& layout, const MetaShape& m, int64_
     pass.batch.size = query ? m.query : m.support;
     pass.batch.x = query ? episodes.query_x : episodes.support_x + s * m.support * layout.series;
     pass.batch.film = episodes.film;
-    pass.batch.mask =
-        query || mask == nullptr ? mask : mask + s * m.support * layout.hidden;
+    pass.batch.mask = query || mask == nullptr ? mask : mask + s * m.support * layout.hidden;
     pass.batch.batch_statistics = true;
     pass.weights = base;
     if (s > 0)
       pass.weights = {.flat = memory.weights + (s - 1) * layout.size,
                       .transposed = memory.transposed + (s - 1) * layout.transposed_size};
     pass.statistics = {.mean = memory.mean + s * norm, .variance = memory.variance + s * norm};
-    pass.tape = query ? memory.query_tape : memory.tapes + s * memory.step_stride * memory.tape_size;
+    pass.tape =
+        query ? memory.query_tape : memory.tapes + s * memory.step_stride * memory.tape_size;
     pass.adjoints = query ? memory.query_adjoints
                           : memory.adjoints + s * memory.step_stride * memory.adjoint_size;
     pass.logits = query ? memory.query_logits : memory.logits;
@@ -259,8 +256,7 @@ void meta_step(Start<T>& start, const Layout& layout, const MetaShape& m, int64_
     loss(pass, s, episodes.support_y + s * m.support, support, memory.support_loss + s);
     network_backward(start, pass);
     start.on_grid(tasks, descend_kernel<T>, layout, tasks, pass.stride, pass.weights.flat,
-                  step_sizes + s * layout.tensors, pass.gradient,
-                  memory.weights + s * layout.size,
+                  step_sizes + s * layout.tensors, pass.gradient, memory.weights + s * layout.size,
                   memory.transposed + s * layout.transposed_size);
   }
   const Pass<T> query = pass_of(m.inner_steps);

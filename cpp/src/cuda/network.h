@@ -1,9 +1,9 @@
-// The passes of one network, or of many tasks' networks of one shape at once: which kernels they are
-// made of, and in which order.
+// The passes of one network, or of many tasks' networks of one shape at once: which kernels they
+// are made of, and in which order.
 //
-// The LSTM runs on a cluster for each chunk of a task's rows, the head, which sums over rows, on one
-// cluster for each task, and the gradients of the LSTM's weights, whose elements are independent, on
-// the whole grid.
+// The LSTM runs on a cluster for each chunk of a task's rows, the head, which sums over rows, on
+// one cluster for each task, and the gradients of the LSTM's weights, whose elements are
+// independent, on the whole grid.
 #pragma once
 
 #include "head.h"
@@ -91,7 +91,7 @@ struct Pass {
   __device__ NetworkTangents<T> tangent_parts() const { return {layout, batch.size, tangents}; }
 };
 
-constexpr int64_t kChunk = 4 * kTileRows;  // rows of a cluster
+constexpr int64_t kChunk = 40;  // rows of a cluster: whole tiles
 inline int64_t chunk_count(int64_t batch) { return (batch + kChunk - 1) / kChunk; }
 
 // Which task and which of its rows a cluster has.
@@ -118,7 +118,9 @@ __device__ Pass<T> task_of_blocks(const Pass<T>& all, Team* team) {
   return all.of_task(task);
 }
 
-#define TIML_KERNEL template <class T> __global__ void __launch_bounds__(kMostThreads)
+#define TIML_KERNEL  \
+  template <class T> \
+  __global__ void __launch_bounds__(kMostThreads)
 
 TIML_KERNEL transpose_kernel(Layout layout, const T* flat, T* transposed) {
   write_weights<T>(grid_team(), layout, nullptr, transposed, [&](int64_t i) { return flat[i]; });

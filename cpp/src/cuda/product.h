@@ -8,8 +8,12 @@
 namespace timl {
 namespace {
 
-inline constexpr int kLanes = 32;     // of a warp
-inline constexpr int kTileRows = 10;  // half of the paper's support batch
+inline constexpr int kLanes = 32;  // of a warp
+
+// Rows of a tile: half of the paper's support batch, and half of that where a number takes two
+// registers.
+template <class T>
+inline constexpr int kTileRows = sizeof(T) == sizeof(float) ? 10 : 5;
 
 // One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, column) =
 // b[k * b_stride + column].
@@ -26,29 +30,29 @@ struct Term {
 // Bytes of shared memory that products by blocks of `threads` threads need.
 template <class T>
 constexpr size_t product_shared(int threads) {
-  return sizeof(T) * static_cast<size_t>(threads) * kTileRows * 4;
+  return sizeof(T) * static_cast<size_t>(threads) * kTileRows<T> * 4;
 }
 
 // Adds part `part` of `parts` of a term's depth to a tile's sums. Rows and columns are counted from
 // the tile's first.
 template <class T, int kColumns>
 __device__ __forceinline__ void add_term(const Term<T>& term, int64_t first_row,
-                                         const int (&rows)[kTileRows], int64_t first_column,
+                                         const int (&rows)[kTileRows<T>], int64_t first_column,
                                          const int (&columns)[kColumns], int part, int parts,
-                                         T (&sums)[kTileRows][kColumns]) {
+                                         T (&sums)[kTileRows<T>][kColumns]) {
   const int64_t first = term.depth * part / parts, last = term.depth * (part + 1) / parts;
   const T* a = term.a + first_row * term.row_stride + first * term.depth_stride;
   const T* b = term.b + first_column + first * term.b_stride;
-  int at[kTileRows];
+  int at[kTileRows<T>];
 #pragma unroll
-  for (int r = 0; r < kTileRows; ++r) at[r] = rows[r] * static_cast<int>(term.row_stride);
+  for (int r = 0; r < kTileRows<T>; ++r) at[r] = rows[r] * static_cast<int>(term.row_stride);
 #pragma unroll 2
   for (int64_t k = first; k < last; ++k, a += term.depth_stride, b += term.b_stride) {
     T column[kColumns];
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) column[c] = b[columns[c]];
 #pragma unroll
-    for (int r = 0; r < kTileRows; ++r) {
+    for (int r = 0; r < kTileRows<T>; ++r) {
       const T value = a[at[r]];
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) sums[r][c] += value * column[c];
@@ -71,24 +75,24 @@ __device__ __forceinline__ void tile_product(const Team& team, const Range& rows
                                              const Term<T>* terms, int count,
                                              const Finish& finish) {
   constexpr int kWidth = kInterleaved ? kLanes : kLanes * kColumns;
-  constexpr int kTile = kTileRows * kColumns * kLanes;
-  T* const partial = simt::shared_memory<T>();  // [warps][kTileRows][kColumns][kLanes]
+  constexpr int kTile = kTileRows<T> * kColumns * kLanes;
+  T* const partial = simt::shared_memory<T>();  // [warps][kTileRows<T>][kColumns][kLanes]
   const int lane = team.thread % kLanes, warp = team.thread / kLanes, warps = team.threads / kLanes;
   const int64_t groups = (columns.count() + kWidth - 1) / kWidth;
-  const int64_t tiles = groups * ((rows.count() + kTileRows - 1) / kTileRows);
+  const int64_t tiles = groups * ((rows.count() + kTileRows<T> - 1) / kTileRows<T>);
   const int parts = tiles < warps && tiles > 0 ? static_cast<int>(warps / tiles) : 1;
   const int at_once = warps / parts;  // tiles
   for (int64_t begin = 0; begin < tiles; begin += at_once) {
     const int64_t tile = begin + warp / parts;
     if (warp < at_once * parts && tile < tiles) {
-      T sums[kTileRows][kColumns];
-      int row_at[kTileRows], column_at[kColumns];  // beyond the end: the last, and not used
-      const int64_t row = rows.begin + tile / groups * kTileRows;
+      T sums[kTileRows<T>][kColumns];
+      int row_at[kTileRows<T>], column_at[kColumns];  // beyond the end: the last, and not used
+      const int64_t row = rows.begin + tile / groups * kTileRows<T>;
       const int64_t column = columns.begin + tile % groups * kWidth;
       const int last_row = static_cast<int>(rows.end - 1 - row);
       const int last_column = static_cast<int>(columns.end - 1 - column);
 #pragma unroll
-      for (int r = 0; r < kTileRows; ++r) row_at[r] = r < last_row ? r : last_row;
+      for (int r = 0; r < kTileRows<T>; ++r) row_at[r] = r < last_row ? r : last_row;
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
         const int of_lane = kInterleaved ? lane : lane + c * kLanes;
@@ -96,13 +100,13 @@ __device__ __forceinline__ void tile_product(const Team& team, const Range& rows
                        (kInterleaved ? c * static_cast<int>(step) : 0);
       }
 #pragma unroll
-      for (int r = 0; r < kTileRows; ++r)
+      for (int r = 0; r < kTileRows<T>; ++r)
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) sums[r][c] = 0;
       for (int q = 0; q < count; ++q)
         add_term(terms[q], row, row_at, column, column_at, warp % parts, parts, sums);
 #pragma unroll
-      for (int r = 0; r < kTileRows; ++r)
+      for (int r = 0; r < kTileRows<T>; ++r)
 #pragma unroll
         for (int c = 0; c < kColumns; ++c)
           partial[warp * kTile + (r * kColumns + c) * kLanes + lane] = sums[r][c];
@@ -117,10 +121,10 @@ __device__ __forceinline__ void tile_product(const Team& team, const Range& rows
     constexpr int kSums = kInterleaved ? kTile / kColumns : kTile;  // calls of finish for a tile
     const int64_t left = tiles - begin < at_once ? tiles - begin : at_once;
     for (int i = team.thread; i < left * kSums; i += team.threads) {
-      const int in_round = i / kSums, place = i % kSums, r = place / (kSums / kTileRows);
-      const int64_t row = rows.begin + (begin + in_round) / groups * kTileRows + r;
-      const int64_t column = columns.begin + (begin + in_round) % groups * kWidth +
-                             place % (kSums / kTileRows);
+      const int in_round = i / kSums, place = i % kSums, r = place / (kSums / kTileRows<T>);
+      const int64_t row = rows.begin + (begin + in_round) / groups * kTileRows<T> + r;
+      const int64_t column =
+          columns.begin + (begin + in_round) % groups * kWidth + place % (kSums / kTileRows<T>);
       if (row >= rows.end || column >= columns.end) continue;
       if constexpr (kInterleaved) {
         T sums[kColumns];

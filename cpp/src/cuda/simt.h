@@ -64,10 +64,10 @@ __device__ __forceinline__ void copy_async_wait() {
 }
 
 struct Launch {
-  int blocks;              // whole clusters
-  int threads;             // of a block
-  int cluster = 1;         // blocks of a cluster
-  size_t shared = 0;       // bytes of dynamic shared memory of a block
+  int blocks;         // whole clusters
+  int threads;        // of a block
+  int cluster = 1;    // blocks of a cluster
+  size_t shared = 0;  // bytes of dynamic shared memory of a block
   Stream stream = nullptr;
 };
 

@@ -178,7 +178,7 @@ def check_meta_gradient(
     order: int,
 ) -> None:
     """Check the arguments of the meta-gradient but for labels and finite values."""
-    check = Checks("timl::meta_gradient", support_x)
+    check = Checks("timl::meta_gradient", support_x, cuda=True)
     steps, bands, weights_size, film_size = check.network_sizes(5, hidden, layers, outputs)
     check.require(
         0 <= order <= 2,

@@ -184,7 +184,7 @@ struct Thread {
   uint64_t lent = 0, taken = 0;  // values of a warp collective
   int source = 0;                // lane that `taken` is of
   bool ended = false;
-  bool reaches = false;     // into another block's shared memory, since the last cluster_sync
+  bool reaches = false;      // into another block's shared memory, since the last cluster_sync
   std::vector<Copy> copies;  // that have not landed
   char arrived = 0, released = 0;  // addresses for publish and observe
 };

@@ -1,12 +1,13 @@
 // The CUDA emulator: what kernels may use works in any order of threads, and each rule of CUDA that
 // a kernel breaks is named.
+#include "../../../cpp/src/cuda/simt.h"
+
 #include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "../catch.h"
-#include "../../../cpp/src/cuda/simt.h"
 
 namespace {
 
