@@ -6,10 +6,10 @@
 namespace {
 
 constexpr timl::cuda::Plan kPlans[] = {
-    {.threads = 96, .cluster = 4, .clusters = 2},
+    {.threads = 96, .cluster = 4, .clusters = 2, .shared = 227 * 1024},
 #if !defined(__SANITIZE_ADDRESS__)  // under which each takes ten times as long
     {.threads = 64, .cluster = 1, .clusters = 3},
-    {.threads = 256, .cluster = 2, .clusters = 1},
+    {.threads = 256, .cluster = 2, .clusters = 1, .shared = 100 * 1024},
 #endif
 };
 
@@ -133,7 +133,7 @@ TEST_CASE("a meta-batch of the paper's size", "[cuda]") {
        .query = 8,
        .order = 2},
       1, true);
-  const timl::cuda::Plan plan = {.threads = 256, .cluster = 4, .clusters = 1};
+  const timl::cuda::Plan plan = {.threads = 256, .cluster = 4, .clusters = 1, .shared = 227 * 1024};
   const MetaBatchOutcome truth = run(*timl::engine<double>(), batch);
   check_close(run(CudaEngine<float>{plan}, batch), truth, 1e-4);
 }

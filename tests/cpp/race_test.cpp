@@ -19,7 +19,8 @@ int main(int count, char** values) {
   const char* planted = count > 1 ? values[1] : "nothing";
   timl::simt::options().without_cluster_barriers = std::strcmp(planted, "barriers") == 0;
   const timl::Shape shape = {.steps = 2, .bands = 3, .hidden = 5, .layers = 2, .outputs = 3};
-  const CudaEngine<float> engine = {{.threads = 64, .cluster = 2, .clusters = 1}};
+  const CudaEngine<float> engine = {
+      {.threads = 64, .cluster = 2, .clusters = 1, .shared = 227 * 1024}};
   if (std::strcmp(planted, "writes") == 0) {
     int out = 0;
     const timl::simt::Launch two = {.blocks = 2, .threads = 32};

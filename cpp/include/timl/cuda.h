@@ -26,6 +26,7 @@ struct Plan {
   int threads = 256;  // of a block: whole warps, 256 at most
   int cluster = 1;    // blocks that share one task, 1 to 8; more than 1 from sm_90 on
   int clusters = 1;   // how many of them the device runs at once
+  int shared = 0;     // bytes of shared memory that a block may have; weights stay there that fit
   void* stream = nullptr;
 };
 

@@ -14,6 +14,8 @@ const char* plan_for_device(int device, void* stream, Plan* plan) {
     error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
   if (error == cudaSuccess)
     error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  if (error == cudaSuccess)
+    error = cudaDeviceGetAttribute(&plan->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   if (error != cudaSuccess) return cudaGetErrorString(error);
   constexpr int kClusterBlocks = 4, kFirstWithClusters = 9;
   plan->threads = 256;

@@ -148,9 +148,11 @@ const char* evaluate(const Plan& plan, const NetworkInput<T>& in, T* logits, T* 
   const int64_t chunks = chunk_count(in.batch);
   Start<T> start(plan);
   start.on_grid(1, transpose_kernel<T>, layout, in.weights, memory.transposed);
-  start.on_clusters(chunks < plan.clusters ? chunks : plan.clusters, evaluate_kernel<T>, layout,
-                    batch, Weights<T>{.flat = in.weights, .transposed = memory.transposed},
-                    memory.pieces, EvaluateMemory<T>(layout, nullptr).arena.used(), logits);
+  start.on_clusters_with_slices(
+      chunks < plan.clusters ? chunks : plan.clusters, forward_slices(layout, plan.cluster),
+      evaluate_kernel<T>, layout, batch,
+      Weights<T>{.flat = in.weights, .transposed = memory.transposed}, memory.pieces,
+      EvaluateMemory<T>(layout, nullptr).arena.used(), logits);
   return start.trouble();
 }
 

@@ -1,9 +1,9 @@
 // The LSTM of one task by a team of blocks: forward and backward; lstm_tangent.h has the tangent.
 //
 // The formulas and their names are those of docs/explanation/meta-step.md, "LSTM", as in the CPU's
-// file of this name. A block has a part of the units: at each step it computes their gates from
-// all units of the step before, which the team exchanges through global memory. Rows (samples) are
-// independent of each other.
+// file of this name. A block has a part of the units, and their weights in shared memory where
+// there is room (`staged`): at each step it computes their gates from all units of the step before,
+// which the team exchanges through global memory. Rows (samples) are independent of each other.
 #pragma once
 
 #include "elementary.h"
@@ -85,18 +85,22 @@ __device__ __forceinline__ T* last_hidden(const Layout& layout, int64_t batch, T
 // The rows of a batch.
 template <class T, bool kKeep = true>
 __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch<T>& batch,
-                             const Range& rows, const Weights<T>& weights,
+                             const Range& rows, const Weights<T>& weights, bool staged,
                              const LstmTape<T>& tape) {
   const int64_t bands = layout.bands, hidden = layout.hidden;
   const T *gamma = batch.film, *beta = batch.film + layout.series;
+  const Range units = team.share(hidden);
+  SliceRoom<T> room(team, staged);
+  const Slice<T> mine =
+      room.take(team, weights.transposed, bands + hidden, layout.gates, units, 4, hidden);
   for_each(team, rows.count() * layout.series, [&](int64_t index) {
     const int64_t f = index % bands, t = index / bands % layout.steps;
     const int64_t b = rows.begin + index / layout.series, film = t * bands + f;
     tape.input[(t * batch.size + b) * bands + f] =
         batch.x[b * layout.series + film] * gamma[film] + beta[film];
   });
+  simt::copy_async_wait();
   team.sync();
-  const Range units = team.share(hidden);
   const T* bias = weights.flat + layout.bias;
   for (int64_t t = 0; t < layout.steps; ++t) {
     const int64_t step = t * batch.size;  // rows before this step
@@ -104,13 +108,14 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
     const int64_t before = kKeep ? step - batch.size : (t + 1) % 2 * batch.size;
     const int64_t cells = kKeep ? step : 0, cells_before = kKeep ? before : 0;
     const Term<T> terms[] = {
-        {tape.input + step * bands, bands, 1, weights.transposed, layout.gates, bands},
-        {tape.hidden + (t > 0 ? before * hidden : 0), hidden, 1,
-         weights.transposed + bands * layout.gates, layout.gates, hidden},
+        {tape.input + step * bands, bands, 1, mine.values, mine.stride, bands},
+        {tape.hidden + (t > 0 ? before * hidden : 0), hidden, 1, mine.values + bands * mine.stride,
+         mine.stride, hidden},
     };
     gate_product(
-        team, rows, units, hidden, terms, t == 0 ? 1 : 2,
-        [&](int64_t row, int64_t u, const T(&a)[4]) {
+        team, rows, {0, units.count()}, mine.step, terms, t == 0 ? 1 : 2,
+        [&](int64_t row, int64_t column, const T(&a)[4]) {
+          const int64_t u = units.begin + column;
           const Gates<T> gates = {sigmoid(a[0] + bias[u]), sigmoid(a[1] + bias[hidden + u]),
                                   std::tanh(a[2] + bias[2 * hidden + u]),
                                   sigmoid(a[3] + bias[3 * hidden + u])};
@@ -131,10 +136,16 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
 // Gradients of the gates of the rows. hidden_gradient [B,H] reaches hd_T.
 template <class T>
 __device__ void lstm_backward(const Team& team, const Layout& layout, const Batch<T>& batch,
-                              const Range& rows, const Weights<T>& weights, const LstmTape<T>& tape,
-                              const T* hidden_gradient, const LstmAdjoints<T>& adjoints) {
+                              const Range& rows, const Weights<T>& weights, bool staged,
+                              const LstmTape<T>& tape, const T* hidden_gradient,
+                              const LstmAdjoints<T>& adjoints) {
   const int64_t hidden = layout.hidden;
   const Range units = team.share(hidden);
+  SliceRoom<T> room(team, staged);
+  const Slice<T> mine =
+      room.take(team, weights.flat + layout.recurrent, layout.gates, hidden, units, 1, 0);
+  simt::copy_async_wait();
+  team.sync();
   for (int64_t t = layout.steps - 1; t >= 0; --t) {
     const bool last = t == layout.steps - 1;
     const int64_t step = t * batch.size, after = step + batch.size, before = step - batch.size;
@@ -142,10 +153,12 @@ __device__ void lstm_backward(const Team& team, const Layout& layout, const Batc
     const Term<T> term = {adjoints.gates + (last ? 0 : after * layout.gates),
                           layout.gates,
                           1,
-                          weights.flat + layout.recurrent,
-                          hidden,
+                          mine.values,
+                          mine.stride,
                           layout.gates};
-    product(team, rows, units, &term, last ? 0 : 1, [&](int64_t row, int64_t u, T arriving) {
+    const Range columns = {0, units.count()};
+    product(team, rows, columns, &term, last ? 0 : 1, [&](int64_t row, int64_t column, T arriving) {
+      const int64_t u = units.begin + column;
       const int64_t at = (step + row) * hidden + u, next = (after + row) * hidden + u;
       const auto [i, f, g, o] = load_gates(tape.gates + (step + row) * layout.gates + u, hidden);
       const T tanh_c = tape.tanh_cell[at];

@@ -38,10 +38,17 @@ struct Direction {
 // First half of the tangent: derivatives of what the forward pass computed.
 template <class T>
 __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, const Batch<T>& batch,
-                                     const Range& rows, const Weights<T>& weights,
+                                     const Range& rows, const Weights<T>& weights, bool staged,
                                      const LstmTape<T>& tape, const Direction<T>& direction,
                                      const LstmTangents<T>& tangents) {
   const int64_t bands = layout.bands, hidden = layout.hidden;
+  const Range units = team.share(hidden);
+  SliceRoom<T> room(team, staged);
+  const auto slice_of = [&](const T* transposed) {
+    return room.take(team, transposed, bands + hidden, layout.gates, units, 4, hidden);
+  };
+  const Slice<T> mine = slice_of(weights.transposed);
+  const Slice<T> mine_dot = slice_of(direction.weights.transposed);
   if (direction.moves_input()) {
     for_each(team, rows.count() * layout.series, [&](int64_t index) {
       const int64_t film = index % layout.series, b = rows.begin + index / layout.series;
@@ -52,26 +59,28 @@ __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, con
       if (direction.x != nullptr) dot += direction.x[from] * batch.film[film];
       tangents.input[(film / bands * batch.size + b) * bands + film % bands] = dot;
     });
-    team.sync();
   }
-  const Range units = team.share(hidden);
+  simt::copy_async_wait();
+  team.sync();
   const T* bias_dot = direction.weights.flat + layout.bias;
   for (int64_t t = 0; t < layout.steps; ++t) {
     const int64_t step = t * batch.size, before = t > 0 ? step - batch.size : 0;
-    const int64_t recurrent = bands * layout.gates;
     Term<T> terms[4];
     int count = 0;
-    const auto add = [&](const T* a, const T* b, int64_t depth) {
-      terms[count++] = {a, depth, 1, b, layout.gates, depth};
+    const auto add = [&](const T* a, int64_t depth, const Slice<T>& slice, int64_t first_row) {
+      const T* b = slice.values + first_row * slice.stride;
+      terms[count++] = {a, depth, 1, b, slice.stride, depth};
     };
-    add(tape.input + step * bands, direction.weights.transposed, bands);
-    if (direction.moves_input()) add(tangents.input + step * bands, weights.transposed, bands);
+    add(tape.input + step * bands, bands, mine_dot, 0);
+    if (direction.moves_input()) add(tangents.input + step * bands, bands, mine, 0);
     if (t > 0) {
-      add(tape.hidden + before * hidden, direction.weights.transposed + recurrent, hidden);
-      add(tangents.hidden + before * hidden, weights.transposed + recurrent, hidden);
+      add(tape.hidden + before * hidden, hidden, mine_dot, bands);
+      add(tangents.hidden + before * hidden, hidden, mine, bands);
     }
     gate_product(
-        team, rows, units, hidden, terms, count, [&](int64_t row, int64_t u, const T(&a_dot)[4]) {
+        team, rows, {0, units.count()}, mine.step, terms, count,
+        [&](int64_t row, int64_t column, const T(&a_dot)[4]) {
+          const int64_t u = units.begin + column;
           const int64_t at = (step + row) * hidden + u, earlier = (before + row) * hidden + u;
           const auto [i, f, g, o] =
               load_gates(tape.gates + (step + row) * layout.gates + u, hidden);
@@ -97,24 +106,31 @@ __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, con
 // [B,H] is the tangent of what reached hd_T.
 template <class T>
 __device__ void lstm_tangent_backward(const Team& team, const Layout& layout, const Batch<T>& batch,
-                                      const Range& rows, const Weights<T>& weights,
+                                      const Range& rows, const Weights<T>& weights, bool staged,
                                       const LstmTape<T>& tape, const LstmAdjoints<T>& adjoints,
                                       const Direction<T>& direction,
                                       const LstmTangents<T>& tangents,
                                       const T* hidden_gradient_dot) {
   const int64_t hidden = layout.hidden, gates = layout.gates;
   const Range units = team.share(hidden);
+  SliceRoom<T> room(team, staged);
+  const auto slice_of = [&](const T* flat) {
+    return room.take(team, flat + layout.recurrent, gates, hidden, units, 1, 0);
+  };
+  const Slice<T> mine = slice_of(weights.flat), mine_dot = slice_of(direction.weights.flat);
+  simt::copy_async_wait();
+  team.sync();
   for (int64_t t = layout.steps - 1; t >= 0; --t) {
     const bool last = t == layout.steps - 1;
     const int64_t step = t * batch.size, after = last ? 0 : step + batch.size;
     const int64_t before = step - batch.size;
     const Term<T> terms[] = {
-        {tangents.gate_adjoints + after * gates, gates, 1, weights.flat + layout.recurrent, hidden,
-         gates},
-        {adjoints.gates + after * gates, gates, 1, direction.weights.flat + layout.recurrent,
-         hidden, gates},
+        {tangents.gate_adjoints + after * gates, gates, 1, mine.values, mine.stride, gates},
+        {adjoints.gates + after * gates, gates, 1, mine_dot.values, mine_dot.stride, gates},
     };
-    product(team, rows, units, terms, last ? 0 : 2, [&](int64_t row, int64_t u, T arriving) {
+    const Range columns = {0, units.count()};
+    product(team, rows, columns, terms, last ? 0 : 2, [&](int64_t row, int64_t column, T arriving) {
+      const int64_t u = units.begin + column;
       const int64_t at = (step + row) * hidden + u, next = (after + row) * hidden + u;
       const int64_t next_gate = (after + row) * gates + hidden + u;  // its f
       const auto [i, f, g, o] = load_gates(tape.gates + (step + row) * gates + u, hidden);

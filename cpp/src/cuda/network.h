@@ -126,10 +126,10 @@ TIML_KERNEL transpose_kernel(Layout layout, const T* flat, T* transposed) {
   write_weights<T>(grid_team(), layout, nullptr, transposed, [&](int64_t i) { return flat[i]; });
 }
 
-TIML_KERNEL lstm_forward_kernel(Pass<T> all) {
+TIML_KERNEL lstm_forward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
-  lstm_forward(cluster_team(), p.layout, p.batch, rows, p.weights, p.tape_parts().lstm);
+  lstm_forward(cluster_team(), p.layout, p.batch, rows, p.weights, staged, p.tape_parts().lstm);
 }
 
 TIML_KERNEL head_forward_kernel(Pass<T> all) {
@@ -153,11 +153,11 @@ TIML_KERNEL head_backward_kernel(Pass<T> all) {
                 p.film_gradient);
 }
 
-TIML_KERNEL lstm_backward_kernel(Pass<T> all) {
+TIML_KERNEL lstm_backward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
   const NetworkAdjoints<T> adjoints = p.adjoint_parts();
-  lstm_backward(cluster_team(), p.layout, p.batch, rows, p.weights, p.tape_parts().lstm,
+  lstm_backward(cluster_team(), p.layout, p.batch, rows, p.weights, staged, p.tape_parts().lstm,
                 static_cast<const T*>(adjoints.head.before_norm), adjoints.lstm);
 }
 
@@ -174,11 +174,11 @@ TIML_KERNEL input_gradients_kernel(Pass<T> all) {
   input_gradients(team, p.layout, p.batch, p.adjoint_parts().lstm, p.film_gradient, p.x_gradient);
 }
 
-TIML_KERNEL lstm_tangent_forward_kernel(Pass<T> all) {
+TIML_KERNEL lstm_tangent_forward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
-  lstm_tangent_forward(cluster_team(), p.layout, p.batch, rows, p.weights, p.tape_parts().lstm,
-                       p.direction, p.tangent_parts().lstm);
+  lstm_tangent_forward(cluster_team(), p.layout, p.batch, rows, p.weights, staged,
+                       p.tape_parts().lstm, p.direction, p.tangent_parts().lstm);
 }
 
 TIML_KERNEL head_tangent_forward_kernel(Pass<T> all) {
@@ -197,12 +197,12 @@ TIML_KERNEL head_tangent_backward_kernel(Pass<T> all) {
                         p.cotangent_dot, p.gradient, p.film_gradient);
 }
 
-TIML_KERNEL lstm_tangent_backward_kernel(Pass<T> all) {
+TIML_KERNEL lstm_tangent_backward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
   const NetworkTangents<T> tangents = p.tangent_parts();
-  lstm_tangent_backward(cluster_team(), p.layout, p.batch, rows, p.weights, p.tape_parts().lstm,
-                        p.adjoint_parts().lstm, p.direction, tangents.lstm,
+  lstm_tangent_backward(cluster_team(), p.layout, p.batch, rows, p.weights, staged,
+                        p.tape_parts().lstm, p.adjoint_parts().lstm, p.direction, tangents.lstm,
                         static_cast<const T*>(tangents.head.arriving));
 }
 
@@ -222,35 +222,40 @@ TIML_KERNEL input_tangents_kernel(Pass<T> all) {
 
 template <class T>
 void network_forward(Start<T>& start, const Pass<T>& pass) {
-  start.on_clusters(pass.tasks * chunk_count(pass.batch.size), lstm_forward_kernel<T>, pass);
+  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
+                                forward_slices(pass.layout, start.plan().cluster),
+                                lstm_forward_kernel<T>, pass);
   start.on_clusters(pass.tasks, head_forward_kernel<T>, pass);
 }
 
 template <class T>
 void network_backward(Start<T>& start, const Pass<T>& pass) {
   start.on_clusters(pass.tasks, head_backward_kernel<T>, pass);
-  start.on_clusters(pass.tasks * chunk_count(pass.batch.size), lstm_backward_kernel<T>, pass);
+  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
+                                backward_slices(pass.layout, start.plan().cluster),
+                                lstm_backward_kernel<T>, pass);
   start.on_grid(pass.tasks, lstm_weight_gradients_kernel<T>, pass);
   start.on_grid(pass.tasks, input_gradients_kernel<T>, pass);
 }
 
 template <class T>
 void network_tangent_forward(Start<T>& start, const Pass<T>& pass) {
-  start.on_clusters(pass.tasks * chunk_count(pass.batch.size), lstm_tangent_forward_kernel<T>,
-                    pass);
+  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
+                                2 * forward_slices(pass.layout, start.plan().cluster),
+                                lstm_tangent_forward_kernel<T>, pass);
   start.on_clusters(pass.tasks, head_tangent_forward_kernel<T>, pass);
 }
 
 template <class T>
 void network_tangent_backward(Start<T>& start, const Pass<T>& pass) {
   start.on_clusters(pass.tasks, head_tangent_backward_kernel<T>, pass);
-  start.on_clusters(pass.tasks * chunk_count(pass.batch.size), lstm_tangent_backward_kernel<T>,
-                    pass);
+  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
+                                2 * backward_slices(pass.layout, start.plan().cluster),
+                                lstm_tangent_backward_kernel<T>, pass);
   start.on_grid(pass.tasks, lstm_weight_tangents_kernel<T>, pass);
   start.on_grid(pass.tasks, input_tangents_kernel<T>, pass);
 }
 
-// Evaluation mode without a tape.
 // Working memory of a cluster that evaluates: the LSTM's of two steps, the head's of a chunk.
 template <class T>
 struct EvaluateMemory {
@@ -263,7 +268,7 @@ struct EvaluateMemory {
 
 // Each cluster has a piece of the workspace and every cluster_count()-th chunk of rows.
 TIML_KERNEL evaluate_kernel(Layout layout, Batch<T> all, Weights<T> weights, T* workspace,
-                            int64_t piece, T* logits) {
+                            int64_t piece, T* logits, bool staged) {
   const Team team = cluster_team();
   const EvaluateMemory<T> memory(layout, workspace + cluster_index() * piece);
   for (int64_t begin = cluster_index() * kChunk; begin < all.size;
@@ -271,7 +276,7 @@ TIML_KERNEL evaluate_kernel(Layout layout, Batch<T> all, Weights<T> weights, T* 
     Batch<T> chunk = all;
     chunk.size = begin + kChunk < all.size ? kChunk : all.size - begin;
     chunk.x += begin * layout.series;
-    lstm_forward<T, false>(team, layout, chunk, {0, chunk.size}, weights, memory.lstm);
+    lstm_forward<T, false>(team, layout, chunk, {0, chunk.size}, weights, staged, memory.lstm);
     const T* hidden = last_hidden(layout, chunk.size, memory.lstm.hidden, false);
     head_forward(team, layout, chunk, weights, hidden, memory.head, logits + begin * layout.outputs,
                  Statistics<T>{nullptr, nullptr});

@@ -22,13 +22,23 @@ class Start {
   // Clusters, each of which is a team.
   template <class... Parameters, class... Arguments>
   void on_clusters(int64_t count, void (*kernel)(Parameters...), const Arguments&... arguments) {
-    start(count * plan_.cluster, plan_.cluster, kernel, arguments...);
+    start(count * plan_.cluster, plan_.cluster, 0, kernel, arguments...);
+  }
+  // The same with shared memory for slices of weights of so many elements, where the plan has it;
+  // the kernel's last parameter says whether.
+  template <class... Parameters, class... Arguments>
+  void on_clusters_with_slices(int64_t count, int64_t elements, void (*kernel)(Parameters...),
+                               const Arguments&... arguments) {
+    const size_t slices = static_cast<size_t>(elements) * sizeof(T);
+    const bool staged =
+        product_shared<T>(plan_.threads) + slices <= static_cast<size_t>(plan_.shared);
+    start(count * plan_.cluster, plan_.cluster, staged ? slices : 0, kernel, arguments..., staged);
   }
   // Blocks that never meet, about as many as the device runs at once, as many for each task.
   template <class... Parameters, class... Arguments>
   void on_grid(int64_t tasks, void (*kernel)(Parameters...), const Arguments&... arguments) {
     const int64_t blocks = int64_t{plan_.clusters} * plan_.cluster;
-    start(tasks * (blocks > tasks ? blocks / tasks : 1), 1, kernel, arguments...);
+    start(tasks * (blocks > tasks ? blocks / tasks : 1), 1, 0, kernel, arguments...);
   }
 
   const cuda::Plan& plan() const { return plan_; }
@@ -36,13 +46,13 @@ class Start {
 
  private:
   template <class... Parameters, class... Arguments>
-  void start(int64_t blocks, int cluster, void (*kernel)(Parameters...),
+  void start(int64_t blocks, int cluster, size_t slices, void (*kernel)(Parameters...),
              const Arguments&... arguments) {
     if (trouble_ != nullptr) return;
     const simt::Launch launch = {.blocks = static_cast<int>(blocks),
                                  .threads = plan_.threads,
                                  .cluster = cluster,
-                                 .shared = product_shared<T>(plan_.threads),
+                                 .shared = product_shared<T>(plan_.threads) + slices,
                                  .stream = static_cast<simt::Stream>(plan_.stream)};
     trouble_ = simt::launch(kernel, launch, arguments...);
   }

@@ -78,5 +78,51 @@ __device__ __forceinline__ void write_weights(const Team& team, const Layout& la
   });
 }
 
+// A block's columns of a matrix of weights: B(k, column), counted from the block's first column, is
+// values[k * stride + column]; the columns of a unit's next gate lie `step` further.
+template <class T>
+struct Slice {
+  const T* values;
+  int64_t stride, step;
+};
+
+// Shared memory beyond that of products, where slices stay for many products; without it they are
+// read where they are.
+template <class T>
+class SliceRoom {
+ public:
+  __device__ SliceRoom(const Team& team, bool any)
+      : next_(any ? simt::shared_memory<T>() + product_shared<T>(team.threads) / sizeof(T)
+                  : nullptr) {}
+
+  // The block's columns of `rows` rows, and of `gates` matrices side by side. They are there after
+  // copy_async_wait and a sync.
+  __device__ Slice<T> take(const Team& team, const T* weights, int64_t rows, int64_t stride,
+                           const Range& columns, int64_t gates, int64_t step) {
+    if (next_ == nullptr) return {weights + columns.begin, stride, step};
+    const int64_t count = columns.count();
+    for (int64_t i = team.thread; i < rows * gates * count; i += team.threads) {
+      const int64_t gate = i / count % gates, row = i / count / gates;
+      simt::copy_async<sizeof(T)>(next_ + i,
+                                  weights + row * stride + gate * step + columns.begin + i % count);
+    }
+    const Slice<T> slice = {next_, gates * count, count};
+    next_ += rows * gates * count;
+    return slice;
+  }
+
+ private:
+  T* next_;
+};
+
+// Elements of the largest block's slices of the weights that lstm_forward reads, and of those that
+// lstm_backward reads; their tangents read twice as many.
+inline int64_t forward_slices(const Layout& layout, int64_t blocks) {
+  return (layout.bands + layout.hidden) * 4 * ((layout.hidden + blocks - 1) / blocks);
+}
+inline int64_t backward_slices(const Layout& layout, int64_t blocks) {
+  return layout.gates * ((layout.hidden + blocks - 1) / blocks);
+}
+
 }  // namespace
 }  // namespace timl
