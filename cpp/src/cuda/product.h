@@ -29,7 +29,7 @@ struct Term {
 
 // Bytes of shared memory that products by blocks of `threads` threads need.
 template <class T>
-constexpr size_t product_shared(int threads) {
+TIML_HOST_DEVICE constexpr size_t product_shared(int threads) {
   return sizeof(T) * static_cast<size_t>(threads) * kTileRows<T> * 4;
 }
 

@@ -74,6 +74,17 @@ struct Context {
 }
 #endif
 
+#if defined(TIML_SIMT_RACES)
+// The race detector's threads. Making one is slow: a launch, which everything before it is ordered
+// before, takes those of the launch before again.
+std::vector<void*> race_fibers;
+size_t race_fibers_in_use = 0;
+void* next_race_fiber() {
+  if (race_fibers_in_use == race_fibers.size()) race_fibers.push_back(__tsan_create_fiber(0));
+  return race_fibers[race_fibers_in_use++];
+}
+#endif
+
 void prepare(Context& context, void (*entry)()) {
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(context.bottom, context.size);  // left by a fiber before
@@ -202,7 +213,6 @@ class Cluster {
  public:
   Cluster(const Launch& launch, void (*body)(void*), void* argument, char* over)
       : launch_(launch), body_(body), argument_(argument), over_(over) {}
-  ~Cluster();
 
   std::string run(const Stacks& stacks, unsigned first_block);
 
@@ -278,7 +288,7 @@ std::string Cluster::run(const Stacks& stacks, unsigned first_block) {
       t.context.bottom = stacks.at(b * per_block + i);
       t.context.size = Stacks::kUsable;
 #if defined(TIML_SIMT_RACES)
-      t.context.fiber = __tsan_create_fiber(0);
+      t.context.fiber = next_race_fiber();
 #endif
       prepare(t.context, entry);
       ready_.push_back(&t);
@@ -307,12 +317,6 @@ std::string Cluster::run(const Stacks& stacks, unsigned first_block) {
       failure_ = "block " + std::to_string(block.index) + " wrote beside its shared memory";
   if (failure_.empty()) failure_ = describe_deadlock();
   return failure_;
-}
-
-Cluster::~Cluster() {
-#if defined(TIML_SIMT_RACES)
-  for (Thread& t : threads_) __tsan_destroy_fiber(t.context.fiber);
-#endif
 }
 
 void Cluster::entry() {
@@ -483,6 +487,7 @@ const char* run(const Launch& launch, void (*body)(void*), void* context) {
   char over = 0;
 #if defined(TIML_SIMT_RACES)
   stacks.clear();
+  race_fibers_in_use = 0;
 #endif
   for (const unsigned at : order) {
 #if defined(TIML_SIMT_RACES)
