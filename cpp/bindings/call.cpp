@@ -65,8 +65,9 @@ void out_of_memory(double bytes) {
                     "series, tasks or steps in a call");
 }
 
-Call::Call(const char* operation)
+Call::Call(const char* operation, int device)
     : operation_(operation),
+      device_(device),
       previous_(std::exchange(current_call, this)),
       caller_(std::this_thread::get_id()),
       next_look_(std::chrono::steady_clock::now() + kBetweenLooks) {}

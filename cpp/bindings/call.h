@@ -18,7 +18,11 @@ namespace timl {
 // what happened once all others have stopped: no result is ever partial.
 class Call {
  public:
-  explicit Call(const char* operation);
+  // Where a call computes: on the CPU, because there is nothing else for its operator or because
+  // its first tensor is there; or on the CUDA device of an index from 0 on.
+  static constexpr int kCpuOnly = -2, kCpu = -1;
+
+  Call(const char* operation, int device);
   ~Call();
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
@@ -27,6 +31,8 @@ class Call {
   static Call* current();
 
   const char* operation() const { return operation_; }
+  int device() const { return device_; }
+  bool on_cuda() const { return device_ >= 0; }
 
   // Throws if the call is to end; on the calling thread, looks for signals every now and then. It
   // costs less than a microsecond.
@@ -49,6 +55,7 @@ class Call {
   void fail(std::exception_ptr error);
 
   const char* operation_;
+  int device_;
   Call* previous_;
   std::thread::id caller_;
   std::chrono::steady_clock::time_point next_look_;  // for signals

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "timl/cuda.h"
 #include "timl/engine.h"
 #include "timl/philox.h"
 
@@ -122,13 +123,17 @@ const timl::Engine<T>& usable_engine() {
   return *engine;
 }
 
-// Elements that one row of the opaque buffers takes: what the fake kernels need.
+// Elements that one row of the opaque buffers takes on the CPU or on CUDA: what the fake kernels
+// need.
 template <class T>
 std::pair<int64_t, int64_t> buffer_row(int64_t steps, int64_t bands, int64_t hidden, int64_t layers,
-                                       int64_t outputs) {
-  const timl::Engine<T>& engine = usable_engine<T>();
+                                       int64_t outputs, bool cuda) {
   const timl::Shape shape = {
       .steps = steps, .bands = bands, .hidden = hidden, .layers = layers, .outputs = outputs};
+  if constexpr (timl::kHasCuda)
+    if (cuda) return {timl::cuda::tape_size<T>(shape, 1), timl::cuda::adjoint_size<T>(shape, 1)};
+  if (cuda) throw std::invalid_argument("cuda is True: this build of timl has no CUDA engine");
+  const timl::Engine<T>& engine = usable_engine<T>();
   return {engine.tape_size(shape, 1), engine.adjoint_size(shape, 1)};
 }
 
@@ -184,7 +189,8 @@ PYBIND11_MODULE(_core, module) {
       },
       "Return the instruction sets that this machine can run, best first.");
   const char* row =
-      "Return elements per row of tape and adjoints, for steps, bands, hidden, layers, outputs.";
+      "Return elements per row of tape and adjoints, for steps, bands, hidden, layers, outputs, on "
+      "the CPU or on CUDA.";
   module.def("buffer_row_float32", &buffer_row<float>, row);
   module.def("buffer_row_float64", &buffer_row<double>, row);
   const char* loss =
@@ -193,6 +199,7 @@ PYBIND11_MODULE(_core, module) {
              py::arg("class_weights") = py::none(), loss);
   module.def("mean_loss_float64", &mean_loss<double>, py::arg("logits"), py::arg("labels"),
              py::arg("class_weights") = py::none(), loss);
+  module.attr("HAS_CUDA") = timl::kHasCuda;
   module.attr("CHUNK_ROWS") = timl::kChunkRows;
   module.attr("LARGEST_SIZE") = timl::kLargestSize;
   module.attr("BATCH_NORM_EPSILON") = timl::kBatchNormEpsilon;

@@ -1,5 +1,7 @@
 // The torch operators of timl::, on PyTorch's stable C++ interface: argument checks, then one call
-// of the engine. Autograd, fake kernels and vmap are registered in Python (timl/nn/operators.py).
+// of the engine, on the CPU or on CUDA. Autograd, fake kernels and vmap are registered in Python
+// (timl/nn/operators.py).
+#include "cuda_call.h"
 #include "torch_stable.h"
 
 namespace timl {
@@ -25,6 +27,20 @@ Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, i
 // floor division), so that fake kernels can say it for symbolic batches; the layouts need at most
 // as much, because rounding up a sum is never more than the sum of the rounded parts.
 int64_t buffer_rows(int64_t batch) { return batch + batch / kChunkRows + 1; }
+
+// Elements of a row of tape and adjoints where the current call computes.
+template <class T>
+int64_t tape_row(const Shape& shape) {
+  if constexpr (kHasCuda)
+    if (Call::current()->on_cuda()) return cuda::tape_size<T>(shape, 1);
+  return checked_engine<T>().tape_size(shape, 1);
+}
+template <class T>
+int64_t adjoint_row(const Shape& shape) {
+  if constexpr (kHasCuda)
+    if (Call::current()->on_cuda()) return cuda::adjoint_size<T>(shape, 1);
+  return checked_engine<T>().adjoint_size(shape, 1);
+}
 
 // The arguments that network, network_backward and network_tangent share, checked and contiguous.
 template <class T>
@@ -87,7 +103,7 @@ using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 Four network(const Tensor& x, const Tensor& weights, const Tensor& film, const OptionalTensor& mask,
              const OptionalTensor& running_mean, const OptionalTensor& running_variance,
              int64_t hidden, int64_t layers, int64_t outputs) {
-  return by_dtype("timl::network", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::network", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a("timl::network", x, weights, film, mask, running_mean, running_variance,
@@ -96,7 +112,16 @@ Four network(const Tensor& x, const Tensor& weights, const Tensor& film, const O
     const int64_t norms = running_mean ? 0 : layers;
     const Tensor logits = a.empty_logits();
     const Tensor mean = a.empty({norms, hidden}), variance = a.empty({norms, hidden});
-    const Tensor tape = a.empty({buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor tape = a.empty({buffer_rows(a.batch) * tape_row<T>(a.shape)});
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace = a.empty({cuda::forward_workspace<T>(a.shape)});
+        call.check(cuda::forward(call.plan(), a.input(), logits.mutable_data_ptr<T>(),
+                                 mean.mutable_data_ptr<T>(), variance.mutable_data_ptr<T>(),
+                                 tape.mutable_data_ptr<T>(), workspace.mutable_data_ptr<T>()));
+        return {logits, mean, variance, tape};
+      }
     engine.forward(a.input(), logits.mutable_data_ptr<T>(), mean.mutable_data_ptr<T>(),
                    variance.mutable_data_ptr<T>(), tape.mutable_data_ptr<T>(),
                    thread_workspace<T>(engine.forward_workspace(a.shape, a.batch)), kTorchThreads);
@@ -110,22 +135,30 @@ Four network_backward(const Tensor& cotangent, const Tensor& x, const Tensor& we
                       const OptionalTensor& running_mean, const OptionalTensor& running_variance,
                       const Tensor& tape, int64_t hidden, int64_t layers, int64_t outputs,
                       bool x_gradient) {
-  return by_dtype("timl::network_backward", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::network_backward", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::network_backward";
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
                          layers, outputs);
     const Tensor g = a.checked_logits(operation, "cotangent", cotangent);
-    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
-                                {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor kept =
+        checked(operation, "tape", tape, kDtype<T>, {buffer_rows(a.batch) * tape_row<T>(a.shape)});
     const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
-    const Tensor adjoints = a.empty({buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
-    engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(),
-                    {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
-                     .weights = dw.mutable_data_ptr<T>(),
-                     .film = df.mutable_data_ptr<T>()},
+    const Tensor adjoints = a.empty({buffer_rows(a.batch) * adjoint_row<T>(a.shape)});
+    const NetworkGradient<T> gradients = {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
+                                          .weights = dw.mutable_data_ptr<T>(),
+                                          .film = df.mutable_data_ptr<T>()};
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        call.check(cuda::backward(call.plan(), a.input(), g.const_data_ptr<T>(),
+                                  kept.const_data_ptr<T>(), gradients,
+                                  adjoints.mutable_data_ptr<T>()));
+        return {dx, dw, df, adjoints};
+      }
+    engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(), gradients,
                     adjoints.mutable_data_ptr<T>(),
                     thread_workspace<T>(engine.backward_workspace(a.shape, a.batch)),
                     kTorchThreads);
@@ -140,16 +173,16 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
                      const Tensor& adjoints, const OptionalTensor& x_direction,
                      const Tensor& weights_direction, const OptionalTensor& film_direction,
                      int64_t hidden, int64_t layers, int64_t outputs, bool x_gradient) {
-  return by_dtype("timl::network_tangent", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::network_tangent", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::network_tangent";
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a(operation, x, weights, film, mask, running_mean, running_variance, hidden,
                          layers, outputs);
-    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
-                                {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor kept =
+        checked(operation, "tape", tape, kDtype<T>, {buffer_rows(a.batch) * tape_row<T>(a.shape)});
     const Tensor adjoint = checked(operation, "adjoints", adjoints, kDtype<T>,
-                                   {buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
+                                   {buffer_rows(a.batch) * adjoint_row<T>(a.shape)});
     const Tensor v_weights = checked(operation, "weights_direction", weights_direction, kDtype<T>,
                                      {weights_size(a.shape)});
     OptionalTensor v_x, v_film;
@@ -162,15 +195,25 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
     const Tensor logits = a.empty_logits();
     const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
     const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
-    engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
-                   {.x = v_x ? v_x->const_data_ptr<T>() : nullptr,
-                    .weights = v_weights.const_data_ptr<T>(),
-                    .film = v_film ? v_film->const_data_ptr<T>() : nullptr,
-                    .cotangent = nullptr},
-                   logits.mutable_data_ptr<T>(),
-                   {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
-                    .weights = dw.mutable_data_ptr<T>(),
-                    .film = df.mutable_data_ptr<T>()},
+    const NetworkDirection<T> direction = {
+        .x = v_x ? v_x->template const_data_ptr<T>() : nullptr,
+        .weights = v_weights.const_data_ptr<T>(),
+        .film = v_film ? v_film->template const_data_ptr<T>() : nullptr,
+        .cotangent = nullptr};
+    const NetworkGradient<T> gradients = {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
+                                          .weights = dw.mutable_data_ptr<T>(),
+                                          .film = df.mutable_data_ptr<T>()};
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace = a.empty({cuda::tangent_workspace<T>(a.shape, a.batch)});
+        call.check(cuda::tangent(
+            call.plan(), a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
+            direction, logits.mutable_data_ptr<T>(), gradients, workspace.mutable_data_ptr<T>()));
+        return {logits, dx, dw, df};
+      }
+    engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(), direction,
+                   logits.mutable_data_ptr<T>(), gradients,
                    thread_workspace<T>(engine.tangent_workspace(a.shape, a.batch)), kTorchThreads);
     return {logits, dx, dw, df};
   });
@@ -180,13 +223,21 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
 Tensor network_evaluate(const Tensor& x, const Tensor& weights, const Tensor& film,
                         const Tensor& running_mean, const Tensor& running_variance, int64_t hidden,
                         int64_t layers, int64_t outputs) {
-  return by_dtype("timl::network_evaluate", x, [&](auto zero) -> Tensor {
+  return by_dtype_and_device("timl::network_evaluate", x, [&](auto zero) -> Tensor {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
     const Arguments<T> a("timl::network_evaluate", x, weights, film, std::nullopt, running_mean,
                          running_variance, hidden, layers, outputs);
     check_finite<T>("timl::network_evaluate", "x", a.x);
     const Tensor logits = a.empty_logits();
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace = a.empty({cuda::evaluate_workspace<T>(a.shape, call.plan())});
+        call.check(cuda::evaluate(call.plan(), a.input(), logits.mutable_data_ptr<T>(),
+                                  workspace.mutable_data_ptr<T>()));
+        return logits;
+      }
     static thread_local Workspace<T> preparation;
     T* prepared = preparation.of_size(engine.prepared_size(a.shape));
     engine.prepare(a.input(), prepared);
@@ -211,6 +262,7 @@ using MetaResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Te
 // counts for nothing. Every batch needs a label that counts.
 template <class T>
 void check_labels(const Tensor& labels, const char* name, int64_t samples, int64_t outputs) {
+  if (Call::current()->on_cuda()) return;  // a label that is no class makes the loss NaN there
   const T* values = labels.const_data_ptr<T>();
   const int64_t classes = outputs == 1 ? 2 : outputs;
   bool counts = false;
@@ -232,6 +284,7 @@ void check_labels(const Tensor& labels, const char* name, int64_t samples, int64
 // Checks class weights [N,classes]: finite and above 0.
 template <class T>
 void check_class_weights(const Tensor& weights) {
+  if (Call::current()->on_cuda()) return;
   const T* values = weights.const_data_ptr<T>();
   for (int64_t i = 0; i < weights.numel(); ++i)
     require(std::isfinite(values[i]) && values[i] > T(0), "timl::meta_gradient: class_weights is ",
@@ -248,7 +301,7 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
                          const OptionalTensor& support_mask, const OptionalTensor& query_mask,
                          const OptionalTensor& class_weights, const Tensor& step_sizes,
                          int64_t hidden, int64_t layers, int64_t outputs, int64_t order) {
-  return by_dtype("timl::meta_gradient", support_x, [&](auto zero) -> MetaResult {
+  return by_dtype_and_device("timl::meta_gradient", support_x, [&](auto zero) -> MetaResult {
     using T = decltype(zero);
     const char* operation = "timl::meta_gradient";
     const Engine<T>& engine = checked_engine<T>();
@@ -306,6 +359,34 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
                          .support = support,
                          .query = query,
                          .order = static_cast<int>(order)};
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const auto values = [](const OptionalTensor& t) {
+          return t ? t->template const_data_ptr<T>() : nullptr;
+        };
+        const Tensor workspace = empty({cuda::meta_workspace<T>(m, tasks)});
+        call.check(cuda::meta_gradient<T>(call.plan(), m, tasks, w.const_data_ptr<T>(),
+                                          alpha.const_data_ptr<T>(),
+                                          {.support_x = sx.const_data_ptr<T>(),
+                                           .support_y = sy.const_data_ptr<T>(),
+                                           .query_x = qx.const_data_ptr<T>(),
+                                           .query_y = qy.const_data_ptr<T>(),
+                                           .film = phi.const_data_ptr<T>(),
+                                           .support_mask = values(sm),
+                                           .query_mask = values(qm),
+                                           .class_weights = values(classes)},
+                                          {.loss = loss.mutable_data_ptr<T>(),
+                                           .support_loss = support_loss.mutable_data_ptr<T>(),
+                                           .logits = logits.mutable_data_ptr<T>(),
+                                           .batch_mean = mean.mutable_data_ptr<T>(),
+                                           .batch_variance = variance.mutable_data_ptr<T>(),
+                                           .weights_gradient = dw.mutable_data_ptr<T>(),
+                                           .film_gradient = dphi.mutable_data_ptr<T>(),
+                                           .step_size_gradient = dalpha.mutable_data_ptr<T>()},
+                                          workspace.mutable_data_ptr<T>()));
+        return {loss, logits, support_loss, dw, dphi, dalpha, mean, variance};
+      }
     // Shared by the tasks: the packed weights, one packed gradient and one row of step-size
     // gradients a task, and a packed sum.
     const int64_t base_size = engine.base_size(shape), packed_size = engine.packed_size(shape);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "call.h"
+#include "timl/cuda.h"
 #include "timl/engine.h"
 
 namespace timl {
@@ -89,15 +90,39 @@ inline ScalarType dtype_of(const char* operation, const char* name, const Tensor
   }
 }
 
+inline std::string device_text(const Tensor& tensor) {
+  if (tensor.is_cpu()) return "cpu";
+  return tensor.is_cuda() ? "cuda:" + std::to_string(tensor.get_device_index()) : "another device";
+}
+
+// Checks that the tensor is where the current call computes.
+inline void check_device(const char* operation, const char* name, const Tensor& tensor) {
+  const Call& call = *Call::current();
+  const auto refuse = [&](const auto&... parts) {
+    require(false, operation, ": ", name, " is ", shape_text(tensor), " on ", parts...);
+  };
+  const char* one = ": give all tensors on one device";
+  if (call.on_cuda()) {
+    if (!tensor.is_cuda() || tensor.get_device_index() != call.device())
+      refuse(device_text(tensor), ", x on cuda:", call.device(), one);
+  } else if (kHasCuda && tensor.is_cuda()) {
+    if (call.device() == Call::kCpu) refuse(device_text(tensor), ", x on cpu", one);
+    refuse(device_text(tensor),
+           ": this operator computes on the CPU only, so move the model and "
+           "its inputs with .cpu()");
+  } else if (!tensor.is_cpu()) {
+    refuse("another device: this build of timl computes on the CPU ",
+           kHasCuda ? "and on CUDA only" : "only",
+           ", so move the model and its inputs with .cpu()");
+  }
+}
+
 // Checks device, layout, dtype and shape (-1 = any size but zero) and returns the tensor,
 // contiguous.
 inline Tensor checked(const char* operation, const char* name, const Tensor& tensor,
                       ScalarType dtype, std::initializer_list<int64_t> sizes) {
   const ScalarType given = dtype_of(operation, name, tensor);
-  if (!tensor.is_cpu())
-    require(false, operation, ": ", name, " is ", shape_text(tensor),
-            " on another device: this build of timl computes on the CPU only, so move the model "
-            "and its inputs with .cpu()");
+  check_device(operation, name, tensor);
   if (tensor.layout() != torch::headeronly::Layout::Strided)
     require(false, operation, ": ", name, " is ", shape_text(tensor),
             " of another layout than strided: give .to_dense()");
@@ -127,9 +152,11 @@ template <class T>
 inline constexpr ScalarType kDtype =
     sizeof(T) == sizeof(float) ? ScalarType::Float : ScalarType::Double;
 
-// Checks that every value is finite.
+// Checks that every value is finite. Not on CUDA, where looking would mean waiting for the device:
+// what is not finite there makes results that are not.
 template <class T>
 inline void check_finite(const char* operation, const char* name, const Tensor& tensor) {
+  if (Call::current()->on_cuda()) return;
   const T* values = tensor.const_data_ptr<T>();
   const int64_t count = tensor.numel();
   T sum = 0;  // stays zero unless a value is infinite or not a number
@@ -197,14 +224,28 @@ inline T* thread_workspace(int64_t count) {
   return workspace.of_size(count);
 }
 
-// Begins the operator's call: calls body with a float or a double, by the tensor's dtype.
+// Begins a call of an operator that computes where `device` says (Call): calls body with a float or
+// a double, by the tensor's dtype.
 template <class Body>
-inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
+inline auto begin_call(const char* operation, const Tensor& tensor, int device, const Body& body) {
   const ScalarType dtype = dtype_of(operation, "x", tensor);
   require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
           dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
-  const Call call(operation);
+  const Call call(operation, device);
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
+}
+
+// For operators that compute on the CPU alone.
+template <class Body>
+inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
+  return begin_call(operation, tensor, Call::kCpuOnly, body);
+}
+
+// For operators that compute where the tensor is, on the CPU or on CUDA.
+template <class Body>
+inline auto by_dtype_and_device(const char* operation, const Tensor& tensor, const Body& body) {
+  const bool cuda = kHasCuda && tensor.defined() && tensor.is_cuda();
+  return begin_call(operation, tensor, cuda ? tensor.get_device_index() : Call::kCpu, body);
 }
 
 // The engine in use, or an error that says which instruction sets can run.

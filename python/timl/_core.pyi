@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 BATCH_NORM_EPSILON: Final[float]
 CHUNK_ROWS: Final[int]
+HAS_CUDA: Final[bool]
 LARGEST_SIZE: Final[int]
 
 def philox_words(
@@ -22,10 +23,10 @@ def normalised_series(
 def instruction_set() -> str | None: ...
 def usable_instruction_sets() -> list[str]: ...
 def buffer_row_float32(
-    steps: int, bands: int, hidden: int, layers: int, outputs: int
+    steps: int, bands: int, hidden: int, layers: int, outputs: int, cuda: bool
 ) -> tuple[int, int]: ...
 def buffer_row_float64(
-    steps: int, bands: int, hidden: int, layers: int, outputs: int
+    steps: int, bands: int, hidden: int, layers: int, outputs: int, cuda: bool
 ) -> tuple[int, int]: ...
 def mean_loss_float32(
     logits: NDArray[np.float32],

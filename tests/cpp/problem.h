@@ -93,8 +93,9 @@ struct Inputs {
   std::vector<double> x_direction, weights_direction, film_direction, cotangent_direction;
 };
 
-template <class T>
-Outcome run(const timl::Engine<T>& engine, const Problem& p, const Inputs& in,
+// AnyEngine: timl::Engine, or what has its members.
+template <template <class> class AnyEngine, class T>
+Outcome run(const AnyEngine<T>& engine, const Problem& p, const Inputs& in,
             const timl::Parallel& parallel = timl::kSerial) {
   const timl::Shape& s = p.shape;
   const auto cast = [](const std::vector<double>& values) {

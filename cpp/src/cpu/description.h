@@ -2,7 +2,7 @@
 // month, and statistics of the year. Lanes are series, so no series can change another's bits.
 #pragma once
 
-#include "memory.h"
+#include "../common/memory.h"
 #include "vector.h"
 
 namespace timl {

@@ -2,7 +2,7 @@
 // gradient, and its exact way back through every inner step (docs/explanation/meta-step.md).
 #pragma once
 
-#include "loss.h"
+#include "../common/loss.h"
 #include "network.h"
 
 namespace timl {

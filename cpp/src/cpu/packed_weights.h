@@ -2,7 +2,7 @@
 // Here stands where every value lies, and how weights are packed, unpacked and transposed.
 #pragma once
 
-#include "memory.h"
+#include "../common/memory.h"
 #include "product.h"
 
 namespace timl {

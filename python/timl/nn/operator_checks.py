@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timl._core import LARGEST_SIZE
+from timl._core import HAS_CUDA, LARGEST_SIZE
 from timl.bands import BANDS
 from timl.parameters import counts, film_shapes, tensor_count, weight_shapes
 from timl.reference.strong import INDICES, LEAST_STEPS, MEASURED, STATISTICS
@@ -32,10 +32,12 @@ class Checks:
         Name of the operator.
     x : tensor
         First series of the call: its dtype and device are those of all tensors.
+    cuda
+        Whether the operator computes on CUDA, too, where timl was built for it.
     """
 
-    def __init__(self, operation: str, x: Tensor) -> None:
-        self.operation, self.x = operation, x
+    def __init__(self, operation: str, x: Tensor, cuda: bool = False) -> None:
+        self.operation, self.x, self.cuda = operation, x, cuda and HAS_CUDA
         self.require(
             x.dtype in (torch.float32, torch.float64),
             f"x is {_name(x.dtype)} of shape {_text(x)}: give float32 or float64",
@@ -50,10 +52,17 @@ class Checks:
     ) -> None:
         """Check device, layout, dtype (by default of `x`) and shape, where -1 is any size but 0."""
         shape, device = _text(tensor), tensor.device
+        if HAS_CUDA and not self.cuda:
+            self.require(
+                device.type != "cuda",
+                f"{name} is {shape} on {device}: this operator computes on the CPU only, so move "
+                f"the model and its inputs with .cpu()",
+            )
         self.require(
-            device.type in ("cpu", "meta"),
-            f"{name} is {shape} on another device: this build of timl computes on the CPU only, so "
-            f"move the model and its inputs with .cpu()",
+            device.type in ("cpu", "meta", *(("cuda",) if HAS_CUDA else ())),
+            f"{name} is {shape} on another device: this build of timl computes on the CPU "
+            + ("and on CUDA only" if HAS_CUDA else "only")
+            + ", so move the model and its inputs with .cpu()",
         )
         self.require(
             tensor.layout == torch.strided,
@@ -127,7 +136,7 @@ def check_network(
     outputs: int,
 ) -> Checks:
     """Check the arguments that the operators of one task's network share."""
-    check = Checks(operation, x)
+    check = Checks(operation, x, cuda=True)
     steps, bands, weights_size, film_size = check.network_sizes(3, hidden, layers, outputs)
     check.tensor("x", x, (-1, steps, bands))
     batch = x.shape[0]
@@ -169,7 +178,7 @@ def check_meta_gradient(
     order: int,
 ) -> None:
     """Check the arguments of the meta-gradient but for labels and finite values."""
-    check = Checks("timl::meta_gradient", support_x)
+    check = Checks("timl::meta_gradient", support_x, cuda=True)
     steps, bands, weights_size, film_size = check.network_sizes(5, hidden, layers, outputs)
     check.require(
         0 <= order <= 2,

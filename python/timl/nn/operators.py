@@ -1,6 +1,7 @@
 """The engine's operators in PyTorch: `network`, differentiable twice, `meta_gradient`, and others.
 
-The compiled module registers `torch.ops.timl.*` for the CPU. They get from Python what PyTorch
+The compiled module registers `torch.ops.timl.*` for the CPU and, where it was built with nvcc, for
+CUDA. They get from Python what PyTorch
 takes there: derivatives and the rules of torch.func and autocast (operator_rules.py), and fake
 kernels for `torch.compile` and `torch.export` (here).
 """
@@ -248,7 +249,8 @@ def _buffers(x: Tensor, hidden: int, layers: int, outputs: int) -> tuple[Tensor,
     """Return an empty tape and empty adjoints, as large as the operators make them."""
     batch, steps, bands = x.shape
     row = _core.buffer_row_float64 if x.dtype == torch.float64 else _core.buffer_row_float32
-    tape, adjoints = row(int(steps), int(bands), int(hidden), int(layers), int(outputs))
+    sizes = (int(steps), int(bands), int(hidden), int(layers), int(outputs))
+    tape, adjoints = row(*sizes, x.device.type == "cuda")
     rows = batch + batch // _core.CHUNK_ROWS + 1
     return x.new_empty(rows * tape), x.new_empty(rows * adjoints)
 

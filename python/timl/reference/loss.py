@@ -1,4 +1,4 @@
-"""The loss: readable twin of `cpp/src/cpu/loss.h`, and what training in PyTorch minimises."""
+"""The loss: readable twin of `cpp/src/common/loss.h`, and what training in PyTorch minimises."""
 
 from __future__ import annotations
 

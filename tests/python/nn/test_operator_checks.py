@@ -9,6 +9,7 @@ import pytest
 import test_operators
 import test_strong_operators
 import torch
+from timl._core import HAS_CUDA
 from timl.nn import operators
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -104,14 +105,46 @@ def test_shape_dtype_and_layout_are_refused_in_the_same_words(
     assert refusal(lambda: operator(*faked)) == message
 
 
+def fake_on(device: str) -> dict[str, Tensor | None]:
+    return {n: torch.empty(t.shape, dtype=t.dtype, device=device) for n, t in SMALL.items()}
+
+
 def test_values_are_those_of_no_tensor_on_another_device() -> None:
     """No kernel runs for a device that timl does not compute on; the message says what to do."""
     with FakeTensorMode():
-        given = {n: torch.empty(t.shape, dtype=t.dtype, device="cuda") for n, t in SMALL.items()}
+        given = fake_on("xpu")
         message = refusal(lambda: operators.network(**given, batch_statistics=True, **SIZES))
     assert message == (
         "timl::network: x is [4, 3, 2] on another device: this build of timl computes on the CPU "
-        "only, so move the model and its inputs with .cpu()"
+        f"{'and on CUDA only' if HAS_CUDA else 'only'}, so move the model and its inputs with "
+        ".cpu()"
+    )
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this build has the CUDA engine")
+def test_a_build_without_the_cuda_engine_refuses_its_tensors() -> None:
+    with FakeTensorMode():
+        given = fake_on("cuda")
+        message = refusal(lambda: operators.network(**given, batch_statistics=True, **SIZES))
+    assert "x is [4, 3, 2] on another device" in message
+
+
+@pytest.mark.skipif(not HAS_CUDA, reason="this build has no CUDA engine")
+def test_shapes_on_cuda_are_those_on_the_cpu_and_mixed_devices_are_refused() -> None:
+    with FakeTensorMode():
+        given = fake_on("cuda")
+        logits, mean, _ = operators.network(**given, batch_statistics=True, **SIZES)
+        assert (logits.device.type, logits.shape, mean.shape) == ("cuda", (4,), (2, 5))
+        mixed = {**given, "weights": torch.empty(SMALL["weights"].shape, dtype=torch.float64)}
+        message = refusal(lambda: operators.network(**mixed, batch_statistics=True, **SIZES))
+        assert message == (
+            "timl::network: weights is [191] on cpu, x on cuda:0: give all tensors on one device"
+        )
+        x, bands = (torch.empty(*shape, device="cuda") for shape in ((2, 12, 18), (2, 18)))
+        message = refusal(lambda: operators.describe(x, bands))
+    assert message == (
+        "timl::describe: x is [2, 12, 18] on cuda:0: this operator computes on the CPU only, so "
+        "move the model and its inputs with .cpu()"
     )
 
 

@@ -2,6 +2,7 @@
 // over such pieces.
 #pragma once
 
+#include "host_device.h"
 #include "timl/engine.h"
 
 namespace timl {
@@ -12,14 +13,14 @@ namespace {
 template <class T>
 class Arena {
  public:
-  explicit Arena(T* base) : base_(base) {}
-  T* take(int64_t count) {
+  TIML_HOST_DEVICE explicit Arena(T* base) : base_(base) {}
+  TIML_HOST_DEVICE T* take(int64_t count) {
     constexpr int64_t kAlign = kAlignment / static_cast<int64_t>(sizeof(T));
     T* piece = base_ == nullptr ? nullptr : base_ + used_;
     used_ += (count + kAlign - 1) / kAlign * kAlign;
     return piece;
   }
-  int64_t used() const { return used_; }
+  TIML_HOST_DEVICE int64_t used() const { return used_; }
 
  private:
   T* base_;

@@ -1,0 +1,83 @@
+// The engine's interface on CUDA: what engine.h has for the CPU, for arrays in the device's memory.
+//
+// Shapes, orders and meanings of all arrays are those of engine.h. Functions put kernels on the
+// plan's stream and return at once: null, or what went wrong. Nothing is allocated, and nothing
+// waits for the device, so calls can be captured in a CUDA graph. Working memory is the caller's,
+// in elements of the scalar type, aligned to kAlignment bytes. The same plan gives the same bits.
+#pragma once
+
+#include "timl/engine.h"
+
+namespace timl {
+
+// Whether this build has the engine that is declared here.
+#if defined(TIML_CUDA)
+inline constexpr bool kHasCuda = true;
+#else
+inline constexpr bool kHasCuda = false;
+#endif
+
+}  // namespace timl
+
+namespace timl::cuda {
+
+// How work is spread over the device.
+struct Plan {
+  int threads = 256;  // of a block: whole warps, 256 at most
+  int cluster = 1;    // blocks that share one task, 1 to 8; more than 1 from sm_90 on
+  int clusters = 1;   // how many of them the device runs at once
+  int shared = 0;     // bytes of shared memory that a block may have; weights stay there that fit
+  void* stream = nullptr;
+};
+
+// Makes a device the thread's current one and writes the plan for it: null, or what went wrong.
+const char* plan_for_device(int device, void* stream, Plan* plan);
+
+// What a meta-batch of N tasks returns; the arrays of gradients are not written when order is 0.
+template <class T>
+struct MetaResult {
+  T* loss;                // [N] mean query loss after adaptation
+  T* support_loss;        // [N,S]
+  T* logits;              // [N,Q,K]
+  T* batch_mean;          // [N,S+1,L,H]
+  T* batch_variance;      // [N,S+1,L,H]
+  T* weights_gradient;    // [P] of the mean loss
+  T* film_gradient;       // [N,Phi] of the mean loss
+  T* step_size_gradient;  // [S, tensor_count] of the mean loss
+};
+
+template <class T>
+int64_t tape_size(const Shape&, int64_t batch);
+template <class T>
+int64_t adjoint_size(const Shape&, int64_t batch);
+template <class T>
+int64_t forward_workspace(const Shape&);
+template <class T>
+int64_t tangent_workspace(const Shape&, int64_t batch);
+template <class T>
+int64_t evaluate_workspace(const Shape&, const Plan&);
+template <class T>
+int64_t meta_workspace(const MetaShape&, int64_t tasks);
+
+template <class T>
+const char* forward(const Plan&, const NetworkInput<T>&, T* logits, T* batch_mean,
+                    T* batch_variance, T* tape, T* workspace);
+template <class T>
+const char* backward(const Plan&, const NetworkInput<T>&, const T* cotangent, const T* tape,
+                     const NetworkGradient<T>&, T* adjoints);
+template <class T>
+const char* tangent(const Plan&, const NetworkInput<T>&, const T* tape, const T* adjoints,
+                    const NetworkDirection<T>&, T* logits_tangent, const NetworkGradient<T>&,
+                    T* workspace);
+// Evaluation mode without a tape, for any number of rows.
+template <class T>
+const char* evaluate(const Plan&, const NetworkInput<T>&, T* logits, T* workspace);
+
+// The meta-step of all tasks at once: an array of `episodes` has those of all tasks, one after
+// another; film is [N,Phi], class_weights [N,K] ([N,2] where K = 1) or null.
+template <class T>
+const char* meta_gradient(const Plan&, const MetaShape&, int64_t tasks, const T* weights,
+                          const T* step_sizes, const Episode<T>& episodes, const MetaResult<T>&,
+                          T* workspace);
+
+}  // namespace timl::cuda

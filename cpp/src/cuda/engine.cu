@@ -1,0 +1,191 @@
+// The functions of cuda.h: each lays out its memory and starts its kernels.
+#include "meta_step.h"
+
+namespace timl {
+namespace {
+
+template <class T>
+Pass<T> pass_of(const Layout& layout, const NetworkInput<T>& in) {
+  Pass<T> pass = {};
+  pass.layout = layout;
+  pass.tasks = 1;
+  pass.batch = {.size = in.batch,
+                .x = in.x,
+                .film = in.film,
+                .mask = in.mask,
+                .batch_statistics = in.batch_statistics,
+                .running_mean = in.running_mean,
+                .running_variance = in.running_variance};
+  pass.weights.flat = in.weights;
+  return pass;
+}
+
+// The transposes of weights and of a direction, and the tangents.
+template <class T>
+struct TangentMemory {
+  TangentMemory(const Layout& layout, int64_t batch, T* memory) : arena(memory) {
+    transposed = arena.take(layout.transposed_size);
+    direction_transposed = arena.take(layout.transposed_size);
+    tangents = arena.take(NetworkTangents<T>::size(layout, batch));
+  }
+  Arena<T> arena;
+  T *transposed, *direction_transposed, *tangents;
+};
+
+// The transposed weights, then a piece for each cluster or each task.
+template <class T>
+struct PiecesMemory {
+  PiecesMemory(const Layout& layout, T* memory) : arena(memory) {
+    transposed = arena.take(layout.transposed_size);
+    pieces = memory == nullptr ? nullptr : memory + arena.used();
+  }
+  Arena<T> arena;
+  T *transposed, *pieces;
+};
+
+}  // namespace
+
+namespace cuda {
+
+template <class T>
+int64_t tape_size(const Shape& s, int64_t batch) {
+  return NetworkTape<T>::size(Layout(s), batch);
+}
+
+template <class T>
+int64_t adjoint_size(const Shape& s, int64_t batch) {
+  return NetworkAdjoints<T>::size(Layout(s), batch);
+}
+
+template <class T>
+int64_t forward_workspace(const Shape& s) {
+  return Layout(s).transposed_size;
+}
+
+template <class T>
+int64_t tangent_workspace(const Shape& s, int64_t batch) {
+  return TangentMemory<T>(Layout(s), batch, nullptr).arena.used();
+}
+
+template <class T>
+int64_t evaluate_workspace(const Shape& s, const Plan& plan) {
+  const Layout layout(s);
+  return PiecesMemory<T>(layout, nullptr).arena.used() +
+         plan.clusters * EvaluateMemory<T>(layout, nullptr).arena.used();
+}
+
+template <class T>
+int64_t meta_workspace(const MetaShape& m, int64_t tasks) {
+  const Layout layout(m.network);
+  return PiecesMemory<T>(layout, nullptr).arena.used() +
+         tasks * MetaMemory<T>(layout, m, nullptr).arena.used();
+}
+
+template <class T>
+const char* forward(const Plan& plan, const NetworkInput<T>& in, T* logits, T* batch_mean,
+                    T* batch_variance, T* tape, T* workspace) {
+  const Layout layout(in.shape);
+  Pass<T> pass = pass_of(layout, in);
+  pass.weights.transposed = workspace;
+  pass.tape = tape;
+  pass.logits = logits;
+  pass.statistics = {.mean = batch_mean, .variance = batch_variance};
+  Start<T> start(plan);
+  start.on_grid(1, transpose_kernel<T>, layout, in.weights, workspace);
+  network_forward(start, pass);
+  return start.trouble();
+}
+
+template <class T>
+const char* backward(const Plan& plan, const NetworkInput<T>& in, const T* cotangent, const T* tape,
+                     const NetworkGradient<T>& out, T* adjoints) {
+  Pass<T> pass = pass_of(Layout(in.shape), in);
+  pass.cotangent = cotangent;
+  pass.tape = const_cast<T*>(tape);
+  pass.adjoints = adjoints;
+  pass.gradient = out.weights;
+  pass.film_gradient = out.film;
+  pass.x_gradient = out.x;
+  Start<T> start(plan);
+  network_backward(start, pass);
+  return start.trouble();
+}
+
+template <class T>
+const char* tangent(const Plan& plan, const NetworkInput<T>& in, const T* tape, const T* adjoints,
+                    const NetworkDirection<T>& along, T* logits_tangent,
+                    const NetworkGradient<T>& out, T* workspace) {
+  const Layout layout(in.shape);
+  const TangentMemory<T> memory(layout, in.batch, workspace);
+  Pass<T> pass = pass_of(layout, in);
+  pass.weights.transposed = memory.transposed;
+  pass.direction = {.weights = {.flat = along.weights, .transposed = memory.direction_transposed},
+                    .film = along.film,
+                    .x = along.x};
+  pass.cotangent_dot = along.cotangent;
+  pass.tape = const_cast<T*>(tape);
+  pass.adjoints = const_cast<T*>(adjoints);
+  pass.tangents = memory.tangents;
+  pass.logits = logits_tangent;
+  pass.gradient = out.weights;
+  pass.film_gradient = out.film;
+  pass.x_gradient = out.x;
+  Start<T> start(plan);
+  start.on_grid(1, transpose_kernel<T>, layout, in.weights, memory.transposed);
+  start.on_grid(1, transpose_kernel<T>, layout, along.weights, memory.direction_transposed);
+  network_tangent_forward(start, pass);
+  network_tangent_backward(start, pass);
+  return start.trouble();
+}
+
+template <class T>
+const char* evaluate(const Plan& plan, const NetworkInput<T>& in, T* logits, T* workspace) {
+  const Layout layout(in.shape);
+  const PiecesMemory<T> memory(layout, workspace);
+  Batch<T> batch = pass_of(layout, in).batch;
+  batch.mask = nullptr;
+  batch.batch_statistics = false;
+  const int64_t chunks = chunk_count(in.batch);
+  Start<T> start(plan);
+  start.on_grid(1, transpose_kernel<T>, layout, in.weights, memory.transposed);
+  start.on_clusters_with_slices(
+      chunks < plan.clusters ? chunks : plan.clusters, forward_slices(layout, plan.cluster),
+      evaluate_kernel<T>, layout, batch,
+      Weights<T>{.flat = in.weights, .transposed = memory.transposed}, memory.pieces,
+      EvaluateMemory<T>(layout, nullptr).arena.used(), logits);
+  return start.trouble();
+}
+
+template <class T>
+const char* meta_gradient(const Plan& plan, const MetaShape& m, int64_t tasks, const T* weights,
+                          const T* step_sizes, const Episode<T>& episodes,
+                          const MetaResult<T>& results, T* workspace) {
+  const Layout layout(m.network);
+  const PiecesMemory<T> memory(layout, workspace);
+  Start<T> start(plan);
+  start.on_grid(1, transpose_kernel<T>, layout, weights, memory.transposed);
+  meta_step(start, layout, m, tasks, Weights<T>{.flat = weights, .transposed = memory.transposed},
+            step_sizes, episodes, results, memory.pieces);
+  return start.trouble();
+}
+
+#define TIML_INSTANTIATE(T)                                                                       \
+  template int64_t tape_size<T>(const Shape&, int64_t);                                           \
+  template int64_t adjoint_size<T>(const Shape&, int64_t);                                        \
+  template int64_t forward_workspace<T>(const Shape&);                                            \
+  template int64_t tangent_workspace<T>(const Shape&, int64_t);                                   \
+  template int64_t evaluate_workspace<T>(const Shape&, const Plan&);                              \
+  template int64_t meta_workspace<T>(const MetaShape&, int64_t);                                  \
+  template const char* forward<T>(const Plan&, const NetworkInput<T>&, T*, T*, T*, T*, T*);       \
+  template const char* backward<T>(const Plan&, const NetworkInput<T>&, const T*, const T*,       \
+                                   const NetworkGradient<T>&, T*);                                \
+  template const char* tangent<T>(const Plan&, const NetworkInput<T>&, const T*, const T*,        \
+                                  const NetworkDirection<T>&, T*, const NetworkGradient<T>&, T*); \
+  template const char* evaluate<T>(const Plan&, const NetworkInput<T>&, T*, T*);                  \
+  template const char* meta_gradient<T>(const Plan&, const MetaShape&, int64_t, const T*,         \
+                                        const T*, const Episode<T>&, const MetaResult<T>&, T*);
+TIML_INSTANTIATE(float)
+TIML_INSTANTIATE(double)
+
+}  // namespace cuda
+}  // namespace timl

@@ -1,0 +1,52 @@
+// All kernels of the CUDA engine once, small, for the race detector (tests/cpp/CMakeLists.txt):
+// with no mistake, with all cluster barriers left out, or with two blocks that write one value. The
+// detector ends the program where there is a race.
+#include <cstdio>
+#include <cstring>
+
+#include "../../cpp/src/cuda/simt.h"
+#include "meta_batch.h"
+
+namespace {
+
+void write_one_value(int* out) {
+  if (threadIdx.x == 0) *out = 1;
+}
+
+}  // namespace
+
+int main(int count, char** values) {
+  const char* planted = count > 1 ? values[1] : "nothing";
+  timl::simt::options().without_cluster_barriers = std::strcmp(planted, "barriers") == 0;
+  const timl::Shape shape = {.steps = 2, .bands = 3, .hidden = 5, .layers = 2, .outputs = 3};
+  const CudaEngine<float> engine = {
+      {.threads = 64, .cluster = 2, .clusters = 1, .shared = 227 * 1024}};
+  if (std::strcmp(planted, "writes") == 0) {
+    int out = 0;
+    const timl::simt::Launch two = {.blocks = 2, .threads = 32};
+    require_no_trouble(timl::simt::launch(write_one_value, two, &out));
+  }
+  const Problem problem = {shape, 42, true, true};
+  const Inputs in(problem);
+  const Outcome passes = run(engine, problem, in);
+  const MetaBatchOutcome meta = run(
+      engine, MetaBatch({.network = shape, .inner_steps = 2, .support = 4, .query = 3, .order = 2},
+                        2, true));
+  const Buffer<float> logits(problem.batch * shape.outputs);
+  const auto cast = MetaArrays<float>::cast;
+  const Buffer<float> x = cast(in.x), weights = cast(in.weights), film = cast(in.film);
+  const Buffer<float> mean = cast(in.running_mean), variance = cast(in.running_variance);
+  const Buffer<float> workspace(timl::cuda::evaluate_workspace<float>(shape, engine.plan));
+  require_no_trouble(timl::cuda::evaluate<float>(engine.plan,
+                                                 {.shape = shape,
+                                                  .batch = problem.batch,
+                                                  .x = x,
+                                                  .weights = weights,
+                                                  .film = film,
+                                                  .mask = nullptr,
+                                                  .running_mean = mean,
+                                                  .running_variance = variance,
+                                                  .batch_statistics = false},
+                                                 logits, workspace));
+  std::printf("no race: loss %g, logit %g, %g\n", meta.loss[0], passes.logits[0], logits.get()[0]);
+}
