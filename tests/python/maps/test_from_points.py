@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 
 import numpy as np
@@ -18,12 +20,22 @@ import timl
 import torch
 from timl.cli import app
 from timl.data import CropHarvest, Scene, own_points, simulate, simulate_scene
+from timl.maps import from_points
 from timl.meta import unlearned_kernel
 from timl.nn import DeepKernel
 from timl.normalization import normalization_of
 from typer.testing import CliRunner
 
 KILLS = int(os.environ.get("TIML_TEST_KILLS", "2"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_curve() -> Iterator[None]:
+    """Learning curves of two sizes: all of them take longer than the rest of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        few = functools.partial(timl.learning_curve, sizes=[12], draws=1)
+        patch.setattr(from_points, "learning_curve", few)
+        yield
 
 
 @pytest.fixture(scope="module")
