@@ -69,9 +69,10 @@ test-wheel: $(VENV)/tools
 
 # The operators' tests under every other instruction set that this machine has than the one that
 # test-wheel runs with, each asserting that it ran.
-OTHERS := 'import timl._core as c; print(*{*c.usable_instruction_sets()} - {c.instruction_set()})'
+OTHERS := 'import torch, timl._core as c; print(*{*c.usable_instruction_sets()} - {c.instruction_set()})'
 instruction-sets: $(VENV)/tools cpp
-	for isa in $$($(BIN)/python -c $(OTHERS)); do \
+	others=$$($(BIN)/python -c $(OTHERS)) || exit 1; \
+	for isa in $$others; do \
 	  echo "instruction set $$isa"; \
 	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q -n auto tests/python/nn/test_operators.py \
 	    tests/python/nn/test_strong_operators.py || exit 1; \
