@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from timl.data.own.exports import import_rasterio, open_raster
+from timl.data.sources.grid import EQUATOR_RADIUS, FLATTENING, Grid
 from timl.files import decode_json
 
 _PIXELS_AT_ONCE = 2**21
@@ -22,8 +23,6 @@ _CELL = 32
 _MOST_CLASSES = 2**16
 CLASSES_TAG = "TIML_CLASSES"
 """Tag of a map of several classes: JSON list of the names of the classes 0, 1 and so on."""
-_SEMI_MAJOR_M, _FLATTENING = 6378137.0, 1 / 298.257223563
-"""The ellipsoid of WGS 84."""
 
 
 class Strip(NamedTuple):
@@ -114,13 +113,7 @@ class ClassMap:
         lat, lon : arrays of shape [n]
             Degrees.
         """
-        rasterio = import_rasterio()
-        x, y = rasterio.warp.transform(
-            "EPSG:4326", self.file.crs, np.asarray(lon).tolist(), np.asarray(lat).tolist()
-        )
-        across, down, inverse = np.asarray(x), np.asarray(y), ~self.file.transform
-        columns = np.floor(inverse.a * across + inverse.b * down + inverse.c)
-        rows = np.floor(inverse.d * across + inverse.e * down + inverse.f)
+        columns, rows = (np.floor(places) for places in Grid.of_file(self.file).cells(lat, lon))
         found: list[int | None] = []
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             if not (0 <= row < self.file.height and 0 <= column < self.file.width):
@@ -132,19 +125,8 @@ class ClassMap:
 
     def places(self, rows: ArrayLike, columns: ArrayLike) -> NDArray[np.float64]:
         """Return latitude and longitude of the centres of pixels, degrees, [n, 2]."""
-        lon, lat = self._degrees(np.asarray(columns) + 0.5, np.asarray(rows) + 0.5)
-        return np.stack([lat, lon], axis=1)
-
-    def _degrees(
-        self, columns: NDArray[Any], rows: NDArray[Any]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return longitude and latitude of places in units of pixels."""
-        affine = self.file.transform
-        x = affine.a * columns + affine.b * rows + affine.c
-        y = affine.d * columns + affine.e * rows + affine.f
-        shape, warp = x.shape, import_rasterio().warp
-        lon, lat = warp.transform(self.file.crs, "EPSG:4326", x.ravel(), y.ravel())
-        return np.reshape(lon, shape), np.reshape(lat, shape)
+        grid = Grid.of_file(self.file)
+        return np.stack(grid.degrees(np.asarray(columns) + 0.5, np.asarray(rows) + 0.5), axis=1)
 
     def _read(
         self, row: int, rows: int, column: int = 0, columns: int | None = None
@@ -181,7 +163,7 @@ class ClassMap:
             np.append(np.arange(start, start + count, step), start + count)
             for start, count, step in ((row, rows, steps[0]), (0, width, steps[1]))
         ]
-        lon, lat = self._degrees(*np.meshgrid(edges[1], edges[0]))
+        lat, lon = Grid.of_file(self.file).degrees(*np.meshgrid(edges[1], edges[0]))
         x, y = _equal_area(lon, lat)
         corner = (x[:-1, :-1], y[:-1, :-1])
 
@@ -268,13 +250,13 @@ def _equal_area(
     J. P. Snyder, Map Projections: A Working Manual, 1987, equations 3-12, 10-14 and 10-15, with the
     equator as standard parallel.
     """
-    e2 = _FLATTENING * (2 - _FLATTENING)
+    e2 = FLATTENING * (2 - FLATTENING)
     e, sine = math.sqrt(e2), np.sin(np.radians(lat))
     q = (1 - e2) * (sine / (1 - e2 * sine**2) + np.arctanh(e * sine) / e)
-    return _SEMI_MAJOR_M * np.radians(lon), _SEMI_MAJOR_M * q / 2
+    return EQUATOR_RADIUS * np.radians(lon), EQUATOR_RADIUS * q / 2
 
 
 def _around(metres: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return differences along the equator, the shorter way around."""
-    around = 2 * math.pi * _SEMI_MAJOR_M
+    around = 2 * math.pi * EQUATOR_RADIUS
     return np.asarray(metres - around * np.round(metres / around))

@@ -7,14 +7,16 @@ of the shares, if each class looks the same in both places (Bayes' rule):
     logit at prevalence p = logit + log(p / (1 - p)) - log(g / (1 - g)),
 
 with g the prevalence that the logit was given at. Of K classes that weigh alike each logit moves by
-the logarithm of its class's share. `logit_line` does either for a classifier.
+the logarithm of its class's share. `logit_line` does either for a classifier. The logits of several
+classes that the strong protocol gives hold about the logarithms of the labels' shares as well:
+`fit_calibration` takes them out first.
 docs/explanation/area.md says when that holds.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +30,7 @@ def given_prevalence(classifier: Classifier | StrongClassifier) -> float:
 
     It is 0.5 in the paper's protocol, which draws as many positives as negatives. The strong
     protocol adds 0.2 times the log odds of the labels' counts, so that its share lies between 0.5
-    and that of the labels. Several classes always weigh alike.
+    and that of the labels.
 
     Raises
     ------
@@ -306,7 +308,6 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     values = _finite(logits)
     if values.ndim == 2:
         return _fit_classes(*_labelled_classes(values, labels))
-    from scipy.optimize import minimize
     from scipy.special import expit
 
     x, positive = _labelled(values, labels)
@@ -321,20 +322,12 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
         value = float(weights @ (np.logaddexp(0, z) - targets * z))
         return value, design.T @ (weights * (expit(z) - targets))
 
-    found = minimize(
-        loss,
-        np.zeros(2),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0, None), (None, None)],
-        options={"gtol": 1e-10, "ftol": 1e-15},
-    ).x
-    return Calibration(float(found[0]) / scale, float(found[1]))
+    slope, intercept = _smallest(loss)
+    return Calibration(float(slope) / scale, float(intercept))
 
 
 def _fit_classes(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
     """Return the calibration of logits [n, K] of samples of classes [n]: see `fit_calibration`."""
-    from scipy.optimize import minimize
     from scipy.special import log_softmax
 
     n, count = logits.shape
@@ -349,7 +342,21 @@ def _fit_classes(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Cali
         slopes = (design * (np.exp(log_p) - targets)).sum(axis=(1, 2))
         return float(-(targets * log_p).sum() / n), slopes / n
 
-    slope, by_count = minimize(
+    slope, by_count = _smallest(loss)
+    intercept = (by_count - 1) * shares
+    return Calibration(float(slope) / scale, intercept - intercept.mean())
+
+
+def _smallest(
+    loss: Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]],
+) -> NDArray[np.float64]:
+    """Return the two numbers, the first at least 0, at which a convex loss is smallest.
+
+    The loss comes with its gradient.
+    """
+    from scipy.optimize import minimize
+
+    found: NDArray[np.float64] = minimize(
         loss,
         np.zeros(2),
         jac=True,
@@ -357,8 +364,7 @@ def _fit_classes(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Cali
         bounds=[(0, None), (None, None)],
         options={"gtol": 1e-10, "ftol": 1e-15},
     ).x
-    intercept = (by_count - 1) * shares
-    return Calibration(float(slope) / scale, intercept - intercept.mean())
+    return found
 
 
 def choose_threshold(logits: ArrayLike, labels: ArrayLike) -> float:

@@ -19,6 +19,7 @@ from timl.evaluation.prediction import logits
 from timl.files import atomic_write
 from timl.maps.drawing.legend import CLASS_COLOURS
 from timl.maps.drawing.legend import NO_CLASS as NO_DATA
+from timl.maps.writing import colour_table
 from timl.nn import Classifier
 
 
@@ -142,7 +143,6 @@ def _write(out: Path, chip: Chip, found: NDArray[np.int8], names: tuple[str, ...
             file.write(np.where(found == NO_CLASS, NO_DATA, found).astype(np.uint8), 1)
             file.set_band_description(1, "class")
             file.update_tags(**{CLASSES_TAG: json.dumps(names, ensure_ascii=False)})
-            table = {i: (*bytes.fromhex(colour[1:]), 255) for i, colour in enumerate(colours)}
-            file.write_colormap(1, table)
+            file.write_colormap(1, colour_table(colours))
         with atomic_write(out) as written:
             written.write(memory.read())

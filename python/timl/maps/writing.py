@@ -163,6 +163,11 @@ def write_classes(
         file.write(ElementTree.tostring(root, encoding="unicode"))  # GDAL takes no declaration
 
 
+def colour_table(colours: Sequence[str]) -> dict[int, tuple[int, ...]]:
+    """Return the colours "#rrggbb" of classes 0, 1 and so on as rasterio takes them, opaque."""
+    return {i: (*bytes.fromhex(colour[1:]), 255) for i, colour in enumerate(colours)}
+
+
 class _Kind(NamedTuple):
     """How the values of windows are stored in a file."""
 
@@ -213,8 +218,7 @@ def _write(
             file.descriptions = tuple(bands)
             file.update_tags(**tags)
             if kind.colours:
-                table = {i: (*bytes.fromhex(c[1:]), 255) for i, c in enumerate(kind.colours)}
-                file.write_colormap(1, table)
+                file.write_colormap(1, colour_table(kind.colours))
             for number, window in enumerate(parts.windows):
                 file.write(kind.values(parts.read(number)), window=_rasterio_window(window))
         copy(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from timl.files import atomic_write
+from timl.meta.configuration import differences
 from timl.meta.history import TrainingHistory
 from timl.nn import TIML
 
@@ -114,11 +115,9 @@ def read_checkpoint(path: Path, state: State, run: dict[str, Any]) -> None:
 
 
 def _compare(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    differing = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
+    differing = differences(stored, wanted)
     if differing:
-        values = ", ".join(
-            f"{name} = {stored.get(name)!r} (now {wanted.get(name)!r})" for name in differing
-        )
+        values = ", ".join(f"{name} = {a!r} (now {b!r})" for name, (a, b) in differing.items())
         raise ValueError(
             f"{path} is of a run with {values}: give the same to resume it, another out, or "
             f"resume=False to start over"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -87,6 +88,12 @@ def describe_run(model: TIML, tasks: TaskSet | NWayTaskSet, options: Options) ->
         described["ways"] = tasks.ways
     described["data"] = checksum(tasks)
     return described
+
+
+def differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the values, of either, of the names at which two descriptions differ."""
+    pairs = {name: (first.get(name), other.get(name)) for name in {**first, **other}}
+    return {name: (one, two) for name, (one, two) in pairs.items() if one != two}
 
 
 def checksum(tasks: TaskSet | NWayTaskSet) -> str:

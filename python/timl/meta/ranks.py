@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from timl import _core
+from timl.meta.configuration import differences
 from timl.parameters import MetaGradient
 
 Result = TypeVar("Result")
@@ -107,11 +108,9 @@ class Ranks:
         first = json.loads(all_of_them[0])
         for number, text in enumerate(all_of_them):
             other = json.loads(text)
-            differing = [key for key in {**first, **other} if first.get(key) != other.get(key)]
+            differing = differences(first, other)
             if differing:
-                values = ", ".join(
-                    f"{k} = {first.get(k)!r} and {other.get(k)!r}" for k in differing
-                )
+                values = ", ".join(f"{k} = {a!r} and {b!r}" for k, (a, b) in differing.items())
                 raise ValueError(
                     f"{name} of processes 0 and {number} differ: {values}: start all with the same "
                     f"arguments and data, on processors of one kind"

@@ -54,7 +54,7 @@ class Chip:
         """Grid of the pixels."""
         with open_raster(self.image, "image") as file:
             require_layout(file, f"image is {self.image}, which")
-            return Grid(file.crs, file.transform, file.height, file.width)
+            return Grid.of_file(file)
 
     @property
     def region(self) -> BBox:

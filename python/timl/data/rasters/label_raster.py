@@ -48,7 +48,7 @@ class LabelRaster:
     @property
     def grid(self) -> Grid:
         """Grid of the pixels."""
-        return Grid(self.file.crs, self.file.transform, self.file.height, self.file.width)
+        return Grid.of_file(self.file)
 
     def codes(self, row: int, rows: int) -> NDArray[np.int8]:
         """Read the classes of some rows.

@@ -63,6 +63,15 @@ _STREAMS = 64
 """Numbers of streams that a level may have."""
 
 
+def require_integers(seed: int, **sizes: int) -> None:
+    """Raise TypeError unless a seed and sizes are integers, ValueError if no seed is such a one."""
+    for name, value in (*sizes.items(), ("seed", seed)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name} is {value!r}: give an integer")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
+
+
 class Draws:
     """Random draws that depend on (seed, chunk, level, stream) alone.
 

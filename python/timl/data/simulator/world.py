@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from timl.data.simulator.draws import Draws
+from timl.data.simulator.draws import Draws, require_integers
 from timl.data.simulator.places import MOST_COUNTRIES, draw_places
 from timl.data.simulator.samples import choose_evaluations, draw_samples
 from timl.data.simulator.target import Target
@@ -101,16 +99,12 @@ def world_arguments(world: str | Path) -> dict[str, int]:
 
 
 def _check(countries: int, samples: int, seed: int) -> None:
-    for name, value in (("countries", countries), ("samples", samples), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} is {value!r}: give an integer")
+    require_integers(seed, countries=countries, samples=samples)
     if not 1 <= countries <= MOST_COUNTRIES:
         raise ValueError(f"countries is {countries}: give 1 to {MOST_COUNTRIES}")
     fewest = max(_FEWEST_SAMPLES, _FEWEST_PER_COUNTRY * countries)
     if samples < fewest:
         raise ValueError(f"samples is {samples}: give at least {fewest} for {countries} countries")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
 
 
 def _target(out: Path) -> Target:

@@ -314,7 +314,7 @@ def _grid(file: Any, path: str) -> Grid:
     """Return a file's grid, or raise a ValueError that says what is wrong with it."""
     require_reference_system(file.crs, path)
     require_layout(file, path)
-    return Grid(file.crs, file.transform, file.height, file.width)
+    return Grid.of_file(file)
 
 
 def _require_same_grid(grid: Grid, first: Grid, path: str, first_path: str) -> None:

@@ -13,7 +13,7 @@ from timl.data.own.exports import import_rasterio
 
 Floats = NDArray[np.float64]
 
-_EQUATOR_RADIUS, _FLATTENING = 6_378_137.0, 1 / 298.257223563
+EQUATOR_RADIUS, FLATTENING = 6_378_137.0, 1 / 298.257223563
 """Metres, and 1: the ellipsoid of WGS 84."""
 
 
@@ -38,6 +38,11 @@ class Grid:
     transform: Any
     height: int
     width: int
+
+    @classmethod
+    def of_file(cls, file: Any) -> Grid:
+        """Return the grid of an open dataset of rasterio."""
+        return cls(file.crs, file.transform, file.height, file.width)
 
     def resized(self, height: int, width: int) -> Grid:
         """Return the grid of as many rows and columns that covers the same area."""
@@ -166,9 +171,9 @@ def ground_way(lat: float, lon: float, to_lat: float, to_lon: float) -> tuple[fl
         Degrees of the second.
     """
     middle = math.radians((lat + to_lat) / 2)
-    squared_eccentricity = _FLATTENING * (2 - _FLATTENING)
+    squared_eccentricity = FLATTENING * (2 - FLATTENING)
     shrinking = 1 - squared_eccentricity * math.sin(middle) ** 2
-    across = _EQUATOR_RADIUS / math.sqrt(shrinking)
+    across = EQUATOR_RADIUS / math.sqrt(shrinking)
     along = across * (1 - squared_eccentricity) / shrinking
     return (
         across * math.cos(middle) * math.radians(to_lon - lon),

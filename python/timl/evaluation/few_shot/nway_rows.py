@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from timl.evaluation.rows import (
     named,
     row_of,
 )
-from timl.evaluation.rows.features import DESCRIPTION, SERIES, Features, require_features
+from timl.evaluation.rows.features import DESCRIPTION, SERIES, features_by_data, require_features
 from timl.evaluation.rows.row import Adapt, TaskLearningRow
 from timl.meta import fit_strong_classes, meta_train
 from timl.meta.finetuning import descend
@@ -50,6 +50,7 @@ def prepared(adapt: AdaptClasses, seconds: float = 0.0) -> Prepared:
 class ClassesBaselineRow(Row):
     """A classifier of scikit-learn that learns from the task's labels alone."""
 
+    several_classes: ClassVar[bool] = True
     classifier: str
     """One of `CLASSIFIERS`."""
     features: str = SERIES
@@ -65,62 +66,35 @@ class ClassesBaselineRow(Row):
             )
         require_features(self.name, self.features)
 
-    @property
-    def several_classes(self) -> bool:
-        """Whether the row adapts to tasks of several classes."""
-        return True
-
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
         """Prepare nothing."""
-        numbers = _Numbers(self.features)
 
-        def adapt(task: NWayFewShotTask, seed: int) -> NDArray[np.int64]:
-            train, y, test = numbers.of(task)
-            classifier = CLASSIFIERS[self.classifier](seed, len(y), self.balanced)
-            predicted: NDArray[np.int64] = classifier.fit(train, y).predict(test)
-            return predicted
+        def fitted(train: NDArray[np.floating], y: NDArray[np.int64], seed: int) -> Any:
+            return CLASSIFIERS[self.classifier](seed, len(y), self.balanced).fit(train, y)
 
-        return prepared(adapt)
+        return _predicting(self.name, self.features, fitted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassesEstimatorRow(EstimatorRow):
     """An estimator that others bring, asked for the class of each test sample."""
 
-    @property
-    def several_classes(self) -> bool:
-        """Whether the row adapts to tasks of several classes."""
-        return True
+    several_classes: ClassVar[bool] = True
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
         """Prepare nothing."""
-        numbers = _Numbers(self.features)
-
-        def adapt(task: NWayFewShotTask, seed: int) -> NDArray[np.int64]:
-            train, y, test = numbers.of(task)
-            predicted = np.asarray(self.fitted(train, y, seed).predict(test))
-            if predicted.shape != (len(test),):
-                raise ValueError(
-                    f"row {self.name!r}: predict returned shape {list(predicted.shape)} for "
-                    f"{len(test)} series: return [{len(test)}]"
-                )
-            return predicted.astype(np.int64)
-
-        return prepared(adapt)
+        return _predicting(self.name, self.features, self.fitted)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StrongClassesRow(StrongRow):
     """The strong protocol, fitted to all classes at once."""
 
-    @property
-    def several_classes(self) -> bool:
-        """Whether the row adapts to tasks of several classes."""
-        return True
+    several_classes: ClassVar[bool] = True
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
@@ -146,6 +120,7 @@ class StrongClassesRow(StrongRow):
 class NWayMetaTrainedRow(TaskLearningRow):
     """A model that is meta-trained on N-way episodes and fine-tuned from a layer of zeros."""
 
+    several_classes: ClassVar[bool] = True
     encoder: bool = True
     """Whether the model has a task encoder."""
     ways: int = 5
@@ -159,11 +134,6 @@ class NWayMetaTrainedRow(TaskLearningRow):
     def zero_shot(self) -> bool:
         """Whether the row can be scored without labels."""
         return False
-
-    @property
-    def several_classes(self) -> bool:
-        """Whether the row adapts to tasks of several classes."""
-        return True
 
     def training_steps(self, settings: Settings) -> int:
         """Return the number of epochs."""
@@ -217,24 +187,37 @@ class NWayMetaTrainedRow(TaskLearningRow):
         return prepared(adapt, float(np.nansum(history.seconds)))
 
 
-class _Numbers:
-    """The features of tasks as rows of numbers."""
+def _predicting(
+    name: str,
+    kind: str,
+    fitted: Callable[[NDArray[np.floating], NDArray[np.int64], int], Any],
+) -> Prepared:
+    """Return a row that asks a fitted classifier for the class of each test sample.
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.features: Features | None = None
+    Parameters
+    ----------
+    name
+        Name of the row.
+    kind
+        Kind of features, which it gets as rows of numbers [n, T * F].
+    fitted
+        From rows of numbers, their classes [n] and a seed to a fitted classifier.
+    """
+    features_of = features_by_data(kind)
 
-    def of(
-        self, task: NWayFewShotTask
-    ) -> tuple[NDArray[np.floating], NDArray[np.int64], NDArray[np.floating]]:
-        """Return training rows [n, T * F] and classes [n], and test rows [m, T * F]."""
-        if self.features is None or self.features.data is not task.data:
-            self.features = Features(task.data, self.kind)
+    def adapt(task: NWayFewShotTask, seed: int) -> NDArray[np.int64]:
+        features = features_of(task.data)
         x, y = task.train_arrays
-        train, test = (
-            self.features(series).reshape(len(series), -1) for series in (x, task.test_arrays[0])
-        )
-        return train, y, test
+        test = features.rows(task.test_arrays[0])
+        predicted = np.asarray(fitted(features.rows(x), y, seed).predict(test))
+        if predicted.shape != (len(test),):
+            raise ValueError(
+                f"row {name!r}: predict returned shape {list(predicted.shape)} for "
+                f"{len(test)} series: return [{len(test)}]"
+            )
+        return predicted.astype(np.int64)
+
+    return prepared(adapt)
 
 
 def _decisions(

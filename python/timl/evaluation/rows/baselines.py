@@ -23,8 +23,8 @@ from timl.data import BenchmarkTask, TaskSet
 from timl.evaluation.rows.features import (
     DESCRIPTION,
     SERIES,
-    Features,
     class_weights,
+    features_by_data,
     require_features,
 )
 from timl.evaluation.rows.row import Prepared, Row, Settings
@@ -87,12 +87,10 @@ class BaselineRow(Row):
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
         """Prepare nothing."""
-        features: Features | None = None
+        features_of = features_by_data(self.features)
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> NDArray[np.float64]:
-            nonlocal features
-            if features is None or features.data is not benchmark.data:
-                features = Features(benchmark.data, self.features)
+            features = features_of(benchmark.data)
             x, y = benchmark.train_arrays()
             classifier = BASELINES[self.classifier].make(seed)
             if self.balanced:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timl.data import BenchmarkTask, TaskSet
-from timl.evaluation.rows.features import SERIES, Features, class_weights, require_features
+from timl.evaluation.rows.features import SERIES, class_weights, features_by_data, require_features
 from timl.evaluation.rows.given import imported
 from timl.evaluation.rows.row import GivenRow, Prepared, Settings
 
@@ -75,15 +75,13 @@ class EstimatorRow(GivenRow):
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
     ) -> Prepared:
         """Prepare nothing."""
-        features: Features | None = None
+        features_of = features_by_data(self.features)
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> NDArray[np.float64]:
-            nonlocal features
-            if features is None or features.data is not benchmark.data:
-                features = Features(benchmark.data, self.features)
+            features = features_of(benchmark.data)
             x, y = benchmark.train_arrays()
-            estimator = self.fitted(_rows(features(x)), y, seed)
-            return _positive(estimator, _rows(features(benchmark.test.x)), self.name)
+            estimator = self.fitted(features.rows(x), y, seed)
+            return _positive(estimator, features.rows(benchmark.test.x), self.name)
 
         return Prepared(adapt)
 
@@ -95,11 +93,6 @@ class EstimatorRow(GivenRow):
             weights[str(_weight_name(estimator))] = class_weights(y)
         estimator.fit(rows, y, **weights)
         return estimator
-
-
-def _rows(features: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return features [n, T, F] as rows of numbers [n, T * F]."""
-    return features.reshape(len(features), -1)
 
 
 def _new(estimator: Any, seed: int) -> Any:

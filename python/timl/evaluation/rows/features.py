@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -50,6 +51,10 @@ class Features:
         described = np.clip((self._described(x) - mean) / deviation, -_LARGEST, _LARGEST)
         return described[:, None, :]
 
+    def rows(self, x: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Return the features of each series [n, T, bands] as one row of numbers [n, T * F]."""
+        return self(x).reshape(len(x), -1)
+
     @cached_property
     def _statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         positions = self.data.labels["position"].to_numpy(np.int64)
@@ -61,6 +66,19 @@ class Features:
 
     def _described(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
         return describe_series(x, normalization_of(self.data)).astype(np.float64)
+
+
+def features_by_data(kind: str) -> Callable[[LabelledData], Features]:
+    """Return a function that gives a data set's features, and keeps those of the last one."""
+    last: Features | None = None
+
+    def of(data: LabelledData) -> Features:
+        nonlocal last
+        if last is None or last.data is not data:
+            last = Features(data, kind)
+        return last
+
+    return of
 
 
 def class_weights(y: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,8 @@ class Prepared(NamedTuple):
 class Row(ABC):
     """One row: a way to get from training data to predictions."""
 
+    several_classes: ClassVar[bool] = False
+    """Whether the row is one of the N-way benchmark: adapts to tasks of several classes."""
     name: str
     """Name in files and on the command line."""
     title: str
@@ -69,11 +71,6 @@ class Row(ABC):
     def zero_shot(self) -> bool:
         """Whether the row can be scored without labels."""
         return self.meta_trained
-
-    @property
-    def several_classes(self) -> bool:
-        """Whether the row is one of the N-way benchmark: adapts to tasks of several classes."""
-        return False
 
     def training_steps(self, settings: Settings) -> int:
         """Return the number of epochs or steps that its training has; 0 where it has none."""

@@ -182,7 +182,7 @@ def _described(path: Path, file: Any) -> MapFile:
         )
     return MapFile(
         path,
-        Grid(file.crs, file.transform, file.height, file.width),
+        Grid.of_file(file),
         descriptions,
         bands,
         layers,

@@ -11,7 +11,7 @@ from timl.data.chips.layout import CHIP_BANDS, IMAGE, MASK
 from timl.data.own.exports import import_rasterio
 from timl.data.simulator.chips.land import make_land
 from timl.data.simulator.chips.surface import CROPS, reflectances
-from timl.data.simulator.draws import Draws, Floats, Level, Stream
+from timl.data.simulator.draws import Draws, Floats, Level, Stream, require_integers
 from timl.data.simulator.target import Target
 from timl.data.simulator.writing import write_json
 
@@ -72,9 +72,7 @@ def simulate_chips(
         If rasterio is not installed: the extra ``timl[maps]``.
     """
     arguments = {"training": training, "validation": validation, "size": size, "seed": seed}
-    for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} is {value!r}: give an integer")
+    require_integers(**arguments)
     if min(training, validation) < 1 or training + validation > _MOST:
         raise ValueError(
             f"training is {training}, validation is {validation}: give at least 1 of each, and at "
@@ -82,8 +80,6 @@ def simulate_chips(
         )
     if not _SMALLEST <= size <= _LARGEST:
         raise ValueError(f"size is {size}: give {_SMALLEST} to {_LARGEST} pixels")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
     import_rasterio()
     parts = ["training"] * training + ["validation"] * validation
     own = [f"{part}_chips/chip_*{end}" for part in ("training", "validation")

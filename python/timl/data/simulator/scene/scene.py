@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from timl.data.own.exports import import_rasterio
 from timl.data.simulator.climate import FIRST_MONTH
-from timl.data.simulator.draws import Draws
+from timl.data.simulator.draws import Draws, require_integers
 from timl.data.simulator.places import BLOCKS, draw_places
 from timl.data.simulator.samples import choose_evaluations, draw_mixes
 from timl.data.simulator.scene.landscape import Landscape
@@ -175,12 +173,8 @@ def _grid(box: Any, size: int) -> Grid:
 
 
 def _check(size: int, points: int, seed: int) -> None:
-    for name, value in (("size", size), ("points", points), ("seed", seed)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name} is {value!r}: give an integer")
+    require_integers(seed, size=size, points=points)
     if not _SMALLEST <= size <= _LARGEST:
         raise ValueError(f"size is {size}: give {_SMALLEST} to {_LARGEST} pixels")
     if points < 1:
         raise ValueError(f"points is {points}: give at least 1")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"seed is {seed}: give a number in [0, 2**64)")
