@@ -201,8 +201,9 @@ def digest(data: bytes) -> str:
 
 
 def text_of(data: bytes) -> str:
-    """Return a checksum of a text's lines without their numbers."""
+    """Return a checksum of a text's lines without their numbers, and without units of time."""
     plain = re.sub(rb"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?", b"0", data)
+    plain = re.sub(rb"0 h 0 min|0 min 0 s", b"0 s", plain)  # the same work on a busier machine
     return digest(b"\n".join(sorted(plain.split(b"\n"))))
 
 
