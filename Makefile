@@ -8,6 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
 DEMO_OUT ?= results/demo
+# Python compiles what is imported, when it is: most of PyTorch and its company never is.
+export PIP_NO_COMPILE := 1
 
 .PHONY: demo test lint cpp sanitize test-wheel instruction-sets test-docs docs clean
 
