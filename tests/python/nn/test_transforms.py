@@ -157,7 +157,7 @@ def test_vmap_of_raw_operators_is_one_call_after_the_other(name: str) -> None:
         pairs = (
             [(ours, alone)] if isinstance(alone, Tensor) else list(zip(ours, alone, strict=True))
         )
-        for many, one in pairs if name not in ("network", "network_backward") else pairs[:1]:
+        for many, one in pairs[:1] if name.endswith(("network", "lstm", "backward")) else pairs:
             assert torch.equal(many[entry], one)  # tapes and adjoints have parts unwritten
 
 
