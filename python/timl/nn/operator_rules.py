@@ -35,9 +35,23 @@ def carries_transform(*tensors: Tensor | None) -> bool:
 
 def is_differentiated(*tensors: Tensor | None) -> bool:
     """Return whether reverse or forward mode or a transform of torch.func may differentiate."""
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+    if torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in map(_below, tensors)
+    ):
         return True
     return _is_differentiated_by_transform(*tensors)
+
+
+def _below(tensor: Tensor | None) -> Tensor | None:
+    """Return the tensor that torch.func's transforms have wrapped, at all levels."""
+    functorch = torch._C._functorch
+    while (
+        tensor is not None
+        and not torch.compiler.is_compiling()
+        and functorch.is_functorch_wrapped_tensor(tensor)
+    ):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _is_differentiated_by_transform(*tensors: Tensor | None) -> bool:
