@@ -149,12 +149,15 @@ class _Value(_Function):
         ctx.name, *arguments = inputs
         tensors, ctx.sizes = _apart(tuple(arguments))
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # zeros as large as the tape would be made otherwise
         ctx.save_for_backward(*tensors, output[-1])
         ctx.save_for_forward(*tensors, output[-1])
         ctx.constants, ctx.others = len(arguments) - 3, len(output) - 1
 
     @staticmethod
-    def backward(ctx: Any, cotangent: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, cotangent: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if cotangent is None:
+            return (None,) * (4 + ctx.constants)
         tensors, wants_x = ctx.saved_tensors, ctx.needs_input_grad[1]
         x, weights, film, _ = _Gradient.call(ctx.name, cotangent, *tensors, *ctx.sizes, wants_x)
         return (
@@ -195,13 +198,18 @@ class _Gradient(_Function):
         ctx.name, *arguments = inputs
         tensors, (*ctx.sizes, ctx.x_gradient) = _apart(tuple(arguments))
         ctx.mark_non_differentiable(output[3])
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, output[3])
         ctx.save_for_forward(*tensors, output[3])
         ctx.constants = len(arguments) - 4
 
     @staticmethod
     def backward(
-        ctx: Any, x_direction: Tensor, weights_direction: Tensor, film_direction: Tensor, _: Any
+        ctx: Any,
+        x_direction: Tensor | None,
+        weights_direction: Tensor | None,
+        film_direction: Tensor | None,
+        _: None,
     ) -> tuple[Tensor | None, ...]:
         # <v, gradient of (cotangent . value)> differentiated: by the cotangent it is the value's
         # tangent along v, by (x, weights, film) the gradient's tangent along v.
@@ -211,7 +219,7 @@ class _Gradient(_Function):
             ctx.name,
             *ctx.saved_tensors[1:],
             x_direction if ctx.x_gradient else None,
-            weights_direction,
+            _or_zeros(weights_direction, ctx.saved_tensors[2]),
             film_direction if has_film else None,
             *ctx.sizes,
             wants_x,
