@@ -106,7 +106,10 @@ class _Function(torch.autograd.Function):
 
     @classmethod
     def call(cls, *arguments: Any) -> Any:
-        """Call the function so that PyTorch sees its derivatives."""
+        """Call the function so that PyTorch sees its derivatives, where it looks for them."""
+        tensors = [a for a in arguments if isinstance(a, Tensor)]
+        if not torch.is_grad_enabled() and not carries_transform(*tensors):
+            return cls.forward(*arguments)
         return cls.apply(*arguments)  # type: ignore[no-untyped-call]
 
     @classmethod
