@@ -160,7 +160,7 @@ class _Value(_Function):
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if cotangent is None:
-            return (None,) * (4 + ctx.constants)
+            return (*[None] * 4, *[None] * ctx.constants)
         tensors, wants_x = ctx.saved_tensors, ctx.needs_input_grad[1]
         x, weights, film, _ = _Gradient.call(ctx.name, cotangent, *tensors, *ctx.sizes, wants_x)
         return (
@@ -262,11 +262,12 @@ class _ValueTangent(_Function):
 
     @staticmethod
     def forward(name: str, *arguments: Any) -> Any:
-        (*tensors, x, weights, film), sizes = _apart(arguments)
+        (*tensors, x, weights_direction, film), sizes = _apart(arguments)
+        series: Tensor = arguments[0]
         # `tangent` reads adjoints for the tangent of the gradient, which nobody asks for here
-        nothing = weights.new_zeros(_value_shape(name, arguments[0], sizes))
+        nothing = series.new_zeros(_value_shape(name, series, sizes))
         adjoints = _below_autograd(f"{name}_backward", nothing, *tensors, *sizes, False)[3]
-        given = (*tensors, adjoints, x, weights, film, *sizes, False)
+        given = (*tensors, adjoints, x, weights_direction, film, *sizes, False)
         return _below_autograd(f"{name}_tangent", *given)[0]
 
     @staticmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -139,7 +141,7 @@ class FiLMLSTM(nn.Module):
         ValueError
             If a shape or device is wrong, or `x` is empty or has NaN or infinite values.
         """
-        like: Tensor = self.weight_ih_l0
+        like = cast(Tensor, self.weight_ih_l0)
         x = require_tensor("x", x, ("B", "T", self.input_size), like=like)
         batch, steps, _ = x.shape
         if batch == 0 or steps == 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -173,10 +175,11 @@ def _fake_film_lstm_evaluate(
     return _states(x, hidden, every_step)
 
 
-for _name, _fake in {
+_FAKES: dict[str, Callable[..., Any]] = {
     "film_lstm": _fake_film_lstm,
     "film_lstm_backward": _fake_film_lstm_backward,
     "film_lstm_tangent": _fake_film_lstm_tangent,
     "film_lstm_evaluate": _fake_film_lstm_evaluate,
-}.items():
+}
+for _name, _fake in _FAKES.items():
     torch.library.register_fake(f"timl::{_name}", _fake)
