@@ -15,12 +15,12 @@ from timl.parameters import flatten
 class FiLMLSTM(nn.Module):
     """LSTM over series, differentiable twice; its parameters are those of `torch.nn.LSTM`.
 
-    It computes what `torch.nn.LSTM(..., batch_first=True)` computes, in either direction of
-    loading a state dict, and draws the same initial parameters from the same generator. It takes
-    FiLM values for its input (Perez et al., "FiLM: Visual Reasoning with a General Conditioning
-    Layer", 2018) and a variational dropout mask (Gal and Ghahramani, "A Theoretically Grounded
-    Application of Dropout in Recurrent Neural Networks", 2016). Forward, backward and double
-    backward run in the engine, on the CPU.
+    It computes what `torch.nn.LSTM(..., batch_first=True)` computes: a state dict of either loads
+    into the other, and both draw the same initial parameters from the same generator. Besides it
+    takes FiLM values for its input (Perez et al., "FiLM: Visual Reasoning with a General
+    Conditioning Layer", 2018) and a variational dropout mask (Gal and Ghahramani, "A Theoretically
+    Grounded Application of Dropout in Recurrent Neural Networks", 2016). Forward, backward and
+    double backward run in the engine, on the CPU.
 
     Unlike `torch.nn.LSTM` it returns the hidden states alone, starts from a state of zero, and
     runs in one direction; `dropout` is that of the hidden state itself, in every layer.
@@ -145,7 +145,9 @@ class FiLMLSTM(nn.Module):
         x = require_tensor("x", x, ("B", "T", self.input_size), like=like)
         batch, steps, _ = x.shape
         if batch == 0 or steps == 0:
-            raise ValueError(f"x is empty, of shape {list(x.shape)}: give at least one series")
+            raise ValueError(
+                f"x is empty, of shape {list(x.shape)}: give at least one series and one step"
+            )
         require_finite("x", x)
         if film is not None:
             film = require_tensor("film", film, (2, steps, self.input_size), like=like)
