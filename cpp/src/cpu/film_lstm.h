@@ -28,8 +28,7 @@ struct FilmLstmChunk {
 template <class T>
 using FilmLstmChunks = Parts<T, NoHead<T>, FilmLstmChunk<T>>;
 
-// Packed weights with their transposes, those of the input for gradients of x, and FiLM values:
-// those given, or those that change nothing.
+// Packed weights with their transposes, and the transposes of the input weights for gradients of x.
 template <class T>
 struct FilmLstmWeights {
   FilmLstmWeights(const PackedLayout<T>& layout, Arena<T>& arena) {

@@ -141,12 +141,12 @@ inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x
 }
 
 // hidden[R][row] = sum over the gate gradients at step t times the recurrent weights:
-// da_t U, and for the tangent also da_t U_dot. One or two pairs (gate gradients, transposed U). The
-// sum starts from rows of units, or from zero.
+// da_t U, and for the tangent also da_t U_dot. One or two pairs (gate gradients, transposed U).
+// Where they accumulate, they are added to what is there.
 template <class T>
 inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int64_t t, int count,
                                const T* const* gate_gradients, const T* const* transposed,
-                               T* hidden, const Start<T>& start = {}) {
+                               T* hidden, bool accumulate = false) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
   for (int64_t p = 0; p < layout.panels; ++p)
     for (int q = 0; q < count; ++q)
@@ -162,12 +162,9 @@ inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int6
                       columns,
                       columns};
         T* out = hidden + p * columns;
-        Start<T> from = {out, layout.row};
-        if (j == 0 && q == 0) {
-          from = start;
-          if (from.rows != nullptr) from.rows += p * columns;
-        }
-        product(rows, terms, terms_here, from, out, layout.row);
+        const bool from_zero = j == 0 && q == 0 && !accumulate;
+        product(rows, terms, terms_here, from_zero ? Start<T>{} : Start<T>{out, layout.row}, out,
+                layout.row);
       }
 }
 
@@ -291,10 +288,12 @@ inline void lstm_backward(const PackedLayout<T>& layout, int64_t rows, const T* 
     if (t > 0) {
       const T* gate_gradients[] = {adjoints.gates};
       const T* transposed[] = {weights.transposed};
-      Start<T> outside;
       if (step_stride != 0)
-        outside = {hidden_gradient - (layout.steps - t) * step_stride, hidden_stride};
-      recurrent_gradient(layout, rows, t, 1, gate_gradients, transposed, scratch.hidden, outside);
+        for (int64_t r = 0; r < rows; ++r)
+          copy(layout.wide, hidden_gradient - (layout.steps - t) * step_stride + r * hidden_stride,
+               scratch.hidden + r * layout.row);
+      recurrent_gradient(layout, rows, t, 1, gate_gradients, transposed, scratch.hidden,
+                         step_stride != 0);
     }
   }
   gate_weight_gradients(layout, rows, x, gamma, beta, weights.packed, tape, adjoints.gates, scratch,
