@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -30,29 +31,28 @@ from peaks import peaks
 from timl import reference
 from timl.nn import FiLMLSTM
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, vmap
 
 TOLERANCE = 1e-4  # relative, of all numbers of a result in float32 against the twin in float64
 STEP_SIZE = 0.1  # of the inner step: without second order the result is far outside the tolerance
 SIZES = Sizes()
+TASKS = 4  # of MAML by torch.func and by higher
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An LSTM, and whether its gradient can be differentiated."""
+    """An LSTM, and what PyTorch cannot do with it."""
 
     name: str
     module: Callable[..., Any]
     parameters: list[Tensor]
-    second_order: bool = True
+    lacks: frozenset[str] = frozenset()
 
     def states(self, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
-        """Return the hidden states of every step [B, T, H], by the module's own parameters."""
+        """Return the hidden states of every step [B, T, H], by its own or other parameters."""
         if parameters is None:
-            found = self.module(x)
-        else:
-            found = functional_call(self.module, parameters, (x,))  # type: ignore[arg-type]
-        return found[0] if isinstance(found, tuple) else found
+            return states_of(self.module(x))
+        return states_of(functional_call(self.module, parameters, (x,)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Work:
     name: str
     flops: int
     call: Callable[[Contender], Tensor]
-    second_order: bool = False
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class Report:
     """Peaks by name, in operations per second."""
     first_order_distance: float
     rows: list[Row]
+
+
+def states_of(found: Any) -> Tensor:
+    """Return the hidden states among what an LSTM gives."""
+    return found[0] if isinstance(found, tuple) else found
 
 
 class Unrolled(nn.Module):
@@ -132,12 +137,13 @@ def contenders(skip: list[str]) -> Iterator[Contender]:
     ours = FiLMLSTM(SIZES.bands, SIZES.hidden)
     ours.load_state_dict(theirs.state_dict())
     yield Contender("timl.nn.FiLMLSTM", ours, list(ours.parameters()))
-    yield Contender("torch.nn.LSTM", theirs, list(theirs.parameters()))
+    yield Contender("torch.nn.LSTM", theirs, list(theirs.parameters()), frozenset({"vmap"}))
     unrolled = Unrolled(theirs)
     yield Contender("unrolled", unrolled, list(unrolled.parameters()))
     if "compile" not in skip and which("g++") is not None:
         made = torch.compile(unrolled)
-        yield Contender("unrolled, torch.compile", made, list(unrolled.parameters()), False)
+        lacks = frozenset({"second order"})
+        yield Contender("unrolled, torch.compile", made, list(unrolled.parameters()), lacks)
 
 
 def forward(x: Tensor, contender: Contender) -> Tensor:
@@ -169,6 +175,49 @@ def meta_step(
     return torch.cat([g.reshape(-1) for g in found])
 
 
+def maml_by_torch_func(
+    support: tuple[Tensor, Tensor], query: tuple[Tensor, Tensor], contender: Contender
+) -> Tensor:
+    """Return the gradient of the mean query loss of tasks, [N, B, T, F], taken all at once."""
+    assert isinstance(contender.module, nn.Module)
+    own = {name: p.detach() for name, p in contender.module.named_parameters()}
+
+    def loss(parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return (contender.states(x, parameters)[:, -1] - y).square().mean()
+
+    def query_loss(parameters: dict[str, Tensor], *sets: Tensor) -> Tensor:
+        inner = grad(loss)(parameters, *sets[:2])
+        adapted = {name: p - STEP_SIZE * inner[name] for name, p in parameters.items()}
+        return loss(adapted, *sets[2:])
+
+    def mean_loss(parameters: dict[str, Tensor]) -> Tensor:
+        losses = vmap(query_loss, in_dims=(None, 0, 0, 0, 0))
+        return losses(parameters, *support, *query).mean()
+
+    return torch.cat([g.reshape(-1) for g in grad(mean_loss)(own).values()])
+
+
+def maml_by_higher(
+    support: tuple[Tensor, Tensor], query: tuple[Tensor, Tensor], contender: Contender
+) -> Tensor:
+    """Return the same gradient by higher, one task after the other."""
+    import higher
+
+    module, tasks = contender.module, len(support[0])
+    total = torch.zeros(())
+    for task in range(tasks):
+        optimizer = torch.optim.SGD(contender.parameters, lr=STEP_SIZE)
+        with higher.innerloop_ctx(module, optimizer, copy_initial_weights=False) as (fast, inner):
+
+            def loss(x: Tensor, y: Tensor, fast: Any = fast) -> Tensor:
+                return (states_of(fast(x))[:, -1] - y).square().mean()
+
+            inner.step(loss(support[0][task], support[1][task]))
+            found = torch.autograd.grad(loss(query[0][task], query[1][task]), contender.parameters)
+        total = total + torch.cat([g.reshape(-1) for g in found]) / tasks
+    return total
+
+
 def works(dtype: torch.dtype, batch: int) -> list[Work]:
     """Return what is timed, on the same numbers in any dtype."""
     g = torch.Generator().manual_seed(1)
@@ -187,7 +236,15 @@ def works(dtype: torch.dtype, batch: int) -> list[Work]:
     along = [normal(len(x), SIZES.steps, SIZES.hidden) for x in (small, large)]
     sets = batch_of(SIZES.support), batch_of(SIZES.query)
     name = f"meta-step, {SIZES.support} and {SIZES.query} series"
-    return [
+    tasks = [
+        tuple(
+            torch.stack(parts) for parts in zip(*(batch_of(n) for _ in range(TASKS)), strict=True)
+        )
+        for n in (SIZES.support, SIZES.query)
+    ]
+    second, both = frozenset({"second order"}), frozenset({"second order", "vmap"})
+    flops = TASKS * SIZES.task_flops
+    found = [
         Work(f"forward, {batch} series", batch * one, partial(forward, large)),
         Work(f"gradient, {batch} series", 3 * batch * one, partial(gradient, large, along[1])),
         Work(
@@ -195,8 +252,13 @@ def works(dtype: torch.dtype, batch: int) -> list[Work]:
             3 * SIZES.support * one,
             partial(gradient, small, along[0]),
         ),
-        Work(name, SIZES.task_flops, partial(meta_step, *sets, 2), second_order=True),
+        Work(name, SIZES.task_flops, partial(meta_step, *sets, 2), second),
+        Work(f"torch.func, {TASKS} tasks", flops, partial(maml_by_torch_func, *tasks), both),
     ]
+    if find_spec("higher") is not None:
+        by_higher = partial(maml_by_higher, *tasks)
+        found.append(Work(f"higher, {TASKS} tasks", flops, by_higher, second))
+    return found
 
 
 def exact(like: Contender, batch: int) -> tuple[list[Tensor], float]:
@@ -207,9 +269,10 @@ def exact(like: Contender, batch: int) -> tuple[list[Tensor], float]:
     contender = Contender("twin", twin, list(twin.parameters()))
     every = works(torch.float64, batch)
     results = [work.call(contender).detach() for work in every]
-    call: Any = every[-1].call
-    first = meta_step(*call.args[:2], 1, contender)
-    return results, float((first - results[-1]).norm() / results[-1].norm())
+    place = next(i for i, work in enumerate(every) if work.needs)
+    call: Any = every[place].call
+    first, second = meta_step(*call.args[:2], 1, contender), results[place]
+    return results, float((first - second).norm() / second.norm())
 
 
 def checked(name: str, found: Tensor, want: Tensor) -> float:
@@ -233,7 +296,7 @@ def measure(batch: int, repeats: int, skip: list[str], threads: int) -> Report:
     for work, right in zip(works(torch.float32, batch), want, strict=True):
         costs[work.name] = work.flops
         for contender in every:
-            if work.second_order and not contender.second_order:
+            if work.needs & contender.lacks:
                 continue
             progress(f"checking {contender.name}: {work.name}")
             key = (work.name, contender.name)
