@@ -137,6 +137,15 @@ std::pair<int64_t, int64_t> buffer_row(int64_t steps, int64_t bands, int64_t hid
   return {engine.tape_size(shape, 1), engine.adjoint_size(shape, 1)};
 }
 
+// Likewise of the buffers of the LSTM alone, which is computed on the CPU.
+template <class T>
+std::pair<int64_t, int64_t> film_lstm_buffer_row(int64_t steps, int64_t bands, int64_t hidden) {
+  const timl::FilmLstmShape shape = {
+      .steps = steps, .bands = bands, .hidden = hidden, .every_step = true};
+  const timl::FilmLstmEngine<T>& engine = usable_engine<T>().film_lstm;
+  return {engine.tape_size(shape, 1), engine.adjoint_size(shape, 1)};
+}
+
 // The mean loss of logits [B] or [B,K] against labels [B], its gradient and its curvature by the
 // logits, as they are.
 template <class T>
@@ -193,6 +202,10 @@ PYBIND11_MODULE(_core, module) {
       "the CPU or on CUDA.";
   module.def("buffer_row_float32", &buffer_row<float>, row);
   module.def("buffer_row_float64", &buffer_row<double>, row);
+  const char* lstm_row =
+      "Return elements per row of tape and adjoints of the LSTM alone, for steps, bands, hidden.";
+  module.def("film_lstm_buffer_row_float32", &film_lstm_buffer_row<float>, lstm_row);
+  module.def("film_lstm_buffer_row_float64", &film_lstm_buffer_row<double>, lstm_row);
   const char* loss =
       "Return the mean loss of logits [B] or [B,K] against labels [B], its gradient and curvature.";
   module.def("mean_loss_float32", &mean_loss<float>, py::arg("logits"), py::arg("labels"),

@@ -23,11 +23,6 @@ Shape checked_shape(const char* operation, const Tensor& x, int64_t steps_dim, i
   return shape;
 }
 
-// Elements of the opaque buffers that forward and backward hand on. Linear in the batch (but for a
-// floor division), so that fake kernels can say it for symbolic batches; the layouts need at most
-// as much, because rounding up a sum is never more than the sum of the rounded parts.
-int64_t buffer_rows(int64_t batch) { return batch + batch / kChunkRows + 1; }
-
 // Elements of a row of tape and adjoints where the current call computes.
 template <class T>
 int64_t tape_row(const Shape& shape) {

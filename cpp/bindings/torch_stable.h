@@ -224,6 +224,12 @@ inline T* thread_workspace(int64_t count) {
   return workspace.of_size(count);
 }
 
+// Rows of the opaque buffers, tapes and adjoints, that forward and backward hand on. Linear in the
+// batch (but for a floor division), so that fake kernels can say it for symbolic batches; the
+// layouts need at most as much, because rounding up a sum is never more than the sum of the rounded
+// parts.
+inline int64_t buffer_rows(int64_t batch) { return batch + batch / kChunkRows + 1; }
+
 // Begins a call of an operator that computes where `device` says (Call): calls body with a float or
 // a double, by the tensor's dtype.
 template <class Body>

@@ -49,17 +49,24 @@ class MetaGradient(NamedTuple):
     """Biased batch variances of the same passes, [N, S + 1, L, H]."""
 
 
-def weight_shapes(bands: int, hidden: int, layers: int, outputs: int = 1) -> dict[str, Shape]:
-    """Return the shapes of the classifier's L + 4 parameter tensors, by name and in order.
+def lstm_shapes(bands: int, hidden: int) -> dict[str, Shape]:
+    """Return the shapes of an LSTM's three tensors, by name and in order.
 
-    The rows of the LSTM's tensors are the gates input, forget, candidate, output; those of the last
-    dense layer the outputs.
+    Their rows are the gates input, forget, candidate, output.
     """
-    shapes: dict[str, Shape] = {
+    return {
         "input_weight": (4 * hidden, bands),
         "hidden_weight": (4 * hidden, hidden),
         "gate_bias": (4 * hidden,),
     }
+
+
+def weight_shapes(bands: int, hidden: int, layers: int, outputs: int = 1) -> dict[str, Shape]:
+    """Return the shapes of the classifier's L + 4 parameter tensors, by name and in order.
+
+    Those of the LSTM come first; the rows of the last dense layer are the outputs.
+    """
+    shapes = lstm_shapes(bands, hidden)
     for layer in range(layers - 1):
         shapes[f"dense.{layer}.weight"] = (hidden, hidden)
     shapes[f"dense.{layers - 1}.weight"] = (outputs, hidden)

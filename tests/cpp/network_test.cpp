@@ -12,14 +12,6 @@ const Problem kProblems[] = {
     {{3, 6, 20, 2, 5}, 97, false, true},   {{2, 2, 33, 1, 19}, 60, true, false},
 };
 
-// Chunks in reverse: a result that changes has read a neighbour's memory.
-constexpr timl::Parallel kBackwards = {
-    .run =
-        [](int64_t count, void (*body)(void*, int64_t), void* context) {
-          for (int64_t index = count - 1; index >= 0; --index) body(context, index);
-        },
-    .check = [] {}};
-
 }  // namespace
 
 TEST_CASE("backward is the slope of forward, tangent that of backward", "[network]") {

@@ -166,3 +166,11 @@ inline std::vector<const char*> instruction_sets() {
   const int count = timl::usable_isas(names);
   return {names, names + count};
 }
+
+// Chunks in reverse: a result that changes has read a neighbour's memory.
+inline constexpr timl::Parallel kBackwards = {
+    .run =
+        [](int64_t count, void (*body)(void*, int64_t), void* context) {
+          for (int64_t index = count - 1; index >= 0; --index) body(context, index);
+        },
+    .check = [] {}};

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "timl/film_lstm.h"
 #include "timl/shape.h"
 #include "timl/strong.h"
 
@@ -152,6 +153,8 @@ struct Engine {
   // order of the tasks. `scratch` is aligned, packed_size elements.
   void (*reduce_gradients)(const Shape&, int64_t tasks, const T* packed_gradients, T scale,
                            T* weights_gradient, T* scratch, const Parallel&);
+
+  FilmLstmEngine<T> film_lstm;
 
   // Descriptions [rows,D] of series x [rows,T,18], normalised by bands [2,18] (mean, deviation).
   int64_t (*describe_workspace)(int64_t steps);

@@ -1,5 +1,6 @@
 // One instruction set's table of functions. CMake compiles this file once per instruction set, with
 // TIML_ISA (the table's suffix), TIML_ISA_NAME and TIML_VECTOR_BYTES; dispatch.cpp picks a table.
+#include "film_lstm.h"
 #include "meta_step.h"
 #include "strong_kernel.h"
 
@@ -305,6 +306,7 @@ constexpr Engine<T> table() {
           .pack_base = pack_base<T>,
           .meta_task = meta_task<T>,
           .reduce_gradients = reduce_gradients<T>,
+          .film_lstm = film_lstm_table<T>(),
           .describe_workspace = describe_workspace<T>,
           .describe = describe<T>,
           .strong_prepared_size = strong_prepared_size<T>,

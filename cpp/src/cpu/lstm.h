@@ -142,10 +142,11 @@ inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x
 
 // hidden[R][row] = sum over the gate gradients at step t times the recurrent weights:
 // da_t U, and for the tangent also da_t U_dot. One or two pairs (gate gradients, transposed U).
+// Where they accumulate, they are added to what is there.
 template <class T>
 inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int64_t t, int count,
                                const T* const* gate_gradients, const T* const* transposed,
-                               T* hidden) {
+                               T* hidden, bool accumulate = false) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
   for (int64_t p = 0; p < layout.panels; ++p)
     for (int q = 0; q < count; ++q)
@@ -161,8 +162,9 @@ inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int6
                       columns,
                       columns};
         T* out = hidden + p * columns;
-        product(rows, terms, terms_here, j == 0 && q == 0 ? Start<T>{} : Start<T>{out, layout.row},
-                out, layout.row);
+        const bool from_zero = j == 0 && q == 0 && !accumulate;
+        product(rows, terms, terms_here, from_zero ? Start<T>{} : Start<T>{out, layout.row}, out,
+                layout.row);
       }
 }
 
@@ -241,14 +243,17 @@ inline void gate_weight_gradients(const PackedLayout<T>& layout, int64_t rows, c
   }
 }
 
-// Gradients of the chunk. hidden_gradient [R][hidden_stride] reaches hd_T. Fills the adjoints, the
-// gate part of `gradient` (packed), and adds to the FiLM gradients [T,F].
+// Gradients of the chunk. hidden_gradient [R][hidden_stride] reaches hd_T from outside the LSTM; so
+// do those that lie step_stride, twice step_stride .. before it reach the steps before, unless
+// step_stride is 0. Fills the adjoints, the gate part of `gradient` (packed), and adds to the FiLM
+// gradients [T,F].
 template <class T>
 inline void lstm_backward(const PackedLayout<T>& layout, int64_t rows, const T* x, const T* gamma,
                           const T* beta, const Weights<T>& weights, const LstmTape<T>& tape,
                           const T* hidden_gradient, int64_t hidden_stride,
                           const LstmAdjoints<T>& adjoints, const LstmScratch<T>& scratch,
-                          T* gradient, T* gamma_gradient, T* beta_gradient) {
+                          T* gradient, T* gamma_gradient, T* beta_gradient,
+                          int64_t step_stride = 0) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
   fill<T>(layout.blocks * rows * lanes, 0, scratch.carry);
   for (int64_t t = layout.steps - 1; t >= 0; --t) {
@@ -283,7 +288,12 @@ inline void lstm_backward(const PackedLayout<T>& layout, int64_t rows, const T* 
     if (t > 0) {
       const T* gate_gradients[] = {adjoints.gates};
       const T* transposed[] = {weights.transposed};
-      recurrent_gradient(layout, rows, t, 1, gate_gradients, transposed, scratch.hidden);
+      if (step_stride != 0)
+        for (int64_t r = 0; r < rows; ++r)
+          copy(layout.wide, hidden_gradient - (layout.steps - t) * step_stride + r * hidden_stride,
+               scratch.hidden + r * layout.row);
+      recurrent_gradient(layout, rows, t, 1, gate_gradients, transposed, scratch.hidden,
+                         step_stride != 0);
     }
   }
   gate_weight_gradients(layout, rows, x, gamma, beta, weights.packed, tape, adjoints.gates, scratch,

@@ -4,6 +4,7 @@ from timl.nn.classifier import Classifier
 from timl.nn.decompositions import decompositions
 from timl.nn.encoder import TaskEncoder
 from timl.nn.pretrained import load_pretrained
+from timl.nn.recurrent.film_lstm import FiLMLSTM
 from timl.nn.seeding import seeded
 from timl.nn.strong.classifier import StrongClassifier
 from timl.nn.strong.deep_kernel import DeepKernel
@@ -14,6 +15,7 @@ __all__ = [
     "TIML",
     "Classifier",
     "DeepKernel",
+    "FiLMLSTM",
     "StrongClassifier",
     "TaskEncoder",
     "decompositions",

@@ -1,4 +1,4 @@
-"""The network's operators in PyTorch's own, for programs that run without timl, such as ONNX."""
+"""The operators that are exported, in PyTorch's own: such programs run without timl, as ONNX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timl.reference import network
+from timl.reference import film_lstm, network
 
 
 def _evaluate(
@@ -55,8 +55,23 @@ def _network(
     return logits, nothing, nothing, x.new_empty(0)  # the tape is for derivatives alone
 
 
+def _evaluate_lstm(
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor | None,
+    mask: Tensor | None,
+    hidden: int,
+    every_step: bool,
+) -> Tensor:
+    return film_lstm(x, weights, film, mask, hidden=hidden, every_step=every_step)
+
+
+def _lstm(x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    return _evaluate_lstm(x, *rest), x.new_empty(0)  # the tape is for derivatives alone
+
+
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Return timl's operators of an exported classifier in terms of PyTorch's own.
+    """Return timl's operators of an exported classifier or LSTM in terms of PyTorch's own.
 
     Give them to `torch.export.ExportedProgram.run_decompositions`: the program then runs where timl
     is not installed, and `torch.onnx.export` takes it. docs/how-to/pytorch.md has an example.
@@ -64,7 +79,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     Returns
     -------
     dict
-        Function of each operator; in evaluation mode alone, which is what is exported.
+        Function of each operator; of classifiers in evaluation mode alone.
 
     Raises
     ------
@@ -75,4 +90,6 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
     return {
         operators.network.default: _network,
         operators.network_evaluate.default: _evaluate,
+        operators.film_lstm.default: _lstm,
+        operators.film_lstm_evaluate.default: _evaluate_lstm,
     }

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from timl._core import HAS_CUDA, LARGEST_SIZE
 from timl.bands import BANDS
-from timl.parameters import counts, film_shapes, tensor_count, weight_shapes
+from timl.parameters import counts, film_shapes, lstm_shapes, tensor_count, weight_shapes
 from timl.reference.strong import INDICES, LEAST_STEPS, MEASURED, STATISTICS
 
 _NAMED = (
@@ -158,6 +158,33 @@ def check_network(
         f"x is {_text(x)}: give at least 2 samples for BatchNorm with batch statistics, or call "
         f".eval() to use the running statistics",
     )
+    return check
+
+
+def check_film_lstm(
+    operation: str,
+    x: Tensor,
+    weights: Tensor,
+    film: Tensor | None,
+    mask: Tensor | None,
+    hidden: int,
+) -> Checks:
+    """Check the arguments that the operators of the LSTM alone share."""
+    check = Checks(operation, x)
+    check.require(x.dim() == 3, f"x is {_text(x)}: give 3 dimensions, the last two steps and bands")
+    batch, steps, bands = x.shape
+    for size in (steps, bands, hidden):
+        check.require(
+            (size >= 1) & (size <= LARGEST_SIZE),
+            f"x is {_text(x)} for hidden {hidden}: give steps, bands and hidden from 1 to "
+            f"{LARGEST_SIZE}",
+        )
+    check.tensor("x", x, (-1, steps, bands))
+    check.tensor("weights", weights, (sum(counts(lstm_shapes(bands, hidden))),))
+    if film is not None:
+        check.tensor("film", film, (2, steps, bands))
+    if mask is not None:
+        check.tensor("mask", mask, (batch, hidden))
     return check
 
 

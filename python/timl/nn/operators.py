@@ -9,6 +9,7 @@ kernels for `torch.compile` and `torch.export` (here).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,14 +22,11 @@ from timl.nn.operator_checks import (
     check_network,
     check_strong_evaluate,
 )
-from timl.nn.operator_rules import (
-    carries_transform,
-    is_differentiated_by_transform,
-    network_function,
-)
+from timl.nn.operator_rules import carries_transform, is_differentiated, transformed
+from timl.nn.recurrent.operator import film_lstm
 from timl.parameters import MetaGradient
 
-__all__ = ["describe", "meta_gradient", "network", "strong_evaluate"]
+__all__ = ["describe", "film_lstm", "meta_gradient", "network", "strong_evaluate"]
 
 _operators = torch.ops.timl
 
@@ -86,14 +84,15 @@ def network(
             f"here: give mask.detach()"
         )
     differentiable = (x, weights, film)
-    if not batch_statistics and mask is None and not _is_differentiated(*differentiable):
+    if not batch_statistics and mask is None and not is_differentiated(*differentiable):
         logits: Tensor = _operators.network_evaluate(
             x, weights, film, running_mean, running_variance, hidden, layers, outputs
         )
         empty = running_mean.new_empty(0)
         return logits, empty, empty
     statistics = (None, None) if batch_statistics else (running_mean, running_variance)
-    call = network_function if carries_transform(*differentiable, mask) else _operators.network
+    under_transform = carries_transform(*differentiable, mask)
+    call = partial(transformed, "network") if under_transform else _operators.network
     logits, mean, variance, _ = call(x, weights, film, mask, *statistics, hidden, layers, outputs)
     if not batch_statistics:
         mean, variance = mean.reshape(0), variance.reshape(0)
@@ -233,13 +232,6 @@ def _in_order_of_fields(results: tuple[Tensor, ...], order: int) -> tuple[Tensor
     if order > 0:
         return results
     return (*results[:3], *(gradient.reshape(-1) for gradient in results[3:6]), *results[6:])
-
-
-def _is_differentiated(*tensors: Tensor) -> bool:
-    """Return whether reverse or forward mode or a transform of torch.func may differentiate."""
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return True
-    return is_differentiated_by_transform(*tensors)
 
 
 # --- fake kernels -----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The readable twin of every operator of the engine: the tests' oracle; home of the loss."""
 
 from timl.parameters import film_shapes, identity_film, weight_shapes
+from timl.reference.film_lstm import film_lstm
 from timl.reference.loss import mean_loss
 from timl.reference.meta_step import meta_gradient
 from timl.reference.network import (
@@ -13,6 +14,7 @@ from timl.reference.strong import describe, strong_evaluate
 
 __all__ = [
     "describe",
+    "film_lstm",
     "film_shapes",
     "identity_film",
     "mean_loss",

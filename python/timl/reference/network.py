@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from timl.parameters import BATCH_NORM_EPSILON, film_shapes, unflatten, weight_shapes
+from timl.parameters import (
+    BATCH_NORM_EPSILON,
+    counts,
+    film_shapes,
+    lstm_shapes,
+    unflatten,
+    weight_shapes,
+)
+from timl.reference.film_lstm import film_lstm
 
 
 def unflatten_weights(
@@ -78,17 +86,9 @@ def network(
         variances.append(variance.detach())
         return (z - mean) / torch.sqrt(variance + BATCH_NORM_EPSILON)
 
-    modulated = x * phi["gamma_0"] + phi["beta_0"]  # [B, T, F]
-    hd = c = x.new_zeros(x.shape[0], hidden)  # [B, H]
-    for t in range(steps):
-        a = (
-            modulated[:, t] @ w["input_weight"].T + hd @ w["hidden_weight"].T + w["gate_bias"]
-        )  # [B, 4H]
-        i, f, g, o = a.chunk(4, dim=1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        hd = torch.sigmoid(o) * torch.tanh(c)
-        if mask is not None:
-            hd = hd * mask
+    lstm = weights[: sum(counts(lstm_shapes(bands, hidden)))]
+    pair = torch.stack([phi["gamma_0"], phi["beta_0"]])  # [2, T, F]
+    hd = film_lstm(x, lstm, pair, mask, hidden=hidden, every_step=False)  # [B, H]
 
     z = normalise(hd)
     for layer in range(1, layers + 1):

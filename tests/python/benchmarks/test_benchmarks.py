@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -106,3 +107,19 @@ def test_strong_refuses_to_time_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -
     for wrong in (logits * 1.001, logits * torch.nan):
         with pytest.raises(SystemExit, match="it is wrong"):
             strong.checked("it", (wrong,), (logits.double(),))
+
+
+def test_film_lstm_checks_and_then_times_every_contender(tmp_path: Path) -> None:
+    written = tmp_path / "film_lstm.json"
+    options = ["--batch", "24", "--repeats", "1", "--threads", "1", "--skip", "compile"]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "film_lstm.py", *options, "--json", written],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(written.read_text())
+    assert report["first_order_distance"] > 1e-3
+    higher = importlib.util.find_spec("higher") is not None
+    assert len(report["rows"]) == 4 * 3 + 2 + 3 * higher
+    assert all(0 < row["error"] < 1e-4 for row in report["rows"])

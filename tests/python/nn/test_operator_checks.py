@@ -26,7 +26,15 @@ def calls() -> dict[str, tuple[Any, ...]]:
     meta, sizes = test_operators.meta_batch(2, 1, True, torch.float64)
     step_sizes = torch.full((1, 6), 0.1, dtype=torch.float64)
     strong = test_strong_operators.arguments("odd sizes", batch=4)
+    film = torch.ones(2, 3, 2).double()
+    lstm = (RAW[0], torch.linspace(-1, 1, 160).double(), film, RAW[3])
+    states, lstm_tape = OPS.film_lstm(*lstm, 5, True)
+    *along, lstm_adjoints = OPS.film_lstm_backward(states, *lstm, lstm_tape, 5, True, True)
     return {
+        "film_lstm": (*lstm, 5, True),
+        "film_lstm_backward": (states, *lstm, lstm_tape, 5, True, True),
+        "film_lstm_tangent": (*lstm, lstm_tape, lstm_adjoints, *along, 5, True, True),
+        "film_lstm_evaluate": (*lstm, 5, True),
         "network": RAW,
         "network_backward": (logits, *RAW[:6], tape, *RAW[6:], True),
         "network_tangent": (*RAW[:6], tape, adjoints, *directions, *RAW[6:], True),
@@ -60,8 +68,10 @@ def refusal(call: Callable[[], Any]) -> str:
 def test_on_the_meta_device_results_have_the_shapes_of_the_computed(name: str) -> None:
     operator = getattr(OPS, name)
     computed, worked_out = operator(*CALLS[name]), operator(*map(on_meta, CALLS[name]))
-    pairs = [(computed, worked_out)] if name in ("network_evaluate", "describe") else None
-    for real, meta in pairs or zip(computed, worked_out, strict=True):
+    pairs = [(computed, worked_out)]
+    if isinstance(computed, tuple):
+        pairs = list(zip(computed, worked_out, strict=True))
+    for real, meta in pairs:
         assert meta.is_meta and meta.shape == real.shape and meta.dtype == real.dtype
 
 
