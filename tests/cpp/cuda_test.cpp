@@ -69,22 +69,12 @@ TEST_CASE("evaluation on CUDA is that of the CPU, whatever else is evaluated", "
   for (Problem p : kProblems) {
     p.batch_statistics = p.masked = false;
     const Inputs in(p);
+    const InputArrays<double> arrays(in);
     const Outcome truth = run(*timl::engine<double>(), p, in);
     for (const timl::cuda::Plan& plan : kPlans) {
       const Buffer<double> logits(p.batch * p.shape.outputs);
       const Buffer<double> workspace(timl::cuda::evaluate_workspace<double>(p.shape, plan));
-      require_no_trouble(
-          timl::cuda::evaluate<double>(plan,
-                                       {.shape = p.shape,
-                                        .batch = p.batch,
-                                        .x = in.x.data(),
-                                        .weights = in.weights.data(),
-                                        .film = in.film.data(),
-                                        .mask = nullptr,
-                                        .running_mean = in.running_mean.data(),
-                                        .running_variance = in.running_variance.data(),
-                                        .batch_statistics = false},
-                                       logits, workspace));
+      require_no_trouble(timl::cuda::evaluate(plan, arrays.of(p), logits.get(), workspace.get()));
       CHECK(relative_error(logits.values(), truth.logits) < 1e-12);
     }
   }

@@ -33,20 +33,11 @@ int main(int count, char** values) {
       engine, MetaBatch({.network = shape, .inner_steps = 2, .support = 4, .query = 3, .order = 2},
                         2, true));
   const Buffer<float> logits(problem.batch * shape.outputs);
-  const auto cast = MetaArrays<float>::cast;
-  const Buffer<float> x = cast(in.x), weights = cast(in.weights), film = cast(in.film);
-  const Buffer<float> mean = cast(in.running_mean), variance = cast(in.running_variance);
+  Problem evaluated = problem;
+  evaluated.batch_statistics = evaluated.masked = false;
+  const InputArrays<float> arrays(in);
   const Buffer<float> workspace(timl::cuda::evaluate_workspace<float>(shape, engine.plan));
-  require_no_trouble(timl::cuda::evaluate<float>(engine.plan,
-                                                 {.shape = shape,
-                                                  .batch = problem.batch,
-                                                  .x = x,
-                                                  .weights = weights,
-                                                  .film = film,
-                                                  .mask = nullptr,
-                                                  .running_mean = mean,
-                                                  .running_variance = variance,
-                                                  .batch_statistics = false},
-                                                 logits, workspace));
+  require_no_trouble(
+      timl::cuda::evaluate(engine.plan, arrays.of(evaluated), logits.get(), workspace.get()));
   std::printf("no race: loss %g, logit %g, %g\n", meta.loss[0], passes.logits[0], logits.get()[0]);
 }

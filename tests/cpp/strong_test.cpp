@@ -56,18 +56,15 @@ struct StrongOutcome {
 
 template <class T>
 StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
-  const auto cast = [](const std::vector<double>& values) {
-    Buffer<T> buffer(static_cast<int64_t>(values.size()));
-    for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
-    return buffer;
-  };
-  const Buffer<T> x = cast(p.x), bands = cast(p.bands), columns = cast(p.columns);
-  const Buffer<T> axes = cast(p.axes), hidden_weight = cast(p.hidden_weight);
-  const Buffer<T> hidden_vectors = cast(p.hidden_vectors), point_weight = cast(p.point_weight);
-  const Buffer<T> heads = cast(p.heads), points = cast(p.points);
-  const Buffer<T> coefficients = cast(p.coefficients), known = cast(p.known);
-  const Buffer<T> constants = cast(p.constants), threshold = cast(p.threshold);
-  const Buffer<T> value = cast(p.value);
+  const Buffer<T> x = buffer_of<T>(p.x), bands = buffer_of<T>(p.bands),
+                  columns = buffer_of<T>(p.columns);
+  const Buffer<T> axes = buffer_of<T>(p.axes), hidden_weight = buffer_of<T>(p.hidden_weight);
+  const Buffer<T> hidden_vectors = buffer_of<T>(p.hidden_vectors),
+                  point_weight = buffer_of<T>(p.point_weight);
+  const Buffer<T> heads = buffer_of<T>(p.heads), points = buffer_of<T>(p.points);
+  const Buffer<T> coefficients = buffer_of<T>(p.coefficients), known = buffer_of<T>(p.known);
+  const Buffer<T> constants = buffer_of<T>(p.constants), threshold = buffer_of<T>(p.threshold);
+  const Buffer<T> value = buffer_of<T>(p.value);
   uint32_t roots[1];
   timl::ForestNode nodes[3];
   std::vector<float> values(static_cast<size_t>(3 * p.s.outputs));
