@@ -372,4 +372,5 @@ for _name in _FUNCTIONS:
     _rule = _rows_together if _name in ("network_evaluate", "describe", "strong_evaluate") else None
     torch.library.register_vmap(f"timl::{_name}", (_rule or _one_by_one)(_name))
     # as PyTorch's own layers that need float32; float64 stays what it is
-    torch.library.register_autocast(f"timl::{_name}", "cpu", torch.float32)
+    for _device in ("cpu", "cuda"):
+        torch.library.register_autocast(f"timl::{_name}", _device, torch.float32)
