@@ -46,7 +46,7 @@ def checked_device(device: Device) -> torch.device:
     if not torch.cuda.is_available():
         why = (
             "PyTorch finds no GPU: see nvidia-smi"
-            if torch.backends.cuda.is_built()
+            if torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
             else f"PyTorch {torch.__version__} was built without CUDA: install one that has it"
         )
         raise ValueError(f"{given}, and {why}, or give 'cpu'")

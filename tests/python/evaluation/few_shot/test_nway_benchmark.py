@@ -218,8 +218,9 @@ def test_what_cannot_be_asked_for(data: CropHarvest, tmp_path: Path) -> None:
 
 
 def test_on_a_gpu_the_scores_are_those_of_the_cpu(
-    data: CropHarvest, tmp_path: Path, gpu: str
+    data: CropHarvest, tmp_path: Path, gpu: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("timl.meta.strong.forest.TREES", 3)
     options = {**OPTIONS, "budgets": (5,), "epochs": 1, "scored": ["R0"]}
     strong, brief = "strong-without-learning", dataclasses.replace(NWAY_ROWS["timl"], steps=2)
     for benchmark, rows in ((nway_benchmark, [brief]), (timl.few_shot_benchmark, [strong])):
