@@ -11,6 +11,12 @@ inline void require_no_trouble(const char* trouble) {
   if (trouble != nullptr) throw std::runtime_error(trouble);
 }
 
+// Sets the order of threads for as long as it lives.
+struct Order {
+  explicit Order(uint64_t seed) { timl::simt::options().seed = seed; }
+  ~Order() { timl::simt::options() = {}; }
+};
+
 template <class T>
 struct CudaEngine {
   timl::cuda::Plan plan;

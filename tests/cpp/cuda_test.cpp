@@ -43,12 +43,6 @@ void check_close(const MetaBatchOutcome& a, const MetaBatchOutcome& truth, doubl
   CHECK(relative_error(a.step_sizes, truth.step_sizes) < bound);
 }
 
-// Sets the order of threads for as long as it lives.
-struct Order {
-  explicit Order(uint64_t seed) { timl::simt::options().seed = seed; }
-  ~Order() { timl::simt::options() = {}; }
-};
-
 }  // namespace
 
 TEST_CASE("the passes of CUDA are those of the CPU", "[cuda]") {

@@ -6,6 +6,7 @@
 
 #include "../../cpp/src/cuda/simt.h"
 #include "meta_batch.h"
+#include "strong_problem.h"
 
 namespace {
 
@@ -39,5 +40,14 @@ int main(int count, char** values) {
   const Buffer<float> workspace(timl::cuda::evaluate_workspace<float>(shape, engine.plan));
   require_no_trouble(
       timl::cuda::evaluate(engine.plan, arrays.of(evaluated), logits.get(), workspace.get()));
-  std::printf("no race: loss %g, logit %g, %g\n", meta.loss[0], passes.logits[0], logits.get()[0]);
+  const StrongOutcome strong = run(engine, Strong({.steps = 4,
+                                                   .networks = 2,
+                                                   .dimensions = 3,
+                                                   .width = 5,
+                                                   .labels = 7,
+                                                   .known = 3,
+                                                   .outputs = 3},
+                                                  42));
+  std::printf("no race: loss %g, logit %g, %g, %g\n", meta.loss[0], passes.logits[0],
+              logits.get()[0], strong.logits[0]);
 }
