@@ -221,7 +221,7 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
         return {logits, gradients.x, gradients.weights, gradients.film};
       }
     engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(), direction,
-                   logits.mutable_data_ptr<T>(), gradients,
+                   logits.mutable_data_ptr<T>(), gradients.pointers(),
                    thread_workspace<T>(engine.tangent_workspace(a.shape, a.batch)), kTorchThreads);
     return {logits, gradients.x, gradients.weights, gradients.film};
   });

@@ -2,14 +2,32 @@
 // so that a value nobody wrote, or read before it was written, shows as NaN.
 #pragma once
 
+#if defined(TIML_ON_DEVICE)
+#include <cuda_runtime.h>
+#endif
+
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <memory>
+#include <new>
 #include <random>
 #include <vector>
 
 #include "timl/engine.h"
+
+// Memory that the engine under test reads: of the host, or of host and device.
+#if defined(TIML_ON_DEVICE)
+inline void* allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (cudaMallocManaged(&memory, bytes) != cudaSuccess) throw std::bad_alloc();
+  return memory;
+}
+inline void release(void* memory) { cudaFree(memory); }
+#else
+inline void* allocate(size_t bytes) { return std::aligned_alloc(timl::kAlignment, bytes); }
+inline void release(void* memory) { std::free(memory); }
+#endif
 
 // Aligned and exactly sized, so that the address sanitizer sees the first element too many.
 template <class T>
@@ -17,9 +35,9 @@ class Buffer {
  public:
   explicit Buffer(int64_t count)
       : count_(count),
-        memory_(static_cast<T*>(std::aligned_alloc(
-            timl::kAlignment, (static_cast<size_t>(count) * sizeof(T) + timl::kAlignment) /
-                                  timl::kAlignment * timl::kAlignment))) {
+        memory_(
+            static_cast<T*>(allocate((static_cast<size_t>(count) * sizeof(T) + timl::kAlignment) /
+                                     timl::kAlignment * timl::kAlignment))) {
     for (int64_t i = 0; i < count; ++i) memory_.get()[i] = std::numeric_limits<T>::quiet_NaN();
   }
   T* get() const { return memory_.get(); }
@@ -29,14 +47,14 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* memory) const { std::free(memory); }
+    void operator()(T* memory) const { release(memory); }
   };
   int64_t count_;
   std::unique_ptr<T, Free> memory_;
 };
 
-template <class T>
-Buffer<T> buffer_of(const std::vector<double>& values) {
+template <class T, class Given>
+Buffer<T> buffer_of(const std::vector<Given>& values) {
   Buffer<T> buffer(static_cast<int64_t>(values.size()));
   for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
   return buffer;

@@ -66,6 +66,10 @@ struct StrongArrays {
         constants(buffer_of<T>(p.constants)),
         threshold(buffer_of<T>(p.threshold)),
         value(buffer_of<T>(p.value)),
+        roots(buffer_of<int64_t>(p.roots)),
+        left(buffer_of<int64_t>(p.left)),
+        right(buffer_of<int64_t>(p.right)),
+        feature(buffer_of<int64_t>(p.feature)),
         logits(p.rows * p.s.outputs),
         distances(p.s.known > 0 ? p.rows : 0),
         described(p.rows * p.features) {}
@@ -87,10 +91,10 @@ struct StrongArrays {
     return {.trees = static_cast<int64_t>(p.roots.size()),
             .nodes = static_cast<int64_t>(p.left.size()),
             .outputs = p.s.outputs,
-            .roots = p.roots.data(),
-            .left = p.left.data(),
-            .right = p.right.data(),
-            .feature = p.feature.data(),
+            .roots = roots,
+            .left = left,
+            .right = right,
+            .feature = feature,
             .threshold = threshold,
             .value = value};
   }
@@ -100,7 +104,9 @@ struct StrongArrays {
   T* wanted_distances() const { return distances.size() > 0 ? distances.get() : nullptr; }
 
   Buffer<T> x, bands, columns, axes, hidden_weight, hidden_vectors, point_weight, heads, points;
-  Buffer<T> coefficients, known, constants, threshold, value, logits, distances, described;
+  Buffer<T> coefficients, known, constants, threshold, value;
+  Buffer<int64_t> roots, left, right, feature;
+  Buffer<T> logits, distances, described;
 };
 
 template <class T>

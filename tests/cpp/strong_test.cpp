@@ -117,8 +117,6 @@ TEST_CASE("the classifier computes its formulas in every instruction set", "[str
 }
 
 TEST_CASE("the classifier of CUDA is that of the CPU, whatever else is evaluated", "[cuda]") {
-  constexpr timl::cuda::Plan kPlans[] = {{.threads = 96, .cluster = 3, .clusters = 2},
-                                         {.threads = 64, .cluster = 1, .clusters = 2}};
   uint64_t seed = 0;
   for (const StrongShape& shape : kStrong) {
     const Strong problem(shape, 85), first(shape, 1);
@@ -128,7 +126,7 @@ TEST_CASE("the classifier of CUDA is that of the CPU, whatever else is evaluated
       CHECK(relative_error(found.distances, truth.distances) < bound);
       CHECK(relative_error(found.described, truth.described) < bound);
     };
-    for (const timl::cuda::Plan& plan : kPlans) {
+    for (const timl::cuda::Plan& plan : plans()) {
       const Order order(seed++);
       CAPTURE(shape.steps, plan.cluster);
       const StrongOutcome found = run(CudaEngine<double>{plan}, problem);
@@ -137,7 +135,7 @@ TEST_CASE("the classifier of CUDA is that of the CPU, whatever else is evaluated
       CHECK(std::equal(alone.logits.begin(), alone.logits.end(), found.logits.begin()));
       CHECK(std::equal(alone.distances.begin(), alone.distances.end(), found.distances.begin()));
     }
-    check(run(CudaEngine<float>{kPlans[0]}, problem), 1e-4);
+    check(run(CudaEngine<float>{plans()[0]}, problem), 1e-4);
   }
 }
 
@@ -149,7 +147,7 @@ TEST_CASE("CUDA reads nothing outside of what are no trees, and says NaN", "[cud
                              .labels = 1,
                              .known = 0,
                              .outputs = 1};
-  const CudaEngine<float> engine = {{.threads = 32, .cluster = 1, .clusters = 1}};
+  const CudaEngine<float> engine = {plans()[0]};
   Strong good(shape, 2);
   CHECK(std::isfinite(run(engine, good).logits[0]));
   const auto spoiled = [&](auto&& spoil) {

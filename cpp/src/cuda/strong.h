@@ -194,7 +194,7 @@ struct StrongMemory {
   T* described;     // [rows,D], at last standardised
   T* hidden;        // [rows,W]
   T* points;        // [rows,d]
-  T* similar;       // [rows,n] similarities, or [rows,R] distances
+  T* similar;       // [rows,n] or [rows,R] squared distances
   T* prior;         // [rows,K]
   T* kernel;        // [rows,K] sums of the networks' logits
   T* squared;       // [rows] squared lengths of the points
@@ -233,32 +233,33 @@ __device__ double forest_logit(const PlainTrees<T>& trees, const int32_t* leaves
   return std::log((votes + 0.5) / (trees.outputs == 1 ? others : 1.0));
 }
 
-// The points [rows,d] of all rows in the space of one network's axes alone.
+// out [rows,columns] = a [rows,depth] b [depth,columns] for all rows of a chunk, or added to it.
+// Not inlined: the classifier's products share it, and it is compiled once.
 template <class T>
-__device__ void network_points(const Team& team, const StrongSizes& s, const T* axes,
-                               const StrongMemory<T>& memory) {
-  const int64_t features = s.features;
-  const Term<T> term = {memory.described, features, 1, axes, s.dimensions, features};
-  product(team, {0, kChunk}, team.share(s.dimensions), &term, 1,
-          [&](int64_t row, int64_t k, T sum) { memory.points[row * s.dimensions + k] = sum; });
+TIML_NOT_INLINED __device__ void chunk_product(const Team& team, const T* a, const T* b,
+                                               int64_t depth, int64_t columns, bool add, T* out) {
+  const Term<T> term = {a, depth, 1, b, columns, depth};
+  product(team, {0, kChunk}, team.share(columns), &term, 1,
+          [&](int64_t row, int64_t column, T sum) {
+            T* const at = out + row * columns + column;
+            *at = add ? *at + sum : sum;
+          });
   team.sync();
 }
 
-// h = GELU(LayerNorm(H x + b)) of all rows, and the prior means' products with it.
+// h = GELU(LayerNorm(H x + b)) of all rows in place of H x, and the prior means' products with it.
 template <class T>
-__device__ void hidden_layer(const Team& team, const StrongSizes& s, const T* weight,
-                             const T* vectors, const StrongMemory<T>& memory) {
-  const int64_t features = s.features, width = s.width;
-  const Term<T> term = {memory.described, features, 1, weight, width, features};
-  product(team, {0, kChunk}, team.share(width), &term, 1, [&](int64_t row, int64_t u, T sum) {
-    memory.hidden[row * width + u] = sum + vectors[u];
-  });
-  team.sync();
+__device__ void hidden_layer(const Team& team, const StrongSizes& s, const T* vectors,
+                             const StrongMemory<T>& memory) {
+  const int64_t width = s.width;
   const T per_unit = T(1) / static_cast<T>(width);
   for_each_by_warps(team, kChunk, [&](int64_t row, int lane) {
     T* const hidden = memory.hidden + row * width;
     T mean = 0, variance = 0;
-    for (int64_t u = lane; u < width; u += kLanes) mean += hidden[u];
+    for (int64_t u = lane; u < width; u += kLanes) {
+      hidden[u] += vectors[u];
+      mean += hidden[u];
+    }
     mean = sum_lanes(mean) * per_unit;
     for (int64_t u = lane; u < width; u += kLanes)
       variance += (hidden[u] - mean) * (hidden[u] - mean);
@@ -281,28 +282,21 @@ __device__ void hidden_layer(const Team& team, const StrongSizes& s, const T* we
   team.sync();
 }
 
+// memory.similar [rows,count] = the squared distances of the rows' points to others, of which the
+// squared lengths [count] and the products with the rows' points [rows,count] are there.
 template <class T>
-__device__ void squared_lengths(const Team& team, const StrongSizes& s,
-                                const StrongMemory<T>& memory) {
+__device__ void squared_distances(const Team& team, const StrongSizes& s, int64_t count,
+                                  const T* lengths, const StrongMemory<T>& memory) {
   for_each_by_warps(team, kChunk, [&](int64_t row, int lane) {
+    const T* const point = memory.points + row * s.dimensions;
     T squared = 0;
-    for (int64_t k = lane; k < s.dimensions; k += kLanes)
-      squared += memory.points[row * s.dimensions + k] * memory.points[row * s.dimensions + k];
+    for (int64_t k = lane; k < s.dimensions; k += kLanes) squared += point[k] * point[k];
     squared = sum_lanes(squared);
-    if (lane == 0) memory.squared[row] = squared;
-  });
-  team.sync();
-}
-
-// memory.similar [rows,count] = of(squared distance of the rows' points to others [d,count]).
-template <class T, class Of>
-__device__ void to_all(const Team& team, const StrongSizes& s, int64_t count, const T* others,
-                       const T* lengths, const StrongMemory<T>& memory, const Of& of) {
-  squared_lengths(team, s, memory);
-  const Term<T> term = {memory.points, s.dimensions, 1, others, count, s.dimensions};
-  product(team, {0, kChunk}, team.share(count), &term, 1, [&](int64_t row, int64_t j, T inner) {
-    const T squared = memory.squared[row] + (lengths[j] - T(2) * inner);
-    memory.similar[row * count + j] = of(squared < T(0) ? T(0) : squared);
+    for (int64_t j = lane; j < count; j += kLanes) {
+      T* const at = memory.similar + row * count + j;
+      const T apart = squared + (lengths[j] - T(2) * *at);
+      *at = apart < T(0) ? T(0) : apart;
+    }
   });
   team.sync();
 }
@@ -332,10 +326,12 @@ TIML_KERNEL strong_kernel(StrongSizes s, StrongInput<T> in, PlainTrees<T> trees,
     });
     team.sync();
     for (int64_t m = 0; m < s.networks; ++m) {
-      network_points(team, s, in.axes + m * features * s.dimensions, memory);
+      chunk_product<T>(team, memory.described, in.axes + m * features * s.dimensions, features,
+                       s.dimensions, false, memory.points);
       if (m == 0 && distances != nullptr) {
-        to_all(team, s, s.known, prepared.known, prepared.known_lengths, memory,
-               [](T squared) { return squared; });
+        chunk_product<T>(team, memory.points, prepared.known, s.dimensions, s.known, false,
+                         memory.similar);
+        squared_distances<T>(team, s, s.known, prepared.known_lengths, memory);
         for_each_by_warps(team, given, [&](int64_t row, int lane) {
           T least = memory.similar[row * s.known];
           for (int64_t j = lane; j < s.known; j += kLanes) {
@@ -348,26 +344,22 @@ TIML_KERNEL strong_kernel(StrongSizes s, StrongInput<T> in, PlainTrees<T> trees,
         team.sync();
       }
       if (s.width > 0) {
-        hidden_layer(team, s, prepared.hidden_weight + m * features * s.width,
-                     in.hidden_vectors + m * (3 + outputs) * s.width, memory);
-        const Term<T> term = {
-            memory.hidden, s.width, 1, prepared.point_weight + m * s.width * s.dimensions,
-            s.dimensions,  s.width};
-        product(
-            team, {0, kChunk}, team.share(s.dimensions), &term, 1,
-            [&](int64_t row, int64_t k, T sum) { memory.points[row * s.dimensions + k] += sum; });
-        team.sync();
+        chunk_product<T>(team, memory.described, prepared.hidden_weight + m * features * s.width,
+                         features, s.width, false, memory.hidden);
+        hidden_layer(team, s, in.hidden_vectors + m * (3 + outputs) * s.width, memory);
+        chunk_product<T>(team, memory.hidden, prepared.point_weight + m * s.width * s.dimensions,
+                         s.width, s.dimensions, true, memory.points);
       }
+      chunk_product<T>(team, memory.points, prepared.points + m * s.dimensions * s.labels,
+                       s.dimensions, s.labels, false, memory.similar);
+      squared_distances<T>(team, s, s.labels, prepared.lengths + m * s.labels, memory);
       const T *head = in.heads + m * (2 + outputs), rate = T(-1) / head[0];
-      to_all(team, s, s.labels, prepared.points + m * s.dimensions * s.labels,
-             prepared.lengths + m * s.labels, memory,
-             [&](T squared) { return std::exp(rate * squared); });
       for_each_by_warps(team, kChunk * outputs, [&](int64_t i, int lane) {
         const int64_t row = i / outputs, k = i % outputs;
         const T* coefficients = in.coefficients + (m * outputs + k) * s.labels;
         T learned = 0;
         for (int64_t j = lane; j < s.labels; j += kLanes)
-          learned += memory.similar[row * s.labels + j] * coefficients[j];
+          learned += std::exp(rate * memory.similar[row * s.labels + j]) * coefficients[j];
         learned = sum_lanes(learned);
         if (lane == 0) memory.kernel[i] += head[1] * (learned + memory.prior[i] - head[2 + k]);
       });
