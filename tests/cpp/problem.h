@@ -10,8 +10,8 @@
 #include <cstdlib>
 #include <limits>
 #include <memory>
-#include <new>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "timl/engine.h"
@@ -20,7 +20,8 @@
 #if defined(TIML_ON_DEVICE)
 inline void* allocate(size_t bytes) {
   void* memory = nullptr;
-  if (cudaMallocManaged(&memory, bytes) != cudaSuccess) throw std::bad_alloc();
+  if (const cudaError_t error = cudaMallocManaged(&memory, bytes); error != cudaSuccess)
+    throw std::runtime_error(cudaGetErrorString(error));
   return memory;
 }
 inline void release(void* memory) { cudaFree(memory); }
