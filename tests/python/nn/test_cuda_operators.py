@@ -1,4 +1,4 @@
-"""Every operator gives on a GPU what it gives on the CPU, in both precisions and in a CUDA graph."""
+"""The operators give on a GPU what they give on the CPU, in both precisions and in a CUDA graph."""
 
 from __future__ import annotations
 
