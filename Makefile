@@ -11,8 +11,11 @@ DEMO_OUT ?= results/demo
 GPU_OUT ?= results/gpu
 # Device code for this machine's GPU; where there is none, only code that drivers translate, which
 # compiles in less than half the time. CUDAARCHS="80-real;90" is what wheels for others have.
-export CUDAARCHS ?= $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null \
+ifndef CUDAARCHS
+CUDAARCHS := $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null \
   | head -1 | tr -d .),90-virtual)
+endif
+export CUDAARCHS
 
 .PHONY: demo test lint cpp sanitize test-wheel instruction-sets test-docs gpu docs clean
 
