@@ -2,7 +2,9 @@
 
 All tensors are on the CPU and computed there; a tensor is on the pretended GPU if its storage was
 moved there. So code runs with device="cuda" where there is no GPU, its results are the CPU's to
-the bit, and an operation on tensors of both raises, as does NumPy's look at one of the GPU.
+the bit, and an operation on tensors of both raises, as does NumPy's look at one of the GPU. Zeros
+that autograd itself puts for a gradient that is missing count as the CPU's: second derivatives do
+not run so. The modes are of one thread.
 """
 
 from __future__ import annotations
