@@ -10,8 +10,16 @@ SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -
 DEMO_OUT ?= results/demo
 # Python compiles what is imported, when it is: most of PyTorch and its company never is.
 export PIP_NO_COMPILE := 1
+GPU_OUT ?= results/gpu
+# Device code for this machine's GPU; where there is none, only code that drivers translate, which
+# compiles in less than half the time. CUDAARCHS="80-real;90" is what wheels for others have.
+ifndef CUDAARCHS
+CUDAARCHS := $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null \
+  | head -1 | tr -d .),90-virtual)
+endif
+export CUDAARCHS
 
-.PHONY: demo test lint cpp sanitize test-wheel instruction-sets test-docs docs clean
+.PHONY: demo test lint cpp sanitize test-wheel instruction-sets test-docs gpu docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/timl demo --out $(DEMO_OUT)
@@ -85,6 +93,22 @@ instruction-sets: $(VENV)/tools cpp
 	    tests/python/nn/test_strong_operators.py || exit 1; \
 	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
 
+# --- on a machine with a GPU: all tests there, compute-sanitizer, the benchmark, and one report -----
+# PyTorch's own wheel has CUDA; it gets an environment of its own. Without a GPU the tests for it are
+# compiled all the same.
+gpu:
+	cmake --preset gpu >/dev/null
+	cmake --build --preset gpu
+	@nvidia-smi -L >/dev/null 2>&1 || { \
+	  echo "no GPU: nvidia-smi finds none, so the tests for it were compiled and not run"; exit 1; }
+	$(MAKE) VENV=$(VENV)-gpu $(VENV)-gpu/tests
+	$(VENV)-gpu/bin/python tools/gpu_report.py --tests build/gpu/tests/cpp/timl_device_tests \
+	  --out $(GPU_OUT)
+
+$(VENV)/tests: $(VENV)/torch $(SOURCES)
+	$(BIN)/python -m pip install --quiet ".[test]"
+	touch $@
+
 # --- the documentation's site, in build/site: a warning is an error -------------------------------
 $(VENV)/documentation: $(VENV)/torch $(SOURCES)
 	$(BIN)/python -m pip install --quiet ".[docs]"
@@ -102,4 +126,4 @@ test-docs: $(VENV)/tools
 	$(BUILD_SITE)
 
 clean:
-	rm -rf build dist wheelhouse $(VENV)
+	rm -rf build dist wheelhouse $(VENV) $(VENV)-gpu

@@ -73,7 +73,11 @@ class MetaBatch:
 
     def double(self) -> MetaBatch:
         """Return the same numbers in float64."""
-        tensors = {name: value.double() for name, value in vars(self).items() if name != "sizes"}
+        return self.to(torch.float64)
+
+    def to(self, place: torch.dtype | torch.device | str) -> MetaBatch:
+        """Return the same numbers in a dtype or on a device."""
+        tensors = {name: value.to(place) for name, value in vars(self).items() if name != "sizes"}
         return MetaBatch(sizes=self.sizes, **tensors)
 
 

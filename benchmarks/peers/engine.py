@@ -29,7 +29,10 @@ def meta_gradient(batch: MetaBatch, step_size: float, order: int) -> MetaGradien
         None,
         None,
         torch.full(
-            (sizes.inner_steps, tensor_count(sizes.layers)), step_size, dtype=batch.weights.dtype
+            (sizes.inner_steps, tensor_count(sizes.layers)),
+            step_size,
+            dtype=batch.weights.dtype,
+            device=batch.weights.device,
         ),
         hidden=sizes.hidden,
         layers=sizes.layers,

@@ -38,7 +38,7 @@ def contender(batch: MetaBatch) -> Contender:
 
 
 def _to_jax(tensor: Tensor) -> Any:
-    return jnp.asarray(tensor.numpy())
+    return jnp.asarray(tensor.cpu().numpy())
 
 
 def _to_torch(array: Any) -> Tensor:

@@ -18,14 +18,15 @@ Tensors = dict[str, Tensor]
 
 
 def contender(batch: MetaBatch, *, compiled: bool) -> Contender:
-    """Return the meta-step, eager or through torch.compile."""
+    """Return the meta-step, eager or through torch.compile, on a GPU with CUDA graphs."""
     weights, film = batch.named_weights(), batch.named_film()
-    function: Any = torch.compile(_meta_step) if compiled else _meta_step
+    mode = "reduce-overhead" if batch.weights.is_cuda else None
+    function: Any = torch.compile(_meta_step, mode=mode) if compiled else _meta_step
 
     def step(step_size: float) -> tuple[tuple[Tensors, Tensors], Tensor]:
         data = (batch.support_x, batch.support_y, batch.query_x, batch.query_y)
         result: tuple[tuple[Tensors, Tensors], Tensor] = function(
-            weights, film, *data, torch.tensor(step_size)
+            weights, film, *data, torch.tensor(step_size, device=batch.weights.device)
         )
         return result
 

@@ -91,6 +91,21 @@ struct Arguments {
   OptionalTensor mask, mean, variance;
 };
 
+// New tensors for the gradients of a pass; that of x is [0] where it is not wanted.
+template <class T>
+struct Gradients {
+  Gradients(const Arguments<T>& a, bool of_x)
+      : x(of_x ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0})),
+        weights(a.empty({weights_size(a.shape)})),
+        film(a.empty({film_size(a.shape)})) {}
+  NetworkGradient<T> pointers() const {
+    return {.x = x.numel() > 0 ? x.template mutable_data_ptr<T>() : nullptr,
+            .weights = weights.template mutable_data_ptr<T>(),
+            .film = film.template mutable_data_ptr<T>()};
+  }
+  Tensor x, weights, film;
+};
+
 using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 // -> logits ([B] with one output, else [B,K]), batch mean [L,H], batch variance [L,H] (both [0,H]
@@ -139,25 +154,21 @@ Four network_backward(const Tensor& cotangent, const Tensor& x, const Tensor& we
     const Tensor g = a.checked_logits(operation, "cotangent", cotangent);
     const Tensor kept =
         checked(operation, "tape", tape, kDtype<T>, {buffer_rows(a.batch) * tape_row<T>(a.shape)});
-    const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
-    const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
+    const Gradients<T> gradients(a, x_gradient);
     const Tensor adjoints = a.empty({buffer_rows(a.batch) * adjoint_row<T>(a.shape)});
-    const NetworkGradient<T> gradients = {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
-                                          .weights = dw.mutable_data_ptr<T>(),
-                                          .film = df.mutable_data_ptr<T>()};
     if constexpr (kHasCuda)
       if (Call::current()->on_cuda()) {
         const CudaCall call;
         call.check(cuda::backward(call.plan(), a.input(), g.const_data_ptr<T>(),
-                                  kept.const_data_ptr<T>(), gradients,
+                                  kept.const_data_ptr<T>(), gradients.pointers(),
                                   adjoints.mutable_data_ptr<T>()));
-        return {dx, dw, df, adjoints};
+        return {gradients.x, gradients.weights, gradients.film, adjoints};
       }
-    engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(), gradients,
-                    adjoints.mutable_data_ptr<T>(),
+    engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(),
+                    gradients.pointers(), adjoints.mutable_data_ptr<T>(),
                     thread_workspace<T>(engine.backward_workspace(a.shape, a.batch)),
                     kTorchThreads);
-    return {dx, dw, df, adjoints};
+    return {gradients.x, gradients.weights, gradients.film, adjoints};
   });
 }
 
@@ -188,29 +199,26 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
       v_film =
           checked(operation, "film_direction", *film_direction, kDtype<T>, {film_size(a.shape)});
     const Tensor logits = a.empty_logits();
-    const Tensor dx = x_gradient ? a.empty({a.batch, a.shape.steps, a.shape.bands}) : a.empty({0});
-    const Tensor dw = a.empty({weights_size(a.shape)}), df = a.empty({film_size(a.shape)});
+    const Gradients<T> gradients(a, x_gradient);
     const NetworkDirection<T> direction = {
         .x = v_x ? v_x->template const_data_ptr<T>() : nullptr,
         .weights = v_weights.const_data_ptr<T>(),
         .film = v_film ? v_film->template const_data_ptr<T>() : nullptr,
         .cotangent = nullptr};
-    const NetworkGradient<T> gradients = {.x = x_gradient ? dx.mutable_data_ptr<T>() : nullptr,
-                                          .weights = dw.mutable_data_ptr<T>(),
-                                          .film = df.mutable_data_ptr<T>()};
     if constexpr (kHasCuda)
       if (Call::current()->on_cuda()) {
         const CudaCall call;
         const Tensor workspace = a.empty({cuda::tangent_workspace<T>(a.shape, a.batch)});
-        call.check(cuda::tangent(
-            call.plan(), a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(),
-            direction, logits.mutable_data_ptr<T>(), gradients, workspace.mutable_data_ptr<T>()));
-        return {logits, dx, dw, df};
+        call.check(cuda::tangent(call.plan(), a.input(), kept.const_data_ptr<T>(),
+                                 adjoint.const_data_ptr<T>(), direction,
+                                 logits.mutable_data_ptr<T>(), gradients.pointers(),
+                                 workspace.mutable_data_ptr<T>()));
+        return {logits, gradients.x, gradients.weights, gradients.film};
       }
     engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(), direction,
-                   logits.mutable_data_ptr<T>(), gradients,
+                   logits.mutable_data_ptr<T>(), gradients.pointers(),
                    thread_workspace<T>(engine.tangent_workspace(a.shape, a.batch)), kTorchThreads);
-    return {logits, dx, dw, df};
+    return {logits, gradients.x, gradients.weights, gradients.film};
   });
 }
 

@@ -2,6 +2,7 @@
 // check their arguments and call the engine; timl/nn/operators.py has the rest.
 #include <vector>
 
+#include "cuda_call.h"
 #include "torch_stable.h"
 
 namespace timl {
@@ -41,7 +42,7 @@ Tensor checked_series(const char* operation, const Tensor& x) {
 
 // -> descriptions [n,D]
 Tensor describe(const Tensor& x, const Tensor& bands) {
-  return by_dtype("timl::describe", x, [&](auto zero) -> Tensor {
+  return by_dtype_and_device("timl::describe", x, [&](auto zero) -> Tensor {
     using T = decltype(zero);
     const Engine<T>& engine = checked_engine<T>();
     const Tensor series = checked_series<T>("timl::describe", x);
@@ -50,6 +51,12 @@ Tensor describe(const Tensor& x, const Tensor& bands) {
     const Tensor out = new_empty(series, {rows, size});
     const T *from = series.const_data_ptr<T>(), *normalization = how.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        call.check(cuda::describe(call.plan(), steps, normalization, from, rows, to));
+        return out;
+      }
     for_each_piece(rows, [&](int64_t first, int64_t count) {
       engine.describe(steps, normalization, from + first * steps * kRecordBands, count,
                       to + first * size, thread_workspace<T>(engine.describe_workspace(steps)));
@@ -58,15 +65,17 @@ Tensor describe(const Tensor& x, const Tensor& bands) {
   });
 }
 
+using Two = std::tuple<Tensor, Tensor>;
+
 // -> logits ([B] with one output, else [B,K]), and distances [B] in units of the usual one ([0]
 // without known points)
-std::tuple<Tensor, Tensor> strong_evaluate(
-    const Tensor& x, const Tensor& bands, const Tensor& columns, const Tensor& axes,
-    const Tensor& hidden_weight, const Tensor& hidden_vectors, const Tensor& point_weight,
-    const Tensor& heads, const Tensor& points, const Tensor& coefficients, const Tensor& roots,
-    const Tensor& left, const Tensor& right, const Tensor& feature, const Tensor& threshold,
-    const Tensor& value, const OptionalTensor& known, const Tensor& constants) {
-  return by_dtype("timl::strong_evaluate", x, [&](auto zero) -> std::tuple<Tensor, Tensor> {
+Two strong_evaluate(const Tensor& x, const Tensor& bands, const Tensor& columns, const Tensor& axes,
+                    const Tensor& hidden_weight, const Tensor& hidden_vectors,
+                    const Tensor& point_weight, const Tensor& heads, const Tensor& points,
+                    const Tensor& coefficients, const Tensor& roots, const Tensor& left,
+                    const Tensor& right, const Tensor& feature, const Tensor& threshold,
+                    const Tensor& value, const OptionalTensor& known, const Tensor& constants) {
+  return by_dtype_and_device("timl::strong_evaluate", x, [&](auto zero) -> Two {
     using T = decltype(zero);
     const char* operation = "timl::strong_evaluate";
     const Engine<T>& engine = checked_engine<T>();
@@ -114,9 +123,6 @@ std::tuple<Tensor, Tensor> strong_evaluate(
         outputs == 1 ? real("value", value, {nodes}) : real("value", value, {nodes, outputs});
     check_finite<T>(operation, "threshold", t);
 
-    std::vector<uint32_t> packed_roots(static_cast<size_t>(trees));
-    std::vector<ForestNode> packed_nodes(static_cast<size_t>(nodes));
-    std::vector<float> packed_values(static_cast<size_t>(nodes * outputs));
     const PlainTrees<T> plain = {.trees = trees,
                                  .nodes = nodes,
                                  .outputs = outputs,
@@ -126,17 +132,6 @@ std::tuple<Tensor, Tensor> strong_evaluate(
                                  .feature = f.const_data_ptr<int64_t>(),
                                  .threshold = t.const_data_ptr<T>(),
                                  .value = v.const_data_ptr<T>()};
-    int64_t bad = 0;
-    const bool packed = pack_forest(plain, size, packed_roots.data(), packed_nodes.data(),
-                                    packed_values.data(), &bad);
-    require(packed, operation, ": left is ", shape_text(left), " for ", trees,
-            " trees, which are none at node ", bad,
-            ": give children and features in range, each node the child of one other, and a leaf "
-            "as both its children");
-    const Forest forest = {.trees = trees,
-                           .roots = packed_roots.data(),
-                           .nodes = packed_nodes.data(),
-                           .values = packed_values.data()};
     const StrongInput<T> input = {.shape = s,
                                   .bands = how.const_data_ptr<T>(),
                                   .columns = c.const_data_ptr<T>(),
@@ -149,10 +144,6 @@ std::tuple<Tensor, Tensor> strong_evaluate(
                                   .coefficients = k.const_data_ptr<T>(),
                                   .known = near ? near->template const_data_ptr<T>() : nullptr,
                                   .constants = numbers.const_data_ptr<T>()};
-    static thread_local Workspace<T> preparation;
-    T* prepared = preparation.of_size(engine.strong_prepared_size(s));
-    engine.strong_prepare(input, prepared);
-
     const int64_t rows = series.size(0);
     const Tensor logits =
         outputs == 1 ? new_empty(series, {rows}) : new_empty(series, {rows, outputs});
@@ -160,6 +151,33 @@ std::tuple<Tensor, Tensor> strong_evaluate(
     const T* from = series.const_data_ptr<T>();
     T* to = logits.mutable_data_ptr<T>();
     T* far = known ? distances.mutable_data_ptr<T>() : nullptr;
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace =
+            new_empty(series, {cuda::strong_workspace<T>(s, trees, call.plan())});
+        call.check(cuda::strong_evaluate(call.plan(), input, plain, from, rows, to, far,
+                                         workspace.mutable_data_ptr<T>()));
+        return {logits, distances};
+      }
+    std::vector<uint32_t> packed_roots(static_cast<size_t>(trees));
+    std::vector<ForestNode> packed_nodes(static_cast<size_t>(nodes));
+    std::vector<float> packed_values(static_cast<size_t>(nodes * outputs));
+    int64_t bad = 0;
+    const bool packed = pack_forest(plain, size, packed_roots.data(), packed_nodes.data(),
+                                    packed_values.data(), &bad);
+    require(packed, operation, ": left is ", shape_text(left), " for ", trees,
+            " trees, which are none at node ", bad,
+            ": give children and features in range, each node the child of one other, and a leaf "
+            "as both its children");
+    const Forest forest = {.trees = trees,
+                           .roots = packed_roots.data(),
+                           .nodes = packed_nodes.data(),
+                           .values = packed_values.data()};
+    static thread_local Workspace<T> preparation;
+    T* prepared = preparation.of_size(engine.strong_prepared_size(s));
+    engine.strong_prepare(input, prepared);
+
     for_each_piece(rows, [&](int64_t first, int64_t count) {
       engine.strong_evaluate(s, prepared, forest, from + first * s.steps * kRecordBands, count,
                              to + first * outputs, far == nullptr ? nullptr : far + first,

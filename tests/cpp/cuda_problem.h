@@ -1,15 +1,59 @@
 // The CUDA engine behind the members of the CPU engine's table, so that both run the same tests.
-// Its kernels run in the emulator of simt/, whose complaints become exceptions.
+// Its kernels run on the device (TIML_ON_DEVICE), or in the emulator of simt/, whose complaints
+// become exceptions.
 #pragma once
 
 #include <stdexcept>
+#include <vector>
 
-#include "simt/simt_emulator.h"
 #include "timl/cuda.h"
+#if defined(TIML_ON_DEVICE)
+#include <cuda_runtime.h>
+#else
+#include "simt/simt_emulator.h"
+#endif
 
+// Throws what went wrong, if anything did. The kernels have then run, and the host may read what
+// they wrote.
 inline void require_no_trouble(const char* trouble) {
+#if defined(TIML_ON_DEVICE)
+  if (const cudaError_t error = cudaDeviceSynchronize(); trouble == nullptr && error != cudaSuccess)
+    trouble = cudaGetErrorString(error);
+#endif
   if (trouble != nullptr) throw std::runtime_error(trouble);
 }
+
+// Plans of several shapes; the first is as a device's own.
+inline std::vector<timl::cuda::Plan> plans() {
+#if defined(TIML_ON_DEVICE)
+  timl::cuda::Plan own, small, alone;
+  require_no_trouble(timl::cuda::plan_for_device(0, nullptr, &own));
+  small = alone = own;
+  small.threads = 96;
+  small.clusters = 3;
+  small.shared = 0;
+  alone.cluster = 1;
+  return {own, small, alone};
+#else
+  return {{.threads = 96, .cluster = 4, .clusters = 2, .shared = 227 * 1024},
+#if !defined(__SANITIZE_ADDRESS__)  // under which each takes ten times as long
+          {.threads = 64, .cluster = 1, .clusters = 3},
+          {.threads = 256, .cluster = 2, .clusters = 1, .shared = 100 * 1024}
+#endif
+  };
+#endif
+}
+
+// Sets the order of threads for as long as it lives; a device has its own.
+struct Order {
+#if defined(TIML_ON_DEVICE)
+  explicit Order(uint64_t) {}
+  ~Order() {}
+#else
+  explicit Order(uint64_t seed) { timl::simt::options().seed = seed; }
+  ~Order() { timl::simt::options() = {}; }
+#endif
+};
 
 template <class T>
 struct CudaEngine {

@@ -1,17 +1,10 @@
-// The CUDA engine's kernels, in the emulator, against the CPU engine: networks and meta-batches of
-// many sizes, plans of many shapes, threads in many orders; and that a planted mistake is noticed.
+// The CUDA engine's kernels, on the device or in the emulator, against the CPU engine: networks and
+// meta-batches of many sizes, plans of many shapes, threads in many orders; and that the emulator
+// notices a planted mistake.
 #include "catch.h"
 #include "meta_batch.h"
 
 namespace {
-
-constexpr timl::cuda::Plan kPlans[] = {
-    {.threads = 96, .cluster = 4, .clusters = 2, .shared = 227 * 1024},
-#if !defined(__SANITIZE_ADDRESS__)  // under which each takes ten times as long
-    {.threads = 64, .cluster = 1, .clusters = 3},
-    {.threads = 256, .cluster = 2, .clusters = 1, .shared = 100 * 1024},
-#endif
-};
 
 const Problem kProblems[] = {
     {{4, 3, 6, 2, 1}, 5, true, true},     {{1, 2, 3, 1, 1}, 4, true, false},
@@ -43,12 +36,6 @@ void check_close(const MetaBatchOutcome& a, const MetaBatchOutcome& truth, doubl
   CHECK(relative_error(a.step_sizes, truth.step_sizes) < bound);
 }
 
-// Sets the order of threads for as long as it lives.
-struct Order {
-  explicit Order(uint64_t seed) { timl::simt::options().seed = seed; }
-  ~Order() { timl::simt::options() = {}; }
-};
-
 }  // namespace
 
 TEST_CASE("the passes of CUDA are those of the CPU", "[cuda]") {
@@ -56,12 +43,12 @@ TEST_CASE("the passes of CUDA are those of the CPU", "[cuda]") {
   for (const Problem& p : kProblems) {
     const Inputs in(p);
     const Outcome truth = run(*timl::engine<double>(), p, in);
-    for (const timl::cuda::Plan& plan : kPlans) {
+    for (const timl::cuda::Plan& plan : plans()) {
       const Order order(seed++);
       INFO("batch " << p.batch << ", hidden " << p.shape.hidden << ", cluster " << plan.cluster);
       check_close(run(CudaEngine<double>{plan}, p, in), truth, 1e-11);
     }
-    check_close(run(CudaEngine<float>{kPlans[0]}, p, in), truth, 2e-4);
+    check_close(run(CudaEngine<float>{plans()[0]}, p, in), truth, 2e-4);
   }
 }
 
@@ -69,22 +56,12 @@ TEST_CASE("evaluation on CUDA is that of the CPU, whatever else is evaluated", "
   for (Problem p : kProblems) {
     p.batch_statistics = p.masked = false;
     const Inputs in(p);
+    const InputArrays<double> arrays(in);
     const Outcome truth = run(*timl::engine<double>(), p, in);
-    for (const timl::cuda::Plan& plan : kPlans) {
+    for (const timl::cuda::Plan& plan : plans()) {
       const Buffer<double> logits(p.batch * p.shape.outputs);
       const Buffer<double> workspace(timl::cuda::evaluate_workspace<double>(p.shape, plan));
-      require_no_trouble(
-          timl::cuda::evaluate<double>(plan,
-                                       {.shape = p.shape,
-                                        .batch = p.batch,
-                                        .x = in.x.data(),
-                                        .weights = in.weights.data(),
-                                        .film = in.film.data(),
-                                        .mask = nullptr,
-                                        .running_mean = in.running_mean.data(),
-                                        .running_variance = in.running_variance.data(),
-                                        .batch_statistics = false},
-                                       logits, workspace));
+      require_no_trouble(timl::cuda::evaluate(plan, arrays.of(p), logits.get(), workspace.get()));
       CHECK(relative_error(logits.values(), truth.logits) < 1e-12);
     }
   }
@@ -103,11 +80,11 @@ TEST_CASE("the meta-step of CUDA is that of the CPU", "[cuda]") {
         3, inner_steps != 2);
     const MetaBatchOutcome truth = run(*timl::engine<double>(), batch);
     INFO("inner steps " << inner_steps << ", outputs " << outputs << ", order " << order);
-    for (const timl::cuda::Plan& plan : kPlans) {
+    for (const timl::cuda::Plan& plan : plans()) {
       const Order of_threads(seed++);
       check_close(run(CudaEngine<double>{plan}, batch), truth, 1e-10);
     }
-    check_close(run(CudaEngine<float>{kPlans[0]}, batch), truth, 1e-3);
+    check_close(run(CudaEngine<float>{plans()[0]}, batch), truth, 1e-3);
   }
 }
 
@@ -120,7 +97,7 @@ TEST_CASE("a label that is no class makes its task's loss NaN, and no other's", 
                   3, false);
   for (const double label : {3.0, -2.0, 0.5, 1e30, std::nan("")}) {
     batch.query_y[5] = label;
-    const std::vector<double> loss = run(CudaEngine<float>{kPlans[0]}, batch).loss;
+    const std::vector<double> loss = run(CudaEngine<float>{plans()[0]}, batch).loss;
     CHECK((std::isfinite(loss[0]) && std::isnan(loss[1]) && std::isfinite(loss[2])));
   }
 }
@@ -133,7 +110,11 @@ TEST_CASE("a meta-batch of the paper's size", "[cuda]") {
        .query = 8,
        .order = 2},
       1, true);
-  const timl::cuda::Plan plan = {.threads = 256, .cluster = 4, .clusters = 1, .shared = 227 * 1024};
+  timl::cuda::Plan plan = plans()[0];
+#if !defined(TIML_ON_DEVICE)
+  plan.threads = 256;
+  plan.clusters = 1;
+#endif
   const MetaBatchOutcome truth = run(*timl::engine<double>(), batch);
   check_close(run(CudaEngine<float>{plan}, batch), truth, 1e-4);
 }
@@ -146,7 +127,7 @@ TEST_CASE("the order of threads and clusters changes no bit", "[cuda]") {
        .query = 4,
        .order = 2},
       3, true);
-  const CudaEngine<float> engine = {kPlans[0]};
+  const CudaEngine<float> engine = {plans()[0]};
   const MetaBatchOutcome first = run(engine, batch);
   for (uint64_t seed = 1; seed < 5; ++seed) {
     const Order order(seed);
@@ -158,6 +139,7 @@ TEST_CASE("the order of threads and clusters changes no bit", "[cuda]") {
   }
 }
 
+#if !defined(TIML_ON_DEVICE)
 TEST_CASE("kernels without their clusters' barriers are noticed", "[cuda]") {
   const Problem p = kProblems[0];
   const Inputs in(p);
@@ -165,7 +147,8 @@ TEST_CASE("kernels without their clusters' barriers are noticed", "[cuda]") {
   for (uint64_t seed = 0; seed < 3; ++seed) {
     const Order order(seed);
     timl::simt::options().without_cluster_barriers = true;
-    const Outcome wrong = run(CudaEngine<double>{kPlans[0]}, p, in);
+    const Outcome wrong = run(CudaEngine<double>{plans()[0]}, p, in);
     CHECK_FALSE(relative_error(wrong.weights_dot, truth.weights_dot) < 1e-3);
   }
 }
+#endif

@@ -42,16 +42,16 @@ struct MetaBatchOutcome {
 template <class T>
 struct MetaArrays {
   explicit MetaArrays(const MetaBatch& b)
-      : support_x(cast(b.support_x)),
-        support_y(cast(b.support_y)),
-        query_x(cast(b.query_x)),
-        query_y(cast(b.query_y)),
-        weights(cast(b.weights)),
-        film(cast(b.film)),
-        step_sizes(cast(b.step_sizes)),
-        class_weights(cast(b.class_weights)),
-        support_mask(cast(b.support_mask)),
-        query_mask(cast(b.query_mask)),
+      : support_x(buffer_of<T>(b.support_x)),
+        support_y(buffer_of<T>(b.support_y)),
+        query_x(buffer_of<T>(b.query_x)),
+        query_y(buffer_of<T>(b.query_y)),
+        weights(buffer_of<T>(b.weights)),
+        film(buffer_of<T>(b.film)),
+        step_sizes(buffer_of<T>(b.step_sizes)),
+        class_weights(buffer_of<T>(b.class_weights)),
+        support_mask(buffer_of<T>(b.support_mask)),
+        query_mask(buffer_of<T>(b.query_mask)),
         loss(b.tasks),
         support_loss(b.tasks * b.shape.inner_steps),
         logits(b.tasks * b.shape.query * b.shape.network.outputs),
@@ -61,11 +61,6 @@ struct MetaArrays {
         film_gradient(b.shape.order > 0 ? b.tasks * film_size(b.shape.network) : 0),
         step_size_gradient(b.shape.order > 0 ? b.shape.inner_steps * tensor_count(b.shape.network)
                                              : 0) {}
-  static Buffer<T> cast(const std::vector<double>& values) {
-    Buffer<T> buffer(static_cast<int64_t>(values.size()));
-    for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
-    return buffer;
-  }
   static int64_t norms(const MetaBatch& b) {
     return (b.shape.inner_steps + 1) * b.shape.network.layers * b.shape.network.hidden;
   }

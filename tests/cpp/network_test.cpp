@@ -92,18 +92,10 @@ TEST_CASE("evaluation without a tape equals forward with running statistics", "[
       const Inputs in(p);
       const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
       const Outcome expected = run(engine, p, in);
-      const timl::NetworkInput<double> input = {.shape = p.shape,
-                                                .batch = p.batch,
-                                                .x = in.x.data(),
-                                                .weights = in.weights.data(),
-                                                .film = in.film.data(),
-                                                .mask = nullptr,
-                                                .running_mean = in.running_mean.data(),
-                                                .running_variance = in.running_variance.data(),
-                                                .batch_statistics = false};
+      const InputArrays<double> arrays(in);
       Buffer<double> prepared(engine.prepared_size(p.shape)), logits(p.batch * p.shape.outputs);
       Buffer<double> workspace(engine.evaluate_workspace(p.shape, p.batch));
-      engine.prepare(input, prepared);
+      engine.prepare(arrays.of(p), prepared);
       engine.evaluate(p.shape, prepared, in.x.data(), p.batch, logits, workspace);
       CHECK(logits.values() == expected.logits);
     }

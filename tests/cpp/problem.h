@@ -2,14 +2,33 @@
 // so that a value nobody wrote, or read before it was written, shows as NaN.
 #pragma once
 
+#if defined(TIML_ON_DEVICE)
+#include <cuda_runtime.h>
+#endif
+
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <memory>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "timl/engine.h"
+
+// Memory that the engine under test reads: of the host, or of host and device.
+#if defined(TIML_ON_DEVICE)
+inline void* allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (const cudaError_t error = cudaMallocManaged(&memory, bytes); error != cudaSuccess)
+    throw std::runtime_error(cudaGetErrorString(error));
+  return memory;
+}
+inline void release(void* memory) { cudaFree(memory); }
+#else
+inline void* allocate(size_t bytes) { return std::aligned_alloc(timl::kAlignment, bytes); }
+inline void release(void* memory) { std::free(memory); }
+#endif
 
 // Aligned and exactly sized, so that the address sanitizer sees the first element too many.
 template <class T>
@@ -17,9 +36,9 @@ class Buffer {
  public:
   explicit Buffer(int64_t count)
       : count_(count),
-        memory_(static_cast<T*>(std::aligned_alloc(
-            timl::kAlignment, (static_cast<size_t>(count) * sizeof(T) + timl::kAlignment) /
-                                  timl::kAlignment * timl::kAlignment))) {
+        memory_(
+            static_cast<T*>(allocate((static_cast<size_t>(count) * sizeof(T) + timl::kAlignment) /
+                                     timl::kAlignment * timl::kAlignment))) {
     for (int64_t i = 0; i < count; ++i) memory_.get()[i] = std::numeric_limits<T>::quiet_NaN();
   }
   T* get() const { return memory_.get(); }
@@ -29,11 +48,18 @@ class Buffer {
 
  private:
   struct Free {
-    void operator()(T* memory) const { std::free(memory); }
+    void operator()(T* memory) const { release(memory); }
   };
   int64_t count_;
   std::unique_ptr<T, Free> memory_;
 };
+
+template <class T, class Given>
+Buffer<T> buffer_of(const std::vector<Given>& values) {
+  Buffer<T> buffer(static_cast<int64_t>(values.size()));
+  for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
+  return buffer;
+}
 
 inline std::vector<double> normals(int64_t count, double scale, double shift, unsigned seed) {
   std::mt19937 bits(seed);
@@ -93,32 +119,42 @@ struct Inputs {
   std::vector<double> x_direction, weights_direction, film_direction, cotangent_direction;
 };
 
+// What a pass takes of a problem's inputs, in T.
+template <class T>
+struct InputArrays {
+  explicit InputArrays(const Inputs& in)
+      : x(buffer_of<T>(in.x)),
+        weights(buffer_of<T>(in.weights)),
+        film(buffer_of<T>(in.film)),
+        mask(buffer_of<T>(in.mask)),
+        running_mean(buffer_of<T>(in.running_mean)),
+        running_variance(buffer_of<T>(in.running_variance)) {}
+  timl::NetworkInput<T> of(const Problem& p) const {
+    return {.shape = p.shape,
+            .batch = p.batch,
+            .x = x,
+            .weights = weights,
+            .film = film,
+            .mask = p.masked ? mask.get() : nullptr,
+            .running_mean = running_mean,
+            .running_variance = running_variance,
+            .batch_statistics = p.batch_statistics};
+  }
+  Buffer<T> x, weights, film, mask, running_mean, running_variance;
+};
+
 // AnyEngine: timl::Engine, or what has its members.
 template <template <class> class AnyEngine, class T>
 Outcome run(const AnyEngine<T>& engine, const Problem& p, const Inputs& in,
             const timl::Parallel& parallel = timl::kSerial) {
   const timl::Shape& s = p.shape;
-  const auto cast = [](const std::vector<double>& values) {
-    Buffer<T> buffer(static_cast<int64_t>(values.size()));
-    for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
-    return buffer;
-  };
-  const Buffer<T> x = cast(in.x), weights = cast(in.weights), film = cast(in.film);
-  const Buffer<T> mask = cast(in.mask), mean = cast(in.running_mean);
-  const Buffer<T> variance = cast(in.running_variance), cotangent = cast(in.cotangent);
-  const Buffer<T> x_direction = cast(in.x_direction);
-  const Buffer<T> weights_direction = cast(in.weights_direction);
-  const Buffer<T> film_direction = cast(in.film_direction);
-  const Buffer<T> cotangent_direction = cast(in.cotangent_direction);
-  const timl::NetworkInput<T> input = {.shape = s,
-                                       .batch = p.batch,
-                                       .x = x,
-                                       .weights = weights,
-                                       .film = film,
-                                       .mask = p.masked ? mask.get() : nullptr,
-                                       .running_mean = mean,
-                                       .running_variance = variance,
-                                       .batch_statistics = p.batch_statistics};
+  const InputArrays<T> arrays(in);
+  const timl::NetworkInput<T> input = arrays.of(p);
+  const Buffer<T> cotangent = buffer_of<T>(in.cotangent);
+  const Buffer<T> x_direction = buffer_of<T>(in.x_direction);
+  const Buffer<T> weights_direction = buffer_of<T>(in.weights_direction);
+  const Buffer<T> film_direction = buffer_of<T>(in.film_direction);
+  const Buffer<T> cotangent_direction = buffer_of<T>(in.cotangent_direction);
 
   const int64_t norms = p.batch_statistics ? s.layers * s.hidden : 0;
   Buffer<T> logits(p.batch * s.outputs), batch_mean(norms), batch_variance(norms);
@@ -126,13 +162,13 @@ Outcome run(const AnyEngine<T>& engine, const Problem& p, const Inputs& in,
   Buffer<T> forward_workspace(engine.forward_workspace(s, p.batch));
   engine.forward(input, logits, batch_mean, batch_variance, tape, forward_workspace, parallel);
 
-  Buffer<T> dx(x.size()), dw(weights.size()), df(film.size());
+  Buffer<T> dx(arrays.x.size()), dw(arrays.weights.size()), df(arrays.film.size());
   Buffer<T> backward_workspace(engine.backward_workspace(s, p.batch));
   engine.backward(input, cotangent, tape, {.x = dx, .weights = dw, .film = df}, adjoints,
                   backward_workspace, parallel);
 
-  Buffer<T> logits_dot(p.batch * s.outputs), dx_dot(x.size()), dw_dot(weights.size()),
-      df_dot(film.size());
+  Buffer<T> logits_dot(p.batch * s.outputs), dx_dot(dx.size()), dw_dot(dw.size()),
+      df_dot(df.size());
   Buffer<T> tangent_workspace(engine.tangent_workspace(s, p.batch));
   engine.tangent(input, tape, adjoints,
                  {.x = x_direction,

@@ -6,6 +6,7 @@
 
 #include "../../cpp/src/cuda/simt.h"
 #include "meta_batch.h"
+#include "strong_problem.h"
 
 namespace {
 
@@ -33,20 +34,20 @@ int main(int count, char** values) {
       engine, MetaBatch({.network = shape, .inner_steps = 2, .support = 4, .query = 3, .order = 2},
                         2, true));
   const Buffer<float> logits(problem.batch * shape.outputs);
-  const auto cast = MetaArrays<float>::cast;
-  const Buffer<float> x = cast(in.x), weights = cast(in.weights), film = cast(in.film);
-  const Buffer<float> mean = cast(in.running_mean), variance = cast(in.running_variance);
+  Problem evaluated = problem;
+  evaluated.batch_statistics = evaluated.masked = false;
+  const InputArrays<float> arrays(in);
   const Buffer<float> workspace(timl::cuda::evaluate_workspace<float>(shape, engine.plan));
-  require_no_trouble(timl::cuda::evaluate<float>(engine.plan,
-                                                 {.shape = shape,
-                                                  .batch = problem.batch,
-                                                  .x = x,
-                                                  .weights = weights,
-                                                  .film = film,
-                                                  .mask = nullptr,
-                                                  .running_mean = mean,
-                                                  .running_variance = variance,
-                                                  .batch_statistics = false},
-                                                 logits, workspace));
-  std::printf("no race: loss %g, logit %g, %g\n", meta.loss[0], passes.logits[0], logits.get()[0]);
+  require_no_trouble(
+      timl::cuda::evaluate(engine.plan, arrays.of(evaluated), logits.get(), workspace.get()));
+  const StrongOutcome strong = run(engine, Strong({.steps = 4,
+                                                   .networks = 2,
+                                                   .dimensions = 3,
+                                                   .width = 5,
+                                                   .labels = 7,
+                                                   .known = 3,
+                                                   .outputs = 3},
+                                                  42));
+  std::printf("no race: loss %g, logit %g, %g, %g\n", meta.loss[0], passes.logits[0],
+              logits.get()[0], strong.logits[0]);
 }

@@ -5,107 +5,11 @@
 
 #include "catch.h"
 #include "description.h"
-#include "problem.h"
+#include "strong_problem.h"
 
 namespace {
 
 using timl::StrongShape;
-
-// A classifier with inputs in double, one tree of three nodes, and every network its own points.
-struct Strong {
-  explicit Strong(const StrongShape& strong, int64_t batch)
-      : s(strong),
-        features(timl::description_size(s.steps)),
-        rows(batch),
-        x(normals(rows * s.steps * timl::kRecordBands, 0.7, 0, 1)),
-        bands(normals(2 * timl::kRecordBands, 0, 0, 2)),
-        columns(normals(2 * features, 0.1, 0, 3)),
-        axes(normals(s.networks * features * s.dimensions,
-                     0.7 / std::sqrt(double(features * s.dimensions)), 0, 4)),
-        hidden_weight(normals(s.networks * s.width * features, 0.05, 0, 5)),
-        hidden_vectors(normals(s.networks * (3 + s.outputs) * s.width, 0.3, 0.5, 6)),
-        point_weight(normals(s.networks * s.dimensions * s.width, 0.05, 0, 7)),
-        heads(normals(s.networks * (2 + s.outputs), 0.1, 1, 8)),
-        points(normals(s.networks * s.labels * s.dimensions, 0.3, 0, 9)),
-        coefficients(normals(s.networks * s.outputs * s.labels, 0.5, 0, 10)),
-        known(normals(s.known * s.dimensions, 0.3, 0, 11)) {
-    for (int64_t i = 0; i < timl::kRecordBands; ++i) {
-      bands[i] = 2000;
-      bands[timl::kRecordBands + i] = 800;
-    }
-    for (int64_t i = 0; i < features; ++i) columns[features + i] = 1 + std::abs(columns[i]);
-    std::fill(point_weight.begin(), point_weight.begin() + s.dimensions * s.width, 0);
-    for (int64_t k = 0; k < s.outputs; ++k)
-      constants.insert(constants.end() - 1, -0.1 + 0.2 * double(k));
-    for (int64_t node = 0; node < 3; ++node)
-      for (int64_t k = 0; k < s.outputs; ++k)
-        value.push_back(shares[static_cast<size_t>((node + k) % 3)]);
-  }
-
-  StrongShape s;
-  int64_t features, rows;
-  std::vector<double> x, bands, columns, axes, hidden_weight, hidden_vectors, point_weight, heads,
-      points, coefficients, known, constants = {0.6, 0.8, 0.5};
-  std::vector<int64_t> roots = {0}, left = {1, 1, 2}, right = {2, 1, 2}, feature = {5, 0, 0};
-  std::vector<double> threshold = {0.25, 0, 0}, shares = {0.5, 0.25, 1}, value;
-};
-
-struct StrongOutcome {
-  std::vector<double> logits, distances, described;
-};
-
-template <class T>
-StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
-  const auto cast = [](const std::vector<double>& values) {
-    Buffer<T> buffer(static_cast<int64_t>(values.size()));
-    for (size_t i = 0; i < values.size(); ++i) buffer.get()[i] = static_cast<T>(values[i]);
-    return buffer;
-  };
-  const Buffer<T> x = cast(p.x), bands = cast(p.bands), columns = cast(p.columns);
-  const Buffer<T> axes = cast(p.axes), hidden_weight = cast(p.hidden_weight);
-  const Buffer<T> hidden_vectors = cast(p.hidden_vectors), point_weight = cast(p.point_weight);
-  const Buffer<T> heads = cast(p.heads), points = cast(p.points);
-  const Buffer<T> coefficients = cast(p.coefficients), known = cast(p.known);
-  const Buffer<T> constants = cast(p.constants), threshold = cast(p.threshold);
-  const Buffer<T> value = cast(p.value);
-  uint32_t roots[1];
-  timl::ForestNode nodes[3];
-  std::vector<float> values(static_cast<size_t>(3 * p.s.outputs));
-  int64_t bad = 0;
-  const timl::PlainTrees<T> plain = {.trees = 1,
-                                     .nodes = 3,
-                                     .outputs = p.s.outputs,
-                                     .roots = p.roots.data(),
-                                     .left = p.left.data(),
-                                     .right = p.right.data(),
-                                     .feature = p.feature.data(),
-                                     .threshold = threshold,
-                                     .value = value};
-  REQUIRE(timl::pack_forest(plain, p.features, roots, nodes, values.data(), &bad));
-  const Buffer<T> prepared(engine.strong_prepared_size(p.s));
-  engine.strong_prepare({.shape = p.s,
-                         .bands = bands,
-                         .columns = columns,
-                         .axes = axes,
-                         .hidden_weight = hidden_weight,
-                         .hidden_vectors = hidden_vectors,
-                         .point_weight = point_weight,
-                         .heads = heads,
-                         .points = points,
-                         .coefficients = coefficients,
-                         .known = known,
-                         .constants = constants},
-                        prepared);
-  const Buffer<T> workspace(engine.strong_workspace(p.s)), distances(p.rows);
-  const Buffer<T> logits(p.rows * p.s.outputs);
-  const timl::Forest forest = {.trees = 1, .roots = roots, .nodes = nodes, .values = values.data()};
-  engine.strong_evaluate(p.s, prepared, forest, x, p.rows, logits,
-                         p.s.known > 0 ? distances.get() : nullptr, workspace);
-  const Buffer<T> described(p.rows * p.features);
-  const Buffer<T> scratch(engine.describe_workspace(p.s.steps));
-  engine.describe(p.s.steps, bands, x, p.rows, described, scratch);
-  return {logits.values(), distances.values(), described.values()};
-}
 
 // Logits and distance of one series by the formulas, from its description.
 std::pair<std::vector<double>, double> plainly(const Strong& p, const double* described) {
@@ -210,6 +114,53 @@ TEST_CASE("the classifier computes its formulas in every instruction set", "[str
           CHECK(relative_error(single.distances, distances) < 1e-5);
         }
       }
+}
+
+TEST_CASE("the classifier of CUDA is that of the CPU, whatever else is evaluated", "[cuda]") {
+  uint64_t seed = 0;
+  for (const StrongShape& shape : kStrong) {
+    const Strong problem(shape, 85), first(shape, 1);
+    const StrongOutcome truth = run(*timl::engine<double>(), problem);
+    const auto check = [&](const StrongOutcome& found, double bound) {
+      CHECK(relative_error(found.logits, truth.logits) < bound);
+      CHECK(relative_error(found.distances, truth.distances) < bound);
+      CHECK(relative_error(found.described, truth.described) < bound);
+    };
+    for (const timl::cuda::Plan& plan : plans()) {
+      const Order order(seed++);
+      CAPTURE(shape.steps, plan.cluster);
+      const StrongOutcome found = run(CudaEngine<double>{plan}, problem);
+      check(found, 1e-11);
+      const StrongOutcome alone = run(CudaEngine<double>{plan}, first);
+      CHECK(std::equal(alone.logits.begin(), alone.logits.end(), found.logits.begin()));
+      CHECK(std::equal(alone.distances.begin(), alone.distances.end(), found.distances.begin()));
+    }
+    check(run(CudaEngine<float>{plans()[0]}, problem), 1e-4);
+  }
+}
+
+TEST_CASE("CUDA reads nothing outside of what are no trees, and says NaN", "[cuda]") {
+  const StrongShape shape = {.steps = 4,
+                             .networks = 1,
+                             .dimensions = 3,
+                             .width = 0,
+                             .labels = 1,
+                             .known = 0,
+                             .outputs = 1};
+  const CudaEngine<float> engine = {plans()[0]};
+  Strong good(shape, 2);
+  CHECK(std::isfinite(run(engine, good).logits[0]));
+  const auto spoiled = [&](auto&& spoil) {
+    Strong problem = good;
+    spoil(problem);
+    return run(engine, problem).logits[0];
+  };
+  for (const int64_t outside : {int64_t{-1}, int64_t{3}, INT64_MAX, INT64_MIN}) {
+    CHECK(std::isnan(spoiled([&](Strong& p) { p.roots[0] = outside; })));
+    CHECK(std::isnan(spoiled([&](Strong& p) { p.left[0] = p.right[0] = outside; })));
+  }
+  CHECK(std::isnan(spoiled([&](Strong& p) { p.feature[0] = p.features; })));
+  CHECK(std::isnan(spoiled([&](Strong& p) { p.left = {1, 2, 0}, p.right = {2, 0, 1}; })));
 }
 
 TEST_CASE("merge exchange sorts any number of values", "[strong]") {

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
+from pretended_gpu import pretended_gpu
+from timl._core import HAS_CUDA
 from timl.data import CropHarvest
 from worlds import Files, hdf5, measured, write_benchmarked_world, write_world
 from zenodo_server import Server
@@ -58,6 +61,16 @@ def realcrops(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cr
 def benchmarked_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a made data set with two benchmarks."""
     return write_benchmarked_world(tmp_path_factory.mktemp("world") / "data")
+
+
+@pytest.fixture
+def gpu() -> Iterator[str]:
+    """Device of the machine's GPU; where there is none, of one that is pretended."""
+    if HAS_CUDA and torch.cuda.is_available():
+        yield "cuda"
+        return
+    with pretended_gpu():
+        yield "cuda"
 
 
 @pytest.fixture

@@ -17,10 +17,12 @@ BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 PAGES = sorted(path.relative_to(DOCUMENTS).as_posix() for path in DOCUMENTS.rglob("*.md"))
 NEEDS_THE_RECORD = ["how-to/coming-from-cropharvest.md", "how-to/download-the-record.md"]
+NEEDS_A_GPU = ["how-to/gpu.md"]
 RUN_WHOLE = [
     page
     for page in PAGES
-    if page not in NEEDS_THE_RECORD and BLOCK.search((DOCUMENTS / page).read_text("utf-8"))
+    if page not in (*NEEDS_THE_RECORD, *NEEDS_A_GPU)
+    and BLOCK.search((DOCUMENTS / page).read_text("utf-8"))
 ]
 
 

@@ -80,4 +80,16 @@ const char* meta_gradient(const Plan&, const MetaShape&, int64_t tasks, const T*
                           const T* step_sizes, const Episode<T>& episodes, const MetaResult<T>&,
                           T* workspace);
 
+// Descriptions [rows,D] of series x [rows,T,18], normalised by bands [2,18] (mean, deviation).
+template <class T>
+const char* describe(const Plan&, int64_t steps, const T* bands, const T* x, int64_t rows, T* out);
+
+// The strong protocol's classifier on any number of rows of x [rows,T,18]; distances may be null.
+// What are no trees makes logits that are not finite. A series gets the same bits in any batch.
+template <class T>
+int64_t strong_workspace(const StrongShape&, int64_t trees, const Plan&);
+template <class T>
+const char* strong_evaluate(const Plan&, const StrongInput<T>&, const PlainTrees<T>&, const T* x,
+                            int64_t rows, T* logits, T* distances, T* workspace);
+
 }  // namespace timl::cuda

@@ -2,18 +2,12 @@
 // month, and statistics of the year. Lanes are series, so no series can change another's bits.
 #pragma once
 
+#include "../common/description.h"
 #include "../common/memory.h"
 #include "vector.h"
 
 namespace timl {
 namespace {
-
-// Bands of the record by number; reflectances are digital numbers, 1e4 for a reflectance of 1.
-enum RecordBand { kB2 = 2, kB3 = 3, kB4 = 4, kB5 = 5, kB8 = 8, kB8A = 9, kB11 = 11, kB12 = 12 };
-inline constexpr int kReflectance = 10000;
-// Bands (p, q) of the normalised differences (p - q) / (p + q); EVI follows them.
-inline constexpr RecordBand kPairs[kIndices - 1][2] = {
-    {kB8, kB4}, {kB8, kB11}, {kB3, kB8}, {kB11, kB12}, {kB8, kB5}, {kB3, kB11}, {kB8A, kB5}};
 
 // Whole vectors of rows.
 template <class T>
@@ -83,23 +77,6 @@ inline void describe_year(int64_t steps, int64_t channels, const T* values, int6
   }
 }
 
-// The indices of one month, from normalised bands [18][kChunkRows] to out [8][kChunkRows].
-template <class T>
-TIML_INLINE void describe_month(const T* bands, const T* x, T* out) {
-  const auto measured = [&](int64_t band) {
-    return load(x + band * kChunkRows) * bands[kRecordBands + band] + bands[band];
-  };
-  const auto at_least_one = [](Vector<T> v) { return v < T(1) ? splat(T(1)) : v; };
-  for (const auto& pair : kPairs) {
-    const Vector<T> p = measured(pair[0]), q = measured(pair[1]);
-    store(out, clamp<T>((p - q) / at_least_one(p + q), T(-1), T(1)));
-    out += kChunkRows;
-  }
-  const Vector<T> near = measured(kB8), red = measured(kB4), blue = measured(kB2);
-  const Vector<T> below = near + T(6) * red - T(7.5) * blue + T(kReflectance);
-  store(out, clamp<T>(T(2.5) * (near - red) / at_least_one(below), T(-1), T(2)));
-}
-
 // Describes up to kChunkRows series x [rows,T,18]: out [D][kChunkRows]. Columns up to whole vectors
 // of rows are written, the last series repeated. `bands` [2,18]; `sorted` [T][lanes] is scratch.
 template <class T>
@@ -114,9 +91,17 @@ inline void describe_block(int64_t steps, const T* bands, const T* x, int64_t ro
   for (int64_t r = 0; r < padded; r += kLanes<T>) {
     T* column = out + r;
     T *months = column + series * kChunkRows, *years = column + indices * kChunkRows;
-    for (int64_t t = 0; t < steps; ++t)
-      describe_month(bands, column + t * kRecordBands * kChunkRows,
-                     months + t * kIndices * kChunkRows);
+    for (int64_t t = 0; t < steps; ++t) {
+      const T* month = column + t * kRecordBands * kChunkRows;
+      T* indices_of_month = months + t * kIndices * kChunkRows;
+      describe_month<T, Vector<T>>(
+          [&](int64_t band) {
+            return load(month + band * kChunkRows) * bands[kRecordBands + band] + bands[band];
+          },
+          [&](int64_t index, Vector<T> value) {
+            store(indices_of_month + index * kChunkRows, value);
+          });
+    }
     describe_year(steps, kIndices, months, kIndices * kChunkRows, sorted, years);
     describe_year(steps, kMeasuredBands, column, kRecordBands * kChunkRows, sorted,
                   years + kStatistics * kIndices * kChunkRows);

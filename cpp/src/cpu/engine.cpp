@@ -17,17 +17,6 @@ int64_t adjoint_size(const Shape& s, int64_t batch) {
   return NetworkAdjoints<T>::size(PackedLayout<T>(s), batch);
 }
 
-template <class T>
-Batch<T> batch_of(const NetworkInput<T>& in) {
-  return {.size = in.batch,
-          .x = in.x,
-          .film = in.film,
-          .mask = in.mask,
-          .batch_statistics = in.batch_statistics,
-          .running_mean = in.running_mean,
-          .running_variance = in.running_variance};
-}
-
 // Packed weights, and the working memory of a single call from a caller's workspace.
 template <class T>
 struct ForwardMemory {

@@ -9,18 +9,6 @@
 namespace timl {
 namespace {
 
-// What a pass runs on besides the weights (NetworkInput without them).
-template <class T>
-struct Batch {
-  int64_t size;   // B
-  const T* x;     // [B,T,F]
-  const T* film;  // [Phi]
-  const T* mask;  // [B,H] or null
-  bool batch_statistics;
-  const T* running_mean;
-  const T* running_variance;
-};
-
 // Where a chunk's rows begin and how many they are.
 struct Rows {
   int64_t begin, count;

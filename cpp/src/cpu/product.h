@@ -2,6 +2,7 @@
 // registers while any number of terms A_q B_q is summed into it.
 #pragma once
 
+#include "../common/task.h"
 #include "vector.h"
 
 namespace timl {
@@ -20,18 +21,6 @@ inline constexpr int kTileRows = 3;
 #else
 inline constexpr int kTileRows = 2;
 #endif
-
-// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, :) = the kTileColumns
-// values at b[k * b_stride].
-template <class T>
-struct Term {
-  const T* a;
-  int64_t row_stride;
-  int64_t depth_stride;
-  const T* b;
-  int64_t b_stride;
-  int64_t depth;
-};
 
 // What the sums start from: zero (no rows), one row for all (stride 0: a bias), or C's own rows.
 template <class T>

@@ -9,13 +9,7 @@ Pass<T> pass_of(const Layout& layout, const NetworkInput<T>& in) {
   Pass<T> pass = {};
   pass.layout = layout;
   pass.tasks = 1;
-  pass.batch = {.size = in.batch,
-                .x = in.x,
-                .film = in.film,
-                .mask = in.mask,
-                .batch_statistics = in.batch_statistics,
-                .running_mean = in.running_mean,
-                .running_variance = in.running_variance};
+  pass.batch = batch_of(in);
   pass.weights.flat = in.weights;
   return pass;
 }
@@ -142,7 +136,7 @@ template <class T>
 const char* evaluate(const Plan& plan, const NetworkInput<T>& in, T* logits, T* workspace) {
   const Layout layout(in.shape);
   const PiecesMemory<T> memory(layout, workspace);
-  Batch<T> batch = pass_of(layout, in).batch;
+  Batch<T> batch = batch_of(in);
   batch.mask = nullptr;
   batch.batch_statistics = false;
   const int64_t chunks = chunk_count(in.batch);

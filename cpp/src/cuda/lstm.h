@@ -12,21 +12,12 @@
 namespace timl {
 namespace {
 
-// What a task's pass runs on besides the weights (NetworkInput without them).
+// The dropout mask's value of a unit in a row.
 template <class T>
-struct Batch {
-  int64_t size;   // B
-  const T* x;     // [B,T,F]
-  const T* film;  // [Phi]
-  const T* mask;  // [B,H] or null
-  bool batch_statistics;
-  const T* running_mean;
-  const T* running_variance;
-
-  __device__ T mask_at(const Layout& layout, int64_t row, int64_t unit) const {
-    return mask == nullptr ? T(1) : mask[row * layout.hidden + unit];
-  }
-};
+__device__ __forceinline__ T mask_at(const Layout& layout, const Batch<T>& batch, int64_t row,
+                                     int64_t unit) {
+  return batch.mask == nullptr ? T(1) : batch.mask[row * layout.hidden + unit];
+}
 
 // What the forward pass keeps: input (x after FiLM) [T,B,F]; gates (activations) [T,B,4H]; cell,
 // tanh_cell and hidden (= hd) [T,B,H]. Without keep, what it needs: cell of one step, hidden of
@@ -123,7 +114,7 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
           if (t > 0) c += gates.f * tape.cell[(cells_before + row) * hidden + u];
           const T tanh_c = std::tanh(c);
           tape.cell[(cells + row) * hidden + u] = c;
-          tape.hidden[(now + row) * hidden + u] = batch.mask_at(layout, row, u) * gates.o * tanh_c;
+          tape.hidden[(now + row) * hidden + u] = mask_at(layout, batch, row, u) * gates.o * tanh_c;
           if constexpr (kKeep) {
             store_gates(tape.gates + (step + row) * layout.gates + u, hidden, gates);
             tape.tanh_cell[(step + row) * hidden + u] = tanh_c;
@@ -166,7 +157,7 @@ __device__ void lstm_backward(const Team& team, const Layout& layout, const Batc
       const T carry =
           last ? T(0) : adjoints.cell[next] * tape.gates[(after + row) * layout.gates + hidden + u];
       const T dh =
-          batch.mask_at(layout, row, u) * (last ? hidden_gradient[row * hidden + u] : arriving);
+          mask_at(layout, batch, row, u) * (last ? hidden_gradient[row * hidden + u] : arriving);
       const T dc = carry + dh * o * (T(1) - tanh_c * tanh_c);
       store_gates(adjoints.gates + (step + row) * layout.gates + u, hidden,
                   Gates<T>{dc * g * i * (T(1) - i), dc * c0 * f * (T(1) - f),

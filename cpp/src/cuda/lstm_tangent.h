@@ -96,7 +96,7 @@ __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, con
                       Gates<T>{i_dot, f_dot, g_dot, o_dot});
           tangents.cell[at] = c_dot;
           tangents.tanh_cell[at] = tanh_c_dot;
-          tangents.hidden[at] = batch.mask_at(layout, row, u) * (o_dot * tanh_c + o * tanh_c_dot);
+          tangents.hidden[at] = mask_at(layout, batch, row, u) * (o_dot * tanh_c + o * tanh_c_dot);
         });
     team.sync();
   }
@@ -144,8 +144,8 @@ __device__ void lstm_tangent_backward(const Team& team, const Layout& layout, co
                                : tangents.cell_adjoints[next] * tape.gates[next_gate] +
                                      adjoints.cell[next] * tangents.gates[next_gate];
 
-      const T dh_dot =
-          batch.mask_at(layout, row, u) * (last ? hidden_gradient_dot[row * hidden + u] : arriving);
+      const T dh_dot = mask_at(layout, batch, row, u) *
+                       (last ? hidden_gradient_dot[row * hidden + u] : arriving);
       const T dc_dot = carry_dot + (dh_dot * o + dh * o_dot) * (T(1) - tanh_c * tanh_c) -
                        T(2) * dh * o * tanh_c * tanh_c_dot;
       const T di = dc * g, di_dot = dc_dot * g + dc * g_dot;

@@ -3,6 +3,7 @@
 // warps, several warps share a tile's depth.
 #pragma once
 
+#include "../common/task.h"
 #include "team.h"
 
 namespace timl {
@@ -14,18 +15,6 @@ inline constexpr int kLanes = 32;  // of a warp
 // registers.
 template <class T>
 inline constexpr int kTileRows = sizeof(T) == sizeof(float) ? 10 : 5;
-
-// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, column) =
-// b[k * b_stride + column].
-template <class T>
-struct Term {
-  const T* a;
-  int64_t row_stride;
-  int64_t depth_stride;
-  const T* b;
-  int64_t b_stride;
-  int64_t depth;
-};
 
 // Bytes of shared memory that products by blocks of `threads` threads need.
 template <class T>

@@ -14,6 +14,8 @@
 
 #include <cstddef>
 
+#define TIML_NOT_INLINED __noinline__
+
 namespace timl::simt {
 
 using Stream = cudaStream_t;

@@ -38,6 +38,10 @@ Workers = Annotated[
         help="Processes of one thread; by default as many as there are CPUs.",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Device that models compute on: cpu, cuda or cuda:1; by default cpu."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 

@@ -14,6 +14,7 @@ from timl import defaults
 from timl.cli.application import (
     MOST_THREADS,
     Data,
+    Device,
     Quiet,
     Regions,
     Seed,
@@ -82,6 +83,7 @@ def table1(
             help="40 epochs and 5 runs, unless given; without --data on a simulated world.",
         ),
     ] = False,
+    device: Device = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -122,6 +124,7 @@ def table1(
         as_published_code=as_published_code,
         compare_with=compare_with,
         regions=regions,
+        device=device or "cpu",
         workers=threads if workers is None else workers,
         progress=not quiet,
     )
@@ -202,6 +205,7 @@ def benchmark(
     ] = None,
     regions: Regions = None,
     seed: Seed = 0,
+    device: Device = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -227,6 +231,7 @@ def benchmark(
         "seed": seed,
         "block_km": block_km,
         "regions": regions,
+        "device": device or "cpu",
         "workers": workers,
         "progress": not quiet,
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import timl
-from timl.cli.application import MOST_THREADS, Quiet, Seed, app, say
+from timl.cli.application import MOST_THREADS, Device, Quiet, Seed, app, say
 from timl.cli.models import require_no_model
 from timl.cli.places import FaoClass, LabelColumn, Places, Target, class_list, read_places
 from timl.files import output_folder
@@ -75,6 +75,7 @@ def map_exports(
         typer.Option(help="Folder of all files that a VRT may name; by default it may name any."),
     ] = None,
     seed: Seed = 0,
+    device: Device = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -114,6 +115,7 @@ def map_exports(
                 class_probabilities=class_probabilities,
                 any_month=any_month,
                 vrt_within=vrt_within,
+                device=device,
                 workers=workers,
                 progress=not quiet,
             )
@@ -145,6 +147,7 @@ def map_exports(
         any_month=any_month,
         vrt_within=vrt_within,
         seed=seed,
+        device=device,
         workers=workers,
         progress=not quiet,
     )

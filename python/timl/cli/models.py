@@ -11,7 +11,7 @@ import typer
 
 import timl
 from timl import defaults
-from timl.cli.application import Data, Quiet, Regions, Seed, Threads, app, say, use_threads
+from timl.cli.application import Data, Device, Quiet, Regions, Seed, Threads, app, say, use_threads
 from timl.cli.places import FaoClass, LabelColumn, Places, Target, read_places
 from timl.files import output_folder
 from timl.model_folders import DEFAULT_MODEL, model_folder
@@ -120,6 +120,7 @@ def train(
     ] = defaults.KERNEL_STEPS,
     regions: Regions = None,
     seed: Seed = 0,
+    device: Device = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start over even if a checkpoint could be resumed.")
     ] = False,
@@ -155,6 +156,7 @@ def train(
             forgetting_threshold=defaults.FORGETTING_THRESHOLD if forgetting else None,
             kernel_steps=kernel_steps,
             seed=seed,
+            device=device,
             out=out,
             resume=not restart,
             tensorboard=tensorboard,
@@ -212,6 +214,7 @@ def finetune(
         ),
     ] = None,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Adapt a model to an evaluation task, or to places of your own, and write the classifier."""
@@ -261,6 +264,7 @@ def finetune(
             k=k,
             learning_rate=learning_rate,
             seed=seed,
+            device=device,
         )
         classifier.save_pretrained(out)
     ran = "strong" if isinstance(classifier, timl.nn.StrongClassifier) else "paper's"
@@ -299,7 +303,13 @@ def _require_one_task(
 
 
 @app.command()
-def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = None) -> None:
+def evaluate(
+    data: Data,
+    model: Model,
+    benchmark: Benchmark,
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
     """Score an adapted classifier, or a model as it is (zero-shot), on an evaluation task."""
     use_threads(threads)
     task = timl.CropHarvest(data).benchmark(benchmark)
@@ -309,7 +319,7 @@ def evaluate(data: Data, model: Model, benchmark: Benchmark, threads: Threads = 
         say("a model without fine-tuning:", err=True)
     if isinstance(predictor, timl.nn.DeepKernel):
         raise ValueError(f"--model is {model}, a deep kernel: give an adapted classifier")
-    say(_line(timl.evaluate(predictor, task)))
+    say(_line(timl.evaluate(predictor, task, device=device)))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from timl.data import BenchmarkTask, CropTypeTask, TestInstance
 from timl.evaluation.class_scores import ClassScores, class_scores
-from timl.nn import Classifier, StrongClassifier
+from timl.nn import Classifier, Device, StrongClassifier, on_device
 from timl.normalization import normalization_of
 
 TestSet: TypeAlias = BenchmarkTask | TestInstance
@@ -69,12 +69,23 @@ class Scores:
 
 @overload
 def evaluate(
-    predictor: Classifier | StrongClassifier | ArrayLike, test: CropTypeTask
+    predictor: Classifier | StrongClassifier | ArrayLike,
+    test: CropTypeTask,
+    *,
+    device: Device | None = None,
 ) -> ClassScores: ...
 @overload
-def evaluate(predictor: Classifier | StrongClassifier | ArrayLike, test: TestSet) -> Scores: ...
 def evaluate(
-    predictor: Classifier | StrongClassifier | ArrayLike, test: TestSet | CropTypeTask
+    predictor: Classifier | StrongClassifier | ArrayLike,
+    test: TestSet,
+    *,
+    device: Device | None = None,
+) -> Scores: ...
+def evaluate(
+    predictor: Classifier | StrongClassifier | ArrayLike,
+    test: TestSet | CropTypeTask,
+    *,
+    device: Device | None = None,
 ) -> Scores | ClassScores:
     """Score a classifier, or its predictions, on a test set; samples without a label are ignored.
 
@@ -86,6 +97,8 @@ def evaluate(
         the probability of each class, of which the greatest is taken.
     test : BenchmarkTask, TestInstance or CropTypeTask
         A task stands for its test set.
+    device
+        Device that the classifier computes on, such as "cuda"; it stays where it is. None: there.
 
     Returns
     -------
@@ -98,13 +111,20 @@ def evaluate(
         If an argument is of another kind.
     ValueError
         If predictions are NaN, outside [0, 1] or not one a sample, if the labelled samples are not
-        of both classes, or if the classifier is of other classes than a crop-type task.
+        of both classes, if the classifier is of other classes than a crop-type task, or if there
+        is no such device or nothing to compute on it.
 
     Warns
     -----
     UserWarning
         If the classifier was trained on series that were prepared otherwise than the benchmark's.
     """
+    if isinstance(predictor, Classifier | StrongClassifier):
+        predictor = on_device(predictor, device)
+    elif device is not None:
+        raise ValueError(
+            f"device is {device!r} for a {type(predictor).__name__} of predictions: leave it out"
+        )
     if isinstance(test, CropTypeTask):
         return _evaluate_classes(predictor, test)
     return evaluate_with_reliability(predictor, test)[0]

@@ -29,7 +29,7 @@ from timl.maps.predictor import require_map_classes
 from timl.maps.report import write_report
 from timl.meta import finetune, finetune_ensemble
 from timl.meta.finetuning import Protocol
-from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier
+from timl.nn import TIML, Classifier, DeepKernel, Device, StrongClassifier, on_device
 from timl.text import csv_cell
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def map_points(
     any_month: bool = False,
     vrt_within: str | Path | None = None,
     seed: int = 0,
+    device: Device | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> PointsMap:
@@ -91,6 +92,9 @@ def map_points(
         As of `timl.predict_map`.
     seed
         Seed of everything.
+    device
+        Device that models are adapted and predict on, such as "cuda"; `model` stays where it is.
+        None: there.
     workers, progress
         As of `timl.predict_map`.
 
@@ -108,6 +112,7 @@ def map_points(
     """
     if not 0 < block_km < math.inf:
         raise ValueError(f"block_km is {block_km}: give a finite number of kilometres above 0")
+    model = on_device(model, device)
     names = points.classes if isinstance(points, OwnCropTypes) else None
     if names is not None:
         require_map_classes(names)

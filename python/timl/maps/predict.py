@@ -24,7 +24,7 @@ from timl.files import held_alone
 from timl.maps.lazy import lazy_map
 from timl.maps.predictor import Predictor, make_predictor, require_classifier
 from timl.maps.writing import Parts, write_classes, write_map
-from timl.nn import Classifier, StrongClassifier
+from timl.nn import Classifier, Device, StrongClassifier
 from timl.version import __version__
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def predict_map(
     vrt_within: str | Path | None = None,
     target: str | None = None,
     points: pd.DataFrame | None = None,
+    device: Device | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset: ...
@@ -91,6 +92,7 @@ def predict_map(
     vrt_within: str | Path | None = None,
     target: str | None = None,
     points: pd.DataFrame | None = None,
+    device: Device | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> MapFiles: ...
@@ -110,6 +112,7 @@ def predict_map(
     vrt_within: str | Path | None = None,
     target: str | None = None,
     points: pd.DataFrame | None = None,
+    device: Device | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> MapFiles | xr.Dataset:
@@ -164,6 +167,9 @@ def predict_map(
     points
         Labelled places to show, with columns lat, lon and label: 1 or 0, of several classes their
         names.
+    device
+        Device that the classifiers compute on, such as "cuda"; they stay where they are. None:
+        there.
     workers
         Threads, or processes of Dask; by default as many as there are processors.
     progress
@@ -204,6 +210,7 @@ def predict_map(
         first=first_step(opened, months, any_month),
         classes=classes,
         class_probabilities=class_probabilities,
+        device=device,
     )
     if out is None:
         return lazy_map(opened, predictor)

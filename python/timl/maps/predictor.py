@@ -16,7 +16,8 @@ from timl.data.own.exports import Fill, fill_missing, series_of_bands
 from timl.data.sources.source import take_steps
 from timl.evaluation.prevalence import Calibration, logit_count, logit_line
 from timl.maps.drawing.legend import CLASS_COLOURS, CLASS_PROBABILITY
-from timl.nn import Classifier, StrongClassifier, one_thread
+from timl.nn import Classifier, Device, StrongClassifier, on_device, one_thread
+from timl.nn.devices import device_of
 from timl.normalization import Normalization
 
 _PREDICTED, _PREPARED = 8192, 1024
@@ -136,7 +137,7 @@ class Predictor:
 
     def _of_series(self, series: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the map's bands of series [n, 12, 18], [bands, n]."""
-        x = torch.from_numpy(series)
+        x = torch.from_numpy(series).to(device_of(self.classifier))
         if isinstance(self.classifier, StrongClassifier):
             logits, distances = self.classifier.logits_and_distances(x)
         else:
@@ -156,17 +157,20 @@ class Predictor:
             rows.append(distances)
         if self.class_probabilities:
             rows += given.unbind(dim=1)
-        return torch.stack(rows).numpy()
+        return torch.stack(rows).cpu().numpy()
 
     def _probability(self, logits: torch.Tensor) -> torch.Tensor:
         """Return probabilities of logits, float32 [n], or [n, K] of several classes."""
-        moved = self.slope * logits.double() + self.shift
+        moved = self.slope * logits.double() + self.shift.to(logits.device)
         return (torch.softmax(moved, dim=1) if self.classes else torch.sigmoid(moved)).float()
 
     def digest(self) -> str:
         """Return a checksum of everything that a map depends on but its source."""
         settings = (self.threshold, self.slope, self.shift.tolist(), self.fill, self.first)
         found = hashlib.sha256(repr(settings).encode())
+        kind = device_of(self.classifier).type
+        if kind != "cpu":
+            found.update(kind.encode())
         if self.classes:
             found.update(repr(self.bands).encode())
         for member in (self.classifier, *self.ensemble):
@@ -190,6 +194,7 @@ def make_predictor(
     first: int,
     classes: Sequence[str] | None = None,
     class_probabilities: bool = True,
+    device: Device | None = None,
 ) -> Predictor:
     """Check a classifier and what belongs to it, and return its `Predictor`.
 
@@ -221,9 +226,10 @@ def make_predictor(
             f"pixel is mapped as its most probable class"
         )
     line = logit_line(classifier, prevalence, calibration=calibration, classes=names or None)
+    place = device_of(classifier) if device is None else device
     return Predictor(
-        classifier.eval(),
-        tuple(member.eval() for member in ensemble),
+        on_device(classifier, place).eval(),
+        tuple(on_device(member, place).eval() for member in ensemble),
         names,
         class_probabilities and bool(names),
         threshold,

@@ -15,6 +15,7 @@ import torch
 from timl.data import NWayTaskSet, TaskSet
 from timl.meta.checks import require_count, require_positive, require_rates
 from timl.nn import TIML
+from timl.nn.devices import device_of
 from timl.version import __version__
 
 
@@ -82,6 +83,9 @@ def describe_run(model: TIML, tasks: TaskSet | NWayTaskSet, options: Options) ->
     described: dict[str, Any] = asdict(options)
     described |= {f"model.{name}": value for name, value in model.configuration().items()}
     described["model.dtype"] = str(model.classifier.input_weight.dtype).removeprefix("torch.")
+    device = device_of(model).type
+    if device != "cpu":  # a run that another device goes on with would have the bits of neither
+        described["device"] = device
     described["model.trainable"] = [n for n, p in model.named_parameters() if p.requires_grad]
     described["tasks"] = len(tasks)
     if isinstance(tasks, NWayTaskSet):

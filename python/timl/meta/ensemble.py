@@ -12,7 +12,7 @@ from timl import random
 from timl.data import BenchmarkTask, CropTypeTask
 from timl.meta.checks import require_count
 from timl.meta.finetuning import Protocol, finetune
-from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier
+from timl.nn import TIML, Classifier, DeepKernel, Device, StrongClassifier
 from timl.random import Purpose
 
 
@@ -23,6 +23,7 @@ def finetune_ensemble(
     *,
     protocol: Protocol | None = None,
     seed: int = 0,
+    device: Device | None = None,
 ) -> list[Classifier | StrongClassifier]:
     """Adapt a model to resampled labels of a task, several times.
 
@@ -33,7 +34,7 @@ def finetune_ensemble(
 
     Parameters
     ----------
-    model, benchmark, protocol
+    model, benchmark, protocol, device
         As of `timl.finetune`.
     members
         Number of members, at least 2.
@@ -47,7 +48,9 @@ def finetune_ensemble(
     """
     require_count("members", members, 2)
     return [
-        finetune(model, _resampled(benchmark, seed, member), protocol=protocol, seed=seed)
+        finetune(
+            model, _resampled(benchmark, seed, member), protocol=protocol, seed=seed, device=device
+        )
         for member in range(members)
     ]
 

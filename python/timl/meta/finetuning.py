@@ -22,11 +22,14 @@ from timl.nn import (
     TIML,
     Classifier,
     DeepKernel,
+    Device,
     StrongClassifier,
+    checked_device,
     load_pretrained,
     one_thread,
 )
 from timl.nn.checks import require_rate
+from timl.nn.devices import device_of
 from timl.normalization import Normalization, normalization_of
 from timl.parameters import tensor_count
 from timl.random import Purpose
@@ -45,6 +48,7 @@ def finetune(
     k: int | None = None,
     learning_rate: float | Sequence[float] | None = None,
     seed: int = 0,
+    device: Device | None = None,
 ) -> Classifier: ...
 @overload
 def finetune(
@@ -56,6 +60,7 @@ def finetune(
     k: int | None = None,
     learning_rate: float | Sequence[float] | None = None,
     seed: int = 0,
+    device: Device | None = None,
 ) -> Classifier | StrongClassifier: ...
 def finetune(
     model: TIML | Classifier | DeepKernel | str | Path,
@@ -66,6 +71,7 @@ def finetune(
     k: int | None = None,
     learning_rate: float | Sequence[float] | None = None,
     seed: int = 0,
+    device: Device | None = None,
 ) -> Classifier | StrongClassifier:
     """Adapt a model to an evaluation task.
 
@@ -78,7 +84,7 @@ def finetune(
     statistics. The FiLM values stay as the encoder, in evaluation mode, gives them for the task.
     Where there are several classes the last layer starts from zero, with an output for each.
 
-    The same seed gives the same bits, with any number of threads.
+    The same seed gives the same bits on one kind of device, with any number of threads.
 
     Parameters
     ----------
@@ -99,6 +105,10 @@ def finetune(
         classifier, in the order of `timl.parameters.weight_shapes`.
     seed
         Seed of draws, dropout masks and trees, in [0, 2**64).
+    device
+        Device of the classifier, on which the paper's protocol trains it too, such as "cuda"; the
+        strong one fits on the CPU. None: where the model is. Draws are the same on every device,
+        results agree to rounding.
 
     Returns
     -------
@@ -112,7 +122,8 @@ def finetune(
         If there is no model of that folder or name.
     ValueError
         If an argument is out of range or does not belong to the protocol, the task has no positives
-        or no negatives, its series do not fit the model, or the loss is no longer finite.
+        or no negatives, its series do not fit the model, the loss is no longer finite, or there is
+        no such device.
 
     Warns
     -----
@@ -125,11 +136,12 @@ def finetune(
     kernel = chosen_kernel(
         model, protocol, {"steps": steps, "k": k, "learning_rate": learning_rate}
     )
+    place = device_of(model) if device is None else checked_device(device)
     several = isinstance(benchmark, CropTypeTask)
     name = f"{'task' if several else 'benchmark'} {benchmark.name!r}"
     normalization = normalization_of(benchmark.data, benchmark.normalize)
     if kernel is not None:
-        return _fit_strong(kernel, benchmark, normalization, seed, name)
+        return _fit_strong(kernel, benchmark, normalization, seed, name).to(place)
     assert not isinstance(model, DeepKernel)  # chosen_kernel would have raised
     if isinstance(model, TIML):
         classifier = model.for_task(benchmark.info)
@@ -140,7 +152,7 @@ def finetune(
         classifier = classifier.with_outputs(len(benchmark.classes))
     classifier.normalization = normalization
     return descend(
-        classifier,
+        classifier.to(place),
         *benchmark.train_arrays(),
         steps=steps,
         k=k,

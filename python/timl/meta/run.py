@@ -235,14 +235,14 @@ def _batches(indices: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 
 def _auc(losses: Losses, episodes: Episodes) -> NDArray[np.float64]:
     """Return the AUC ROC of each task's query set, [N]."""
-    return auc_roc(losses.logits.numpy(), np.asarray(episodes.query_y))
+    return auc_roc(losses.logits.cpu().numpy(), np.asarray(episodes.query_y))
 
 
 def _finite(
     losses: Losses, tasks: TaskSet | NWayTaskSet, chosen: NDArray[np.int64], epoch: int
 ) -> NDArray[np.float64]:
     """Return the query losses as float64 [N], which must all be finite."""
-    values: NDArray[np.float64] = losses.task_loss.numpy().astype(np.float64)
+    values: NDArray[np.float64] = losses.task_loss.cpu().numpy().astype(np.float64)
     if not np.isfinite(values).all():
         names = ", ".join(tasks[int(i)].id for i in chosen[~np.isfinite(values)])
         raise FloatingPointError(

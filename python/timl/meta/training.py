@@ -24,7 +24,8 @@ from timl.meta.progress import progress_bar, tensorboard_log
 from timl.meta.ranks import Ranks
 from timl.meta.run import TrainingRun
 from timl.meta.strong.learning import RECORD, learn_deep_kernel
-from timl.nn import TIML, one_thread
+from timl.nn import TIML, Device, checked_device, one_thread
+from timl.nn.devices import device_of
 
 HISTORY, TENSORBOARD, KERNEL = "history.json", "tensorboard", "deep-kernel"
 
@@ -47,6 +48,7 @@ def meta_train(
     forgetting_window: int = defaults.FORGETTING_WINDOW,
     best_window: int = defaults.BEST_WINDOW,
     seed: int = 0,
+    device: Device | None = None,
     first_batch_of_one: bool = False,
     validation_moves_statistics: bool = False,
     kernel_steps: int = defaults.KERNEL_STEPS,
@@ -106,6 +108,10 @@ def meta_train(
     seed
         Seed of the split into training and validation tasks, and of every draw. The initial
         weights are the model's own.
+    device
+        Device to train on, such as "cuda"; the model is moved there and stays. None: where it is.
+        Draws are the same on every device, results agree to rounding. The deep kernel is learned on
+        the CPU.
     first_batch_of_one
         Whether the first meta-batch of an epoch holds one task, as in the authors' published code.
     validation_moves_statistics
@@ -137,8 +143,8 @@ def meta_train(
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of range, a task has too few samples, or the checkpoint in `out` is of
-        another run, truncated or foreign.
+        If an argument is out of range, a task has too few samples, the checkpoint in `out` is of
+        another run, truncated or foreign, or there is no such device.
     FloatingPointError
         If a loss is no longer finite. The last checkpoint stays.
     ImportError
@@ -173,7 +179,15 @@ def meta_train(
     if tensorboard and out is None:
         raise ValueError("out is None: give a folder for tensorboard=True")
     model.deep_kernel = None  # the run's state is without it
+    if device is not None:
+        model.to(checked_device(device))
     ranks = Ranks()
+    place = device_of(model)
+    if ranks.count > 1 and place.type != "cpu":
+        raise ValueError(
+            f"device is {str(place)!r} in a run of {ranks.count} processes: train on a GPU in one "
+            f"process, or on the CPU in several"
+        )
     run = TrainingRun(model, tasks, options, ranks)
     ranks.require_same("options, models or data", run.description)
     folder = None if out is None or not ranks.first else Path(out)

@@ -66,12 +66,13 @@ def require_finite(name: str, tensor: Tensor) -> None:
     """Raise ValueError if the tensor has NaN or infinite values.
 
     Tensors whose values cannot be read pass: while compiling, under a transform of torch.func, fake
-    or meta tensors.
+    or meta tensors. So do those on CUDA, where looking would mean waiting for the device: what is
+    not finite there makes results that are not.
     """
     if (
         torch.compiler.is_compiling()
         or type(tensor) not in (Tensor, torch.nn.Parameter)
-        or tensor.is_meta
+        or tensor.device.type in ("meta", "cuda")
         or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
     ):
         return

@@ -236,7 +236,7 @@ def check_meta_gradient(
 
 def check_describe(x: Tensor, bands: Tensor) -> Any:
     """Check the arguments of the description and return its size D."""
-    check = Checks("timl::describe", x)
+    check = Checks("timl::describe", x, cuda=True)
     size = check.described_series()
     check.tensor("bands", bands, (2, len(BANDS)))
     return size
@@ -263,7 +263,7 @@ def check_strong_evaluate(
     constants: Tensor,
 ) -> None:
     """Check the arguments of the strong protocol's classifier but for values."""
-    check = Checks("timl::strong_evaluate", x)
+    check = Checks("timl::strong_evaluate", x, cuda=True)
     size = check.described_series()
     networks, dimensions = check.size("axes", axes, 3, 0), check.size("axes", axes, 3, 2)
     width = check.size("hidden_weight", hidden_weight, 3, 1)

@@ -469,4 +469,5 @@ for _name in _CALLS:
     _rule = _rows_together if _name in _BY_ROWS else _one_by_one
     torch.library.register_vmap(f"timl::{_name}", _rule(_name))
     # as PyTorch's own layers that need float32; float64 stays what it is
-    torch.library.register_autocast(f"timl::{_name}", "cpu", torch.float32)
+    for _device in ("cpu", "cuda"):
+        torch.library.register_autocast(f"timl::{_name}", _device, torch.float32)

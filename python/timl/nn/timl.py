@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from timl.nn import authors, checkpoint
 from timl.nn.checks import require_sizes, require_tensor
 from timl.nn.classifier import Classifier
+from timl.nn.devices import one_thread
 from timl.nn.encoder import TaskEncoder
 from timl.nn.strong.deep_kernel import DeepKernel
-from timl.nn.threads import one_thread
 from timl.normalization import HasStatistics, Normalization
 from timl.parameters import tensor_count
 

@@ -25,6 +25,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define TIML_NOT_INLINED
 
 namespace timl::simt {
 

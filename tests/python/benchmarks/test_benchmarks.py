@@ -123,3 +123,46 @@ def test_film_lstm_checks_and_then_times_every_contender(tmp_path: Path) -> None
     higher = importlib.util.find_spec("higher") is not None
     assert len(report["rows"]) == 4 * 3 + 2 + 3 * higher
     assert all(0 < row["error"] < 1e-4 for row in report["rows"])
+
+
+def test_the_gpu_benchmark_checks_and_times_where_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu
+
+    written = tmp_path / "gpu.json"
+    small = ["--tasks", "2", "--series", "64", "--repeats", "1", "--skip", "compile,jax"]
+    gpu.main(["--device", "cpu", *small, "--json", str(written)])
+    report = json.loads(written.read_text())
+    assert [len(rows) for rows in report.values()] == [2, 1, 2]
+    for row in (row for rows in report.values() for row in rows):
+        assert len(row["milliseconds"]) == 1 and (row["error"] or 0) < 1e-4
+    assert "| torch.func, eager " in capsys.readouterr().out
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="no GPU: PyTorch finds none"):
+            gpu.main([])
+
+
+def test_the_report_of_a_gpu_says_which_step_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS.parent / "tools"))
+    import gpu_report
+
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    names = list(gpu_report.commands(tmp_path))
+    assert names[0] == "C++ tests" and names[-2:] == ["Python tests", "benchmark"]
+    assert sum(name.startswith("compute-sanitizer") for name in names) == 4
+    steps = [
+        gpu_report.run(name, [sys.executable, "-c", code], tmp_path)
+        for name, code in (
+            ("Python tests", "print('2 passed | 1 skipped')"),
+            ("benchmark", "import sys; print('| timl | 0.4 |'); sys.exit(3)"),
+        )
+    ]
+    text = gpu_report.report(steps, {"GPU": "H100"})
+    assert "| Python tests | passed | 0 | 2 passed / 1 skipped |" in text
+    assert "| benchmark | failed (3) | 0 |" in text and text.endswith("| timl | 0.4 |\n")
+    assert "- GPU: H100\n" in text and "compute-sanitizer is not installed" in text
+    assert (tmp_path / "Python-tests.log").read_text() == "2 passed | 1 skipped\n"

@@ -157,6 +157,14 @@ def test_table1(benchmarked_world: Path, tmp_path: Path) -> None:
         ("benchmark --data {world} --out {tmp}/x --ways 1", "--ways is '1': give all, or a number"),
         ("benchmark --data {world} --out {tmp}/x --by label", "--by is label without --ways"),
         ("benchmark --data {world} --out {tmp}/x --ways all --rows svm", "rows holds 'svm'"),
+        ("train --data {world} --out {tmp}/x --device tpu", "--device is 'tpu': give 'cpu'"),
+        (
+            "finetune --data {world} --model {model} --benchmark world_0 --out {tmp}/x "
+            "--device tpu",
+            "--device is 'tpu'",
+        ),
+        ("table1 --data {world} --out {tmp}/x --device tpu", "--device is 'tpu'"),
+        ("benchmark --data {world} --out {tmp}/x --device tpu", "--device is 'tpu'"),
         ("table1 --out {tmp}/x", "--data is missing: give a folder, or --quick"),
     ],
 )

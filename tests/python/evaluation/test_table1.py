@@ -166,9 +166,25 @@ def test_another_seed_gives_other_scores(data: timl.CropHarvest, tmp_path: Path)
     assert first.cells[2].scores != seeded.cells[2].scores
 
 
+def test_on_a_gpu_the_scores_are_those_of_the_cpu(
+    data: timl.CropHarvest, tmp_path: Path, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timl.meta.strong.forest.TREES", 3)
+    rows = ["crop-pre-training", "timl", "strong"]
+    options: dict[str, Any] = {**SMALL, "epochs": 1, "runs": 1, "steps": 2, "rows": rows}
+    here = timl.table1(data, tmp_path / "cpu", **options)
+    there = timl.table1(data, tmp_path / "gpu", **options, device=gpu)
+    assert there.provenance["settings"]["device"] == "cuda"
+    for one, other in zip(here.cells, there.cells, strict=True):
+        np.testing.assert_allclose(one.scores.auc_roc, other.scores.auc_roc, atol=1e-3)
+    with pytest.raises(ValueError, match=r"device = 'cuda' \(now None\)"):
+        timl.table1(data, tmp_path / "gpu", **options)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"device": "tpu"}, "device is 'tpu': give 'cpu', 'cuda'"),
         ({"rows": ["timl", "svm"]}, "no row svm: choose of random-forest"),
         ({"rows": []}, "no row is given"),
         ({"runs": 0}, "runs is 0: give 1 to 1000"),

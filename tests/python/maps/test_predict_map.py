@@ -131,6 +131,14 @@ def test_a_labelled_pixel_has_the_very_series_that_it_was_trained_with(classifie
         np.testing.assert_array_equal(series[pixel], points.data.series([position])[0])
 
 
+def test_on_a_gpu_the_map_is_that_of_the_cpu(classifier, export, tmp_path, gpu):
+    options = {"ensemble": [classifier], "workers": 1, "progress": False}
+    here, _ = read(predict_map(classifier, export, tmp_path / "a.tif", **options).map)
+    made = predict_map(classifier, export, tmp_path / "b.tif", **options, device=gpu)
+    np.testing.assert_allclose(read(made.map)[0], here, rtol=0, atol=1e-4)
+    assert timl.nn.devices.device_of(classifier).type == "cpu"
+
+
 @pytest.mark.parametrize("fill", ["pixel", "file"])
 def test_neither_windows_nor_threads_change_a_bit(classifier, export, tmp_path, monkeypatch, fill):
     whole = predict_map(classifier, export, tmp_path / "a.tif", fill=fill, progress=False)

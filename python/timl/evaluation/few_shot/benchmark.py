@@ -32,6 +32,7 @@ from timl.evaluation.runner import (
 )
 from timl.evaluation.scores import evaluate
 from timl.files import output_folder
+from timl.nn import Device, checked_device
 
 FEW_SHOT_ROWS = (
     "random-forest",
@@ -66,6 +67,7 @@ def few_shot_benchmark(
     random_splits: bool = False,
     regions: str | Path | Sequence[BBox] | None = None,
     scored: Sequence[str] | None = None,
+    device: Device = "cpu",
     workers: int | None = None,
     progress: bool = True,
 ) -> FewShotResult:
@@ -96,6 +98,8 @@ def few_shot_benchmark(
         As of `few_shot_folds`.
     scored
         Names of regions: only the folds that hold one of them out are computed. None: all.
+    device
+        As of `timl.table1`.
     random_splits
         Also score one random division of each task, draw 0, to show its optimism.
     workers
@@ -115,6 +119,7 @@ def few_shot_benchmark(
     """
     processes = worker_count(workers)
     wanted = checked_settings(epochs, seed, block_km, budgets)
+    shared = Settings(epochs, FINE_TUNING_STEPS, seed, device=str(checked_device(device)))
     chosen = find_rows(FEW_SHOT_ROWS if rows is None else rows)
     made = few_shot_folds(
         data, regions, folds, seed, held_out=held_out, draws=draws, block_km=block_km
@@ -131,6 +136,7 @@ def few_shot_benchmark(
         "draws": draws,
         "random_splits": random_splits,
         "block_km": block_km,
+        **shared.on_device,
     }
     settings = {**fixed, **({} if scored is None else {"scored": list(scored)})}
     described = {**provenance(data, settings), "rows": describe_given(chosen)}
@@ -139,7 +145,7 @@ def few_shot_benchmark(
         rows={row.name: row for row in chosen},
         folder=folder,
         folds=made,
-        settings=Settings(epochs, FINE_TUNING_STEPS, seed),
+        settings=shared,
         budgets=wanted,
         draws=draws,
         random_splits=random_splits,

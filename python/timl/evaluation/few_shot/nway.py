@@ -29,6 +29,7 @@ from timl.evaluation.runner import (
     worker_count,
 )
 from timl.files import output_folder
+from timl.nn import Device, checked_device
 
 
 def nway_benchmark(
@@ -47,6 +48,7 @@ def nway_benchmark(
     block_km: float = 3.0,
     regions: str | Path | Sequence[BBox] | None = None,
     scored: Sequence[str] | None = None,
+    device: Device = "cpu",
     workers: int | None = None,
     progress: bool = True,
 ) -> NWayResult:
@@ -81,7 +83,7 @@ def nway_benchmark(
         Divisions of each region.
     held_out, folds, seed, block_km, regions
         As of `few_shot_folds`.
-    scored, workers, progress
+    scored, device, workers, progress
         As of `timl.few_shot_benchmark`.
 
     Raises
@@ -96,6 +98,7 @@ def nway_benchmark(
     """
     processes = worker_count(workers)
     wanted = checked_settings(epochs, seed, block_km, budgets)
+    shared = Settings(epochs, FINE_TUNING_STEPS, seed, device=str(checked_device(device)))
     if ways != "all" and (isinstance(ways, bool) or not isinstance(ways, int) or ways < 2):
         raise ValueError(f"ways is {ways!r}: give 'all' or a number of at least 2")
     number = None if ways == "all" else ways
@@ -123,6 +126,7 @@ def nway_benchmark(
         "budgets": list(wanted),
         "draws": draws,
         "block_km": block_km,
+        **shared.on_device,
     }
     settings = {**fixed, **({} if scored is None else {"scored": list(scored)})}
     described = {**provenance(data, settings), "rows": describe_given(chosen)}
@@ -132,7 +136,7 @@ def nway_benchmark(
         folder=folder,
         folds=[fold for fold, _ in held],
         regions=[found for _, found in held],
-        settings=Settings(epochs, FINE_TUNING_STEPS, seed),
+        settings=shared,
         budgets=wanted,
         draws=draws,
     )

@@ -29,7 +29,7 @@ from timl.evaluation.rows.features import DESCRIPTION, SERIES, features_by_data,
 from timl.evaluation.rows.row import Adapt, TaskLearningRow
 from timl.meta import fit_strong_classes, meta_train
 from timl.meta.finetuning import descend
-from timl.nn import TIML, Classifier, StrongClassifier, seeded
+from timl.nn import TIML, Classifier, StrongClassifier, on_device, seeded
 from timl.normalization import normalization_of
 
 AdaptClasses: TypeAlias = Callable[[NWayFewShotTask, int], NDArray[np.int64]]
@@ -111,7 +111,7 @@ class StrongClassesRow(StrongRow):
                 classification_labels=task.task.classification_labels,
                 seed=seed,
             )
-            return _decisions(classifier, task)
+            return _decisions(on_device(classifier, settings.device), task)
 
         return prepared(adapt, seconds)
 
@@ -145,7 +145,7 @@ class NWayMetaTrainedRow(TaskLearningRow):
 
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return the row, the settings and the tasks."""
-        described = dataclasses.asdict(settings)
+        described = settings.described()
         return {**super().configuration(settings, tasks), **described, "k": [_K, _QUERY]}
 
     def prepare(
@@ -165,6 +165,7 @@ class NWayMetaTrainedRow(TaskLearningRow):
             forgetting_threshold=None,
             kernel_steps=0,
             seed=settings.seed,
+            device=settings.device,
             out=folder,
             progress=progress,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from timl.evaluation.paper.result import Table1Result, default_comparison
 from timl.evaluation.rows import Settings, describe_given, find_rows
 from timl.evaluation.runner import complete, digest, keep_same, provenance, worker_count
 from timl.files import output_folder
+from timl.nn import Device, checked_device
 
 
 def table1(
@@ -33,6 +33,7 @@ def table1(
     as_published_code: bool = False,
     compare_with: str | None = None,
     regions: str | Path | Sequence[BBox] | None = None,
+    device: Device = "cpu",
     workers: int | None = None,
     progress: bool = True,
 ) -> Table1Result:
@@ -84,6 +85,8 @@ def table1(
         where that is not in the table.
     regions
         As of `meta_tasks`.
+    device
+        Device that timl's own rows train, adapt and predict on, such as "cuda", in every process.
     workers
         Processes that compute the table, see `timl.evaluation.runner.Workers`; they change no
         bit. By default those of the active `joblib.parallel_config` (a Dask cluster, for
@@ -124,11 +127,11 @@ def table1(
         )
     chosen = find_rows(rows)
     all_settings = [
-        Settings(epochs, steps, seed + repetition, as_published_code)
+        Settings(epochs, steps, seed + repetition, as_published_code, str(checked_device(device)))
         for repetition in range(meta_seeds)
     ]
     protocol = {
-        **dataclasses.asdict(all_settings[0]),
+        **all_settings[0].described(),
         "runs": runs,
         "meta_seeds": meta_seeds,
         "sample_sizes": [*sizes, None],
@@ -170,7 +173,7 @@ def table1(
             folder,
             {
                 "data": data.checksum,
-                **dataclasses.asdict(all_settings[0]),
+                **all_settings[0].described(),
                 "tasks": None if tasks is None else digest([task.id for task in tasks]),
                 **{f"row {name}": given for name, given in described["rows"].items()},
             },

@@ -19,7 +19,7 @@ from timl.files import atomic_write, read_json
 from timl.meta import finetune, meta_train
 from timl.meta.configuration import checksum
 from timl.meta.pretraining import pooled_crops, pretrain
-from timl.nn import TIML, Classifier, seeded
+from timl.nn import TIML, Classifier, checked_device, seeded
 from timl.normalization import normalization_of
 
 _LEARNING_RATE = 1e-3
@@ -33,7 +33,11 @@ class ScratchRow(Row):
 
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return the row and the steps of fine-tuning."""
-        return {**super().configuration(settings, tasks), "steps": settings.steps}
+        return {
+            **super().configuration(settings, tasks),
+            "steps": settings.steps,
+            **settings.on_device,
+        }
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
@@ -44,7 +48,12 @@ class ScratchRow(Row):
             with seeded(seed):
                 classifier = Classifier()
             return finetune(
-                classifier, benchmark, protocol="paper", steps=settings.steps, seed=seed
+                classifier,
+                benchmark,
+                protocol="paper",
+                steps=settings.steps,
+                seed=seed,
+                device=settings.device,
             )
 
         return Prepared(adapt)
@@ -72,7 +81,7 @@ class _TrainedRow(Row):
         assert tasks is not None
         return {
             **super().configuration(settings, tasks),
-            **dataclasses.asdict(settings),
+            **settings.described(),
             "tasks": [dataclasses.asdict(task) for task in tasks],
         }
 
@@ -106,6 +115,7 @@ class CropPreTrainingRow(_TrainedRow):
             "seed": settings.seed,
             "data": checksum(tasks),
             "withheld": _withheld(tasks),
+            **settings.on_device,
         }
         record = folder / _PRE_TRAINING
         stored = read_json(record, "remove it to train anew") if record.is_file() else None
@@ -115,6 +125,7 @@ class CropPreTrainingRow(_TrainedRow):
             start = time.perf_counter()
             with seeded(settings.seed):
                 classifier = Classifier()
+            classifier.to(checked_device(settings.device))
             x, y = pooled_crops(tasks)
             losses = pretrain(
                 classifier,
@@ -140,7 +151,12 @@ class CropPreTrainingRow(_TrainedRow):
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
             return finetune(
-                classifier, benchmark, protocol="paper", steps=settings.steps, seed=seed
+                classifier,
+                benchmark,
+                protocol="paper",
+                steps=settings.steps,
+                seed=seed,
+                device=settings.device,
             )
 
         return Prepared(adapt, stored["seconds"], partial(_without_labels, classifier))
@@ -212,6 +228,7 @@ class MetaTrainedRow(_TrainedRow):
                 k=min(FINE_TUNING_K, rarer),  # what `finetune` would do, with a warning
                 learning_rate=rates,
                 seed=seed,
+                device=settings.device,
             )
 
         return Prepared(adapt, seconds, partial(_without_labels, model))
@@ -232,6 +249,7 @@ def _meta_train(
         epochs=settings.epochs,
         kernel_steps=0,
         seed=settings.seed,
+        device=settings.device,
         first_batch_of_one=settings.as_published_code,
         validation_moves_statistics=settings.as_published_code,
         out=folder,

@@ -33,6 +33,20 @@ class Settings:
     """Seed of the meta-training."""
     as_published_code: bool = False
     """Whether meta-training follows the authors' published code where it differs."""
+    device: str = "cpu"
+    """Device of timl's own models, see `timl.nn.checked_device`."""
+
+    @property
+    def on_device(self) -> dict[str, Any]:
+        """What results depend on by the device, as JSON takes it: nothing on the CPU."""
+        kind = self.device.partition(":")[0]
+        return {} if kind == "cpu" else {"device": kind}
+
+    def described(self) -> dict[str, Any]:
+        """Return all settings that results depend on, as JSON takes them."""
+        found = dataclasses.asdict(self)
+        del found["device"]
+        return {**found, **self.on_device}
 
 
 class Prepared(NamedTuple):

@@ -51,7 +51,11 @@ class StrongRow(TaskLearningRow):
 
     def configuration(self, settings: Settings, tasks: TaskSet | None) -> dict[str, Any]:
         """Return the row, the seed, the tasks and all constants of the protocol."""
-        return {**super().configuration(settings, tasks), "constants": constants()}
+        return {
+            **super().configuration(settings, tasks),
+            "constants": constants(),
+            **settings.on_device,
+        }
 
     def prepare(
         self, settings: Settings, tasks: TaskSet | None, folder: Path, progress: bool
@@ -60,7 +64,7 @@ class StrongRow(TaskLearningRow):
         kernel, seconds = self.kernel(settings, tasks, folder, progress)
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier | StrongClassifier:
-            return finetune(kernel, benchmark, seed=seed)
+            return finetune(kernel, benchmark, seed=seed, device=settings.device)
 
         return Prepared(adapt, seconds)
 

@@ -215,3 +215,19 @@ def test_what_cannot_be_asked_for(data: CropHarvest, tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             nway_benchmark(data, tmp_path, **{**OPTIONS, **options})
+
+
+def test_on_a_gpu_the_scores_are_those_of_the_cpu(
+    data: CropHarvest, tmp_path: Path, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timl.meta.strong.forest.TREES", 3)
+    options = {**OPTIONS, "budgets": (5,), "epochs": 1, "scored": ["R0"]}
+    strong, brief = "strong-without-learning", dataclasses.replace(NWAY_ROWS["timl"], steps=2)
+    for benchmark, rows in ((nway_benchmark, [brief]), (timl.few_shot_benchmark, [strong])):
+        folder = tmp_path / benchmark.__name__
+        here = benchmark(data, folder / "cpu", rows, **options)
+        there = benchmark(data, folder / "gpu", rows, **options, device=gpu)
+        names = ["row", "task", "labels", *(set(vars(here.cells[0])) & {"accuracy", "auc_roc"})]
+        one, other = (pd.DataFrame(map(vars, result.cells))[names] for result in (here, there))
+        pd.testing.assert_frame_equal(one, other, atol=0.02)
+        assert there.provenance["settings"]["device"] == "cuda"
