@@ -96,7 +96,7 @@ instruction-sets: $(VENV)/tools cpp
 # --- on a machine with a GPU: all tests there, compute-sanitizer, the benchmark, and one report -----
 # PyTorch's own wheel has CUDA; it gets an environment of its own. Without a GPU the tests for it are
 # compiled all the same.
-gpu:
+gpu: build/catch2
 	cmake --preset gpu >/dev/null
 	cmake --build --preset gpu
 	@nvidia-smi -L >/dev/null 2>&1 || { \
