@@ -18,21 +18,25 @@ inline int64_t chunk_begin(int64_t batch, int64_t chunk) {
   return chunk * (batch / chunks) + (chunk < batch % chunks ? chunk : batch % chunks);
 }
 
-// What the forward pass of a chunk of R rows keeps (keep) or reuses from step to step (not keep).
-// Gates [blocks][steps][R][4][lanes]; cell, tanh_cell [blocks][steps][R][lanes];
-// hidden (= hd) [steps][R][row]; input (x after FiLM) [T][R][F]; mask [R][row].
+// What the forward pass of a chunk of R rows keeps (keep), or reuses from step to step, and gates and
+// tanh_cell also from block to block (not keep). Gates [blocks][steps][R][4][lanes]; cell, tanh_cell
+// [blocks][steps][R][lanes]; hidden (= hd) [steps][R][row]; input (x after FiLM) [T][R][F]; mask
+// [R][row].
 template <class T>
 struct LstmTape {
   LstmTape(const PackedLayout<T>& layout, int64_t rows, Arena<T>& arena, bool keep_steps = true)
       : keep(keep_steps), steps(keep ? layout.steps : 1) {
     input = arena.take(layout.steps * rows * layout.bands);
     mask = arena.take(rows * layout.row);
-    gates = arena.take(layout.blocks * steps * rows * kTileColumns<T>);
+    const int64_t kept = keep ? layout.blocks * steps : 1;
+    gates = arena.take(kept * rows * kTileColumns<T>);
     cell = arena.take(layout.blocks * steps * rows * kLanes<T>);
-    tanh_cell = arena.take(layout.blocks * steps * rows * kLanes<T>);
+    tanh_cell = arena.take(kept * rows * kLanes<T>);
     hidden = arena.take((keep ? steps : 2) * rows * layout.row);
   }
-  int64_t slot(int64_t t) const { return keep ? t : 0; }
+  // Which of the [R]-sized pieces of gates and tanh_cell, and of cell, are block j's at step t.
+  int64_t kept_slot(int64_t j, int64_t t) const { return keep ? j * steps + t : 0; }
+  int64_t cell_slot(int64_t j, int64_t t) const { return keep ? j * steps + t : j; }
   int64_t hidden_slot(int64_t t) const { return keep ? t : t & 1; }
 
   bool keep;
@@ -95,6 +99,24 @@ inline void pad_mask(const PackedLayout<T>& layout, int64_t rows, const T* mask,
   }
 }
 
+// tanh(c) and hd = mask * o * tanh(c) of one block of units, Rows rows from first_row.
+template <class T, int Rows>
+TIML_INLINE void hidden_states(const PackedLayout<T>& layout, int64_t first_row, const T* gates,
+                               const T* cell, const T* mask, T* tanh_cell, T* hidden) {
+  constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
+  Vector<T> c[Rows], tanh_c[Rows];
+#pragma GCC unroll 4
+  for (int n = 0; n < Rows; ++n) c[n] = load(cell + (first_row + n) * lanes);
+  hyperbolic_tangents<T>(c, tanh_c);
+#pragma GCC unroll 4
+  for (int n = 0; n < Rows; ++n) {
+    const int64_t r = first_row + n;
+    const Vector<T> o = load(gates + r * columns + 3 * lanes);
+    store<T>(tanh_cell + r * lanes, tanh_c[n]);
+    store<T>(hidden + r * layout.row, load(mask + r * layout.row) * o * tanh_c[n]);
+  }
+}
+
 // gamma, beta [T,F]; x [R,T,F]; mask [R,H] or null.
 template <class T>
 inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x, const T* gamma,
@@ -107,35 +129,37 @@ inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x
     T* hidden = tape.hidden + tape.hidden_slot(t) * rows * layout.row;
     for (int64_t j = 0; j < layout.blocks; ++j) {
       const T* panel = packed + j * layout.gate_panel;
-      T* gates = tape.gates + (j * tape.steps + tape.slot(t)) * rows * columns;
+      T* gates = tape.gates + tape.kept_slot(j, t) * rows * columns;
       const Term<T> terms[] = {
           {tape.input + t * rows * layout.bands, layout.bands, 1, panel, columns, layout.bands},
           {before, layout.row, 1, panel + layout.bands * columns, columns, layout.hidden},
       };
       product(rows, terms, t == 0 ? 1 : 2, {packed + layout.bias + j * columns, 0}, gates, columns);
 
-      T* cell = tape.cell + (j * tape.steps + tape.slot(t)) * rows * lanes;
+      T* cell = tape.cell + tape.cell_slot(j, t) * rows * lanes;
       const T* cell_before =
-          t == 0 ? nullptr : tape.cell + (j * tape.steps + tape.slot(t - 1)) * rows * lanes;
-      T* tanh_cell = tape.tanh_cell + (j * tape.steps + tape.slot(t)) * rows * lanes;
+          t == 0 ? nullptr : tape.cell + tape.cell_slot(j, t - 1) * rows * lanes;
+      T* tanh_cell = tape.tanh_cell + tape.kept_slot(j, t) * rows * lanes;
       for (int64_t r = 0; r < rows; ++r) {
         T* a = gates + r * columns;
-        const Vector<T> i = sigmoid<T>(load(a));
-        const Vector<T> f = sigmoid<T>(load(a + lanes));
-        const Vector<T> g = hyperbolic_tangent<T>(load(a + 2 * lanes));
-        const Vector<T> o = sigmoid<T>(load(a + 3 * lanes));
+        Vector<T> i = load(a), f = load(a + lanes), g = load(a + 2 * lanes),
+                  o = load(a + 3 * lanes);
+        activate_gates<T>(i, f, g, o);
         Vector<T> c = i * g;
         if (cell_before != nullptr) c += f * load(cell_before + r * lanes);
-        const Vector<T> tanh_c = hyperbolic_tangent<T>(c);
         store<T>(a, i);
         store<T>(a + lanes, f);
         store<T>(a + 2 * lanes, g);
         store<T>(a + 3 * lanes, o);
         store<T>(cell + r * lanes, c);
-        store<T>(tanh_cell + r * lanes, tanh_c);
-        store<T>(hidden + r * layout.row + j * lanes,
-                 load(tape.mask + r * layout.row + j * lanes) * o * tanh_c);
       }
+      const T* mask_block = tape.mask + j * lanes;
+      T* hidden_block = hidden + j * lanes;
+      int64_t r = 0;
+      for (; r + 4 <= rows; r += 4)
+        hidden_states<T, 4>(layout, r, gates, cell, mask_block, tanh_cell, hidden_block);
+      for (; r < rows; ++r)
+        hidden_states<T, 1>(layout, r, gates, cell, mask_block, tanh_cell, hidden_block);
     }
   }
 }
@@ -147,12 +171,14 @@ inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int6
                                const T* const* gate_gradients, const T* const* transposed,
                                T* hidden) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
+  constexpr int64_t together = 128 / columns;
   for (int64_t p = 0; p < layout.panels; ++p)
     for (int q = 0; q < count; ++q)
-      // Two blocks' worth of gates at a time: that much of U stays in L1 for all rows.
-      for (int64_t j = 0; j < layout.blocks; j += 2) {
-        const int terms_here = j + 1 < layout.blocks ? 2 : 1;
-        Term<T> terms[2];
+      // A few blocks' worth of gates at a time: that much of U stays in L1 for all rows.
+      for (int64_t j = 0; j < layout.blocks; j += together) {
+        const int terms_here =
+            static_cast<int>(j + together <= layout.blocks ? together : layout.blocks - j);
+        Term<T> terms[together];
         for (int n = 0; n < terms_here; ++n)
           terms[n] = {gate_gradients[q] + ((j + n) * layout.steps + t) * rows * columns,
                       columns,
@@ -200,8 +226,8 @@ inline void gate_weight_gradients(const PackedLayout<T>& layout, int64_t rows, c
     const T* gates = gate_gradients + j * layout.steps * rows * columns;
     const Term<T> recurrent = {
         tape.hidden, 1, layout.row, gates + rows * columns, columns, (layout.steps - 1) * rows};
-    product(layout.hidden, &recurrent, 1, {},
-            gradient + j * layout.gate_panel + layout.bands * columns, columns);
+    deep_product(layout.hidden, recurrent, {},
+                 gradient + j * layout.gate_panel + layout.bands * columns, columns);
     fill<T>((layout.padded - layout.hidden) * columns, 0,
             gradient + j * layout.gate_panel + (layout.bands + layout.hidden) * columns);
     fill<T>(layout.bands * columns, 0, gradient + j * layout.gate_panel);

@@ -131,8 +131,8 @@ inline void gate_weight_tangents(const PackedLayout<T>& layout, int64_t rows, co
         {tape.hidden, 1, layout.row, tangents.gate_adjoints + second_step, columns, depth},
         {tangents.hidden, 1, layout.row, gate_gradients + second_step, columns, depth},
     };
-    product(layout.hidden, terms, 1, {}, out, columns);
-    product(layout.hidden, terms + 1, 1, {out, columns}, out, columns);
+    deep_product(layout.hidden, terms[0], {}, out, columns);
+    deep_product(layout.hidden, terms[1], {out, columns}, out, columns);
     fill<T>((layout.padded - layout.hidden) * columns, 0, out + layout.hidden * columns);
     fill<T>(layout.bands * columns, 0, gradient_dot + j * layout.gate_panel);
     fill<T>(columns, 0, gradient_dot + layout.bias + j * columns);

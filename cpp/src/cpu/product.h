@@ -21,6 +21,8 @@ inline constexpr int kTileRows = 3;
 inline constexpr int kTileRows = 2;
 #endif
 
+inline constexpr int64_t kPieceDepth = PIECE;
+
 // One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, :) = the kTileColumns
 // values at b[k * b_stride].
 template <class T>
@@ -84,7 +86,7 @@ TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row
 // tiles; each element's sum runs over the terms and k in order whatever the split, so results do
 // not depend on it.
 template <class T>
-inline void product(int64_t rows, const Term<T>* terms, int count, const Start<T>& start, T* c,
+__attribute__((noinline)) inline void product(int64_t rows, const Term<T>* terms, int count, const Start<T>& start, T* c,
                     int64_t c_stride) {
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
   int64_t row = 0;
@@ -105,6 +107,23 @@ inline void product(int64_t rows, const Term<T>* terms, int count, const Start<T
       default: __builtin_unreachable();
     }
     row += height;
+  }
+}
+
+// The same of one deep term, in pieces of depth whose part of B stays in L1 for all rows.
+template <class T>
+inline void deep_product(int64_t rows, const Term<T>& term, const Start<T>& start, T* c,
+                         int64_t c_stride) {
+  const int64_t pieces = (term.depth + kPieceDepth - 1) / kPieceDepth;
+  int64_t k = 0;
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t depth = (term.depth - k + (pieces - piece) - 1) / (pieces - piece);
+    Term<T> part = term;
+    part.a += k * term.depth_stride;
+    part.b += k * term.b_stride;
+    part.depth = depth;
+    product(rows, &part, 1, piece == 0 ? start : Start<T>{c, c_stride}, c, c_stride);
+    k += depth;
   }
 }
 
