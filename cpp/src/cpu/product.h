@@ -42,72 +42,83 @@ struct Start {
   int64_t stride = 0;
 };
 
+// `tiles` tiles of Rows rows each, one below the other from first_row on. There is at least one term.
 template <class T, int Rows>
-TIML_INLINE void tile_product(const Term<T>* terms, int count, int64_t first_row,
-                              const Start<T>& start, T* c, int64_t c_stride) {
+TIML_INLINE void tile_products(int64_t tiles, const Term<T>* terms, int count, int64_t first_row,
+                               const Start<T>& start, T* c, int64_t c_stride) {
   constexpr int lanes = kLanes<T>;
-  Vector<T> sum[Rows][4];
+  const T* start_row = start.rows + first_row * start.stride;
+  c += first_row * c_stride;
+  for (; tiles > 0; --tiles) {
+    Vector<T> sum[Rows][4];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      sum[r][v] = start.rows == nullptr
-                      ? Vector<T>{}
-                      : load(start.rows + (first_row + r) * start.stride + v * lanes);
-    }
-  }
-  for (int q = 0; q < count; ++q) {
-    const int64_t row_stride = terms[q].row_stride, depth_stride = terms[q].depth_stride;
-    const int64_t b_stride = terms[q].b_stride;
-    const T* a = terms[q].a + first_row * row_stride;
-    const T* b = terms[q].b;
-    for (int64_t k = terms[q].depth; k > 0; --k) {
-      Vector<T> s[Rows];
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) s[r] = splat(a[r * row_stride]);
+    for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < 4; ++v) {
-        const Vector<T> column = load(b + v * lanes);
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) sum[r][v] += s[r] * column;
+        sum[r][v] = start.rows == nullptr ? Vector<T>{}
+                                          : load(start_row + r * start.stride + v * lanes);
       }
-      a += depth_stride;
-      b += b_stride;
     }
-  }
+    const Term<T>* term = terms;
+    do {
+      const int64_t row_stride = term->row_stride, depth_stride = term->depth_stride;
+      const int64_t b_stride = term->b_stride;
+      const T* a = term->a + first_row * row_stride;
+      const T* b = term->b;
+#pragma GCC unroll 2
+      for (int64_t k = term->depth; k > 0; --k) {
+        Vector<T> s[Rows];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
+        for (int r = 0; r < Rows; ++r) s[r] = splat(a[r * row_stride]);
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) store(c + r * c_stride + v * lanes, sum[r][v]);
+        for (int v = 0; v < 4; ++v) {
+          const Vector<T> column = load(b + v * lanes);
+#pragma GCC unroll 8
+          for (int r = 0; r < Rows; ++r) sum[r][v] += s[r] * column;
+        }
+        a += depth_stride;
+        b += b_stride;
+      }
+    } while (++term < terms + count);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) store(c + r * c_stride + v * lanes, sum[r][v]);
+    }
+    first_row += Rows;
+    start_row += Rows * start.stride;
+    c += Rows * c_stride;
+  }
+}
+
+template <class T>
+TIML_INLINE void tile_products(int64_t height, int64_t tiles, const Term<T>* terms, int count,
+                               int64_t first_row, const Start<T>& start, T* c, int64_t c_stride) {
+  switch (height) {
+    case 1: return tile_products<T, 1>(tiles, terms, count, first_row, start, c, c_stride);
+    case 2: return tile_products<T, 2>(tiles, terms, count, first_row, start, c, c_stride);
+#if defined(__AVX512F__) || defined(__aarch64__) || defined(__FMA__)
+    case 3: return tile_products<T, 3>(tiles, terms, count, first_row, start, c, c_stride);
+#endif
+#if defined(__AVX512F__) || defined(__aarch64__)
+    case 4: return tile_products<T, 4>(tiles, terms, count, first_row, start, c, c_stride);
+    case 5: return tile_products<T, 5>(tiles, terms, count, first_row, start, c, c_stride);
+    case 6: return tile_products<T, 6>(tiles, terms, count, first_row, start, c, c_stride);
+#endif
+    default: __builtin_unreachable();
   }
 }
 
 // C[rows, kTileColumns] = start + sum of the terms. The rows are split evenly over the fewest
-// tiles; each element's sum runs over the terms and k in order whatever the split, so results do
-// not depend on it.
+// tiles, the taller ones first; each element's sum runs over the terms and k in order whatever the
+// split, so results do not depend on it.
 template <class T>
-__attribute__((noinline)) inline void product(int64_t rows, const Term<T>* terms, int count, const Start<T>& start, T* c,
-                    int64_t c_stride) {
+__attribute__((noinline)) inline void product(int64_t rows, const Term<T>* terms, int count,
+                                              const Start<T>& start, T* c, int64_t c_stride) {
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-  int64_t row = 0;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    const int64_t height = (rows - row + (tiles - tile) - 1) / (tiles - tile);
-    T* out = c + row * c_stride;
-    switch (height) {
-      case 1: tile_product<T, 1>(terms, count, row, start, out, c_stride); break;
-      case 2: tile_product<T, 2>(terms, count, row, start, out, c_stride); break;
-#if defined(__AVX512F__) || defined(__aarch64__) || defined(__FMA__)
-      case 3: tile_product<T, 3>(terms, count, row, start, out, c_stride); break;
-#endif
-#if defined(__AVX512F__) || defined(__aarch64__)
-      case 4: tile_product<T, 4>(terms, count, row, start, out, c_stride); break;
-      case 5: tile_product<T, 5>(terms, count, row, start, out, c_stride); break;
-      case 6: tile_product<T, 6>(terms, count, row, start, out, c_stride); break;
-#endif
-      default: __builtin_unreachable();
-    }
-    row += height;
-  }
+  const int64_t height = rows / tiles, taller = rows % tiles;
+  if (taller > 0) tile_products(height + 1, taller, terms, count, 0, start, c, c_stride);
+  tile_products(height, tiles - taller, terms, count, taller * (height + 1), start, c, c_stride);
 }
 
 // The same of one deep term, in pieces of depth whose part of B stays in L1 for all rows.
