@@ -63,15 +63,13 @@ struct LstmScratch {
     carry = arena.take(layout.blocks * rows * kLanes<T>);
     input_product = arena.take(layout.bands * kTileColumns<T>);
     input_product_dot = arena.take(layout.bands * kTileColumns<T>);
-    column_sums = arena.take(2 * kTileColumns<T>);
-    film_sums = arena.take(2 * layout.bands * kLanes<T>);
+    film_sums = arena.take(layout.steps * 2 * layout.bands * kLanes<T>);
   }
   T* hidden;             // [R][row] gradient that reaches hd of the step before
   T* carry;              // [blocks][R][lanes] gradient that reaches c of the step before
   T* input_product;      // [F][columns] sum over rows of x_t (gate gradients)
   T* input_product_dot;  // its tangent
-  T* column_sums;        // [2][columns] sums over rows of the gate gradients, and their tangent
-  T* film_sums;          // [2][F][lanes] partial sums of the FiLM gradients of a step
+  T* film_sums;          // [T][2][F][lanes] partial sums of the FiLM gradients
 };
 
 // Input FiLM (or its tangent): out[t,r,:] = x[r,t,:] * scale[t,:] + shift[t,:].
@@ -192,21 +190,27 @@ inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int6
       }
 }
 
-// sums[columns] = sum over the rows of gate gradients [R][columns].
+// sums = sum over the rows of gate gradients [R][columns].
 template <class T>
-inline void sum_rows(int64_t rows, const T* gates, T* sums) {
+TIML_INLINE void sum_rows(int64_t rows, const T* gates, Vector<T> (&sums)[4]) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
-  Vector<T> s0{}, s1{}, s2{}, s3{};
-  for (int64_t r = 0; r < rows; ++r, gates += columns) {
-    s0 += load(gates);
-    s1 += load(gates + lanes);
-    s2 += load(gates + 2 * lanes);
-    s3 += load(gates + 3 * lanes);
-  }
-  store<T>(sums, s0);
-  store<T>(sums + lanes, s1);
-  store<T>(sums + 2 * lanes, s2);
-  store<T>(sums + 3 * lanes, s3);
+  for (Vector<T>& sum : sums) sum = Vector<T>{};
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sums[v] += load(gates + r * columns + v * lanes);
+}
+
+// Adds the lanes of sums [T][2][F][lanes] to the input FiLM's gradients [T,F].
+template <class T>
+inline void add_film_sums(const PackedLayout<T>& layout, const T* sums, T* gamma_gradient,
+                          T* beta_gradient) {
+  constexpr int64_t lanes = kLanes<T>;
+  for (int64_t t = 0; t < layout.steps; ++t, sums += 2 * layout.bands * lanes)
+    for (int64_t f = 0; f < layout.bands; ++f) {
+      gamma_gradient[t * layout.bands + f] += sum_lanes<T>(load(sums + f * lanes));
+      beta_gradient[t * layout.bands + f] +=
+          sum_lanes<T>(load(sums + (layout.bands + f) * lanes));
+    }
 }
 
 // Gate gradients -> gradients of the gate weights (packed, overwritten) and of the input FiLM
@@ -222,49 +226,48 @@ inline void gate_weight_gradients(const PackedLayout<T>& layout, int64_t rows, c
                                   const LstmScratch<T>& scratch, T* gradient, T* gamma_gradient,
                                   T* beta_gradient) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
+  fill<T>(layout.steps * 2 * layout.bands * lanes, 0, scratch.film_sums);
   for (int64_t j = 0; j < layout.blocks; ++j) {
-    const T* gates = gate_gradients + j * layout.steps * rows * columns;
+    const T* block = gate_gradients + j * layout.steps * rows * columns;
     const Term<T> recurrent = {
-        tape.hidden, 1, layout.row, gates + rows * columns, columns, (layout.steps - 1) * rows};
-    deep_product(layout.hidden, recurrent, {},
-                 gradient + j * layout.gate_panel + layout.bands * columns, columns);
+        tape.hidden, 1, layout.row, block + rows * columns, columns, (layout.steps - 1) * rows};
+    const T* weights = packed + j * layout.gate_panel;
+    T* out = gradient + j * layout.gate_panel;
+    T* bias = gradient + layout.bias + j * columns;
+    deep_product(layout.hidden, recurrent, {}, out + layout.bands * columns, columns);
     fill<T>((layout.padded - layout.hidden) * columns, 0,
-            gradient + j * layout.gate_panel + (layout.bands + layout.hidden) * columns);
-    fill<T>(layout.bands * columns, 0, gradient + j * layout.gate_panel);
-    fill<T>(columns, 0, gradient + layout.bias + j * columns);
-  }
-  for (int64_t t = 0; t < layout.steps; ++t) {
-    fill<T>(2 * layout.bands * lanes, 0, scratch.film_sums);
-    T* gamma_sums = scratch.film_sums;
-    T* beta_sums = scratch.film_sums + layout.bands * lanes;
-    for (int64_t j = 0; j < layout.blocks; ++j) {
-      const T* gates = gate_gradients + (j * layout.steps + t) * rows * columns;
+            out + (layout.bands + layout.hidden) * columns);
+    fill<T>(layout.bands * columns, 0, out);
+    fill<T>(columns, 0, bias);
+    for (int64_t t = 0; t < layout.steps; ++t) {
+      const T* gates = block + t * rows * columns;
       const Term<T> term = {
           x + t * layout.bands, 1, layout.steps * layout.bands, gates, columns, rows};
       T* m = scratch.input_product;
       product(layout.bands, &term, 1, {}, m, columns);
-      sum_rows(rows, gates, scratch.column_sums);
-      const T* weights = packed + j * layout.gate_panel;
-      T* out = gradient + j * layout.gate_panel;
-      T* bias = gradient + layout.bias + j * columns;
-      for (int64_t v = 0; v < columns; v += lanes) {
-        const Vector<T> s = load(scratch.column_sums + v);
-        store<T>(bias + v, load(bias + v) + s);
-        for (int64_t f = 0; f < layout.bands; ++f) {
-          const int64_t at = f * columns + v;
+      Vector<T> s[4];
+      sum_rows(rows, gates, s);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) store<T>(bias + v * lanes, load(bias + v * lanes) + s[v]);
+      T* gamma_sums = scratch.film_sums + t * 2 * layout.bands * lanes;
+      T* beta_sums = gamma_sums + layout.bands * lanes;
+      for (int64_t f = 0; f < layout.bands; ++f) {
+        const T scale = gamma[t * layout.bands + f], shift = beta[t * layout.bands + f];
+        Vector<T> gamma_sum = load(gamma_sums + f * lanes), beta_sum = load(beta_sums + f * lanes);
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) {
+          const int64_t at = f * columns + v * lanes;
           const Vector<T> product_f = load(m + at), w = load(weights + at);
-          store<T>(out + at, load(out + at) + gamma[t * layout.bands + f] * product_f +
-                                 beta[t * layout.bands + f] * s);
-          store<T>(gamma_sums + f * lanes, load(gamma_sums + f * lanes) + w * product_f);
-          store<T>(beta_sums + f * lanes, load(beta_sums + f * lanes) + w * s);
+          store<T>(out + at, load(out + at) + scale * product_f + shift * s[v]);
+          gamma_sum += w * product_f;
+          beta_sum += w * s[v];
         }
+        store<T>(gamma_sums + f * lanes, gamma_sum);
+        store<T>(beta_sums + f * lanes, beta_sum);
       }
     }
-    for (int64_t f = 0; f < layout.bands; ++f) {
-      gamma_gradient[t * layout.bands + f] += sum_lanes<T>(load(gamma_sums + f * lanes));
-      beta_gradient[t * layout.bands + f] += sum_lanes<T>(load(beta_sums + f * lanes));
-    }
   }
+  add_film_sums(layout, scratch.film_sums, gamma_gradient, beta_gradient);
 }
 
 // Gradients of the chunk. hidden_gradient [R][hidden_stride] reaches hd_T. Fills the adjoints, the

@@ -123,28 +123,27 @@ inline void gate_weight_tangents(const PackedLayout<T>& layout, int64_t rows, co
                                  T* gamma_gradient_dot, T* beta_gradient_dot) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
   const bool film_moves = direction.gamma != nullptr;
+  fill<T>(layout.steps * 2 * layout.bands * lanes, 0, scratch.film_sums);
   for (int64_t j = 0; j < layout.blocks; ++j) {
-    const int64_t second_step = (j * layout.steps + 1) * rows * columns;
-    const int64_t depth = (layout.steps - 1) * rows;
-    T* out = gradient_dot + j * layout.gate_panel + layout.bands * columns;
+    const int64_t first_step = j * layout.steps * rows * columns;
+    const int64_t second_step = first_step + rows * columns, depth = (layout.steps - 1) * rows;
+    const T* weights = packed + j * layout.gate_panel;
+    const T* weights_dot = direction.weights.packed + j * layout.gate_panel;
+    T* out = gradient_dot + j * layout.gate_panel;
+    T* recurrent = out + layout.bands * columns;
+    T* bias = gradient_dot + layout.bias + j * columns;
     const Term<T> terms[] = {
         {tape.hidden, 1, layout.row, tangents.gate_adjoints + second_step, columns, depth},
         {tangents.hidden, 1, layout.row, gate_gradients + second_step, columns, depth},
     };
-    deep_product(layout.hidden, terms[0], {}, out, columns);
-    deep_product(layout.hidden, terms[1], {out, columns}, out, columns);
-    fill<T>((layout.padded - layout.hidden) * columns, 0, out + layout.hidden * columns);
-    fill<T>(layout.bands * columns, 0, gradient_dot + j * layout.gate_panel);
-    fill<T>(columns, 0, gradient_dot + layout.bias + j * columns);
-  }
-  for (int64_t t = 0; t < layout.steps; ++t) {
-    fill<T>(2 * layout.bands * lanes, 0, scratch.film_sums);
-    T* gamma_sums = scratch.film_sums;
-    T* beta_sums = scratch.film_sums + layout.bands * lanes;
-    for (int64_t j = 0; j < layout.blocks; ++j) {
-      const int64_t at = (j * layout.steps + t) * rows * columns;
-      const T* gates = gate_gradients + at;
-      const T* gates_dot = tangents.gate_adjoints + at;
+    deep_product(layout.hidden, terms[0], {}, recurrent, columns);
+    deep_product(layout.hidden, terms[1], {recurrent, columns}, recurrent, columns);
+    fill<T>((layout.padded - layout.hidden) * columns, 0, recurrent + layout.hidden * columns);
+    fill<T>(layout.bands * columns, 0, out);
+    fill<T>(columns, 0, bias);
+    for (int64_t t = 0; t < layout.steps; ++t) {
+      const T* gates = gate_gradients + first_step + t * rows * columns;
+      const T* gates_dot = tangents.gate_adjoints + first_step + t * rows * columns;
       const Term<T> still = {
           x + t * layout.bands, 1, layout.steps * layout.bands, gates, columns, rows};
       Term<T> moved[2] = {
@@ -156,34 +155,33 @@ inline void gate_weight_tangents(const PackedLayout<T>& layout, int64_t rows, co
       T* m_dot = scratch.input_product_dot;
       product(layout.bands, &still, 1, {}, m, columns);
       product(layout.bands, moved, direction.x != nullptr ? 2 : 1, {}, m_dot, columns);
-      sum_rows(rows, gates, scratch.column_sums);
-      sum_rows(rows, gates_dot, scratch.column_sums + columns);
-      const T* weights = packed + j * layout.gate_panel;
-      const T* weights_dot = direction.weights.packed + j * layout.gate_panel;
-      T* out = gradient_dot + j * layout.gate_panel;
-      T* bias = gradient_dot + layout.bias + j * columns;
-      for (int64_t v = 0; v < columns; v += lanes) {
-        const Vector<T> s = load(scratch.column_sums + v);
-        const Vector<T> s_dot = load(scratch.column_sums + columns + v);
-        store<T>(bias + v, load(bias + v) + s_dot);
-        for (int64_t f = 0; f < layout.bands; ++f) {
-          const int64_t tile = f * columns + v, film = t * layout.bands + f;
+      Vector<T> s[4], s_dot[4];
+      sum_rows(rows, gates, s);
+      sum_rows(rows, gates_dot, s_dot);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) store<T>(bias + v * lanes, load(bias + v * lanes) + s_dot[v]);
+      T* gamma_sums = scratch.film_sums + t * 2 * layout.bands * lanes;
+      T* beta_sums = gamma_sums + layout.bands * lanes;
+      for (int64_t f = 0; f < layout.bands; ++f) {
+        const int64_t film = t * layout.bands + f;
+        Vector<T> gamma_sum = load(gamma_sums + f * lanes), beta_sum = load(beta_sums + f * lanes);
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) {
+          const int64_t tile = f * columns + v * lanes;
           const Vector<T> m_f = load(m + tile), m_f_dot = load(m_dot + tile);
           const Vector<T> w = load(weights + tile), w_dot = load(weights_dot + tile);
-          Vector<T> dw_dot = gamma[film] * m_f_dot + beta[film] * s_dot;
-          if (film_moves) dw_dot += direction.gamma[film] * m_f + direction.beta[film] * s;
+          Vector<T> dw_dot = gamma[film] * m_f_dot + beta[film] * s_dot[v];
+          if (film_moves) dw_dot += direction.gamma[film] * m_f + direction.beta[film] * s[v];
           store<T>(out + tile, load(out + tile) + dw_dot);
-          store<T>(gamma_sums + f * lanes,
-                   load(gamma_sums + f * lanes) + w_dot * m_f + w * m_f_dot);
-          store<T>(beta_sums + f * lanes, load(beta_sums + f * lanes) + w_dot * s + w * s_dot);
+          gamma_sum = gamma_sum + w_dot * m_f + w * m_f_dot;
+          beta_sum = beta_sum + w_dot * s[v] + w * s_dot[v];
         }
+        store<T>(gamma_sums + f * lanes, gamma_sum);
+        store<T>(beta_sums + f * lanes, beta_sum);
       }
     }
-    for (int64_t f = 0; f < layout.bands; ++f) {
-      gamma_gradient_dot[t * layout.bands + f] += sum_lanes<T>(load(gamma_sums + f * lanes));
-      beta_gradient_dot[t * layout.bands + f] += sum_lanes<T>(load(beta_sums + f * lanes));
-    }
   }
+  add_film_sums(layout, scratch.film_sums, gamma_gradient_dot, beta_gradient_dot);
 }
 
 // Second half of the tangent: derivatives of what the backward pass computed, line by line.
