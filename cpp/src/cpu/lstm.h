@@ -18,10 +18,10 @@ inline int64_t chunk_begin(int64_t batch, int64_t chunk) {
   return chunk * (batch / chunks) + (chunk < batch % chunks ? chunk : batch % chunks);
 }
 
-// What the forward pass of a chunk of R rows keeps (keep), or reuses from step to step, and gates and
-// tanh_cell also from block to block (not keep). Gates [blocks][steps][R][4][lanes]; cell, tanh_cell
-// [blocks][steps][R][lanes]; hidden (= hd) [steps][R][row]; input (x after FiLM) [T][R][F]; mask
-// [R][row].
+// What the forward pass of a chunk of R rows keeps (keep), or reuses from step to step, and gates
+// and tanh_cell also from block to block (not keep). Gates [blocks][steps][R][4][lanes]; cell,
+// tanh_cell [blocks][steps][R][lanes]; hidden (= hd) [steps][R][row]; input (x after FiLM)
+// [T][R][F]; mask [R][row].
 template <class T>
 struct LstmTape {
   LstmTape(const PackedLayout<T>& layout, int64_t rows, Arena<T>& arena, bool keep_steps = true)
@@ -135,8 +135,7 @@ inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x
       product(rows, terms, t == 0 ? 1 : 2, {packed + layout.bias + j * columns, 0}, gates, columns);
 
       T* cell = tape.cell + tape.cell_slot(j, t) * rows * lanes;
-      const T* cell_before =
-          t == 0 ? nullptr : tape.cell + tape.cell_slot(j, t - 1) * rows * lanes;
+      const T* cell_before = t == 0 ? nullptr : tape.cell + tape.cell_slot(j, t - 1) * rows * lanes;
       T* tanh_cell = tape.tanh_cell + tape.kept_slot(j, t) * rows * lanes;
       for (int64_t r = 0; r < rows; ++r) {
         T* a = gates + r * columns;
@@ -162,32 +161,28 @@ inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x
   }
 }
 
-// hidden[R][row] = sum over the gate gradients at step t times the recurrent weights:
-// da_t U, and for the tangent also da_t U_dot. One or two pairs (gate gradients, transposed U).
+// hidden (+)= gate gradients times the recurrent weights, da_t U, for `rows` rows from step t on,
+// which are those of one step, [R][row], or of several. Of each piece of U, what fits L1 is used
+// for all rows.
 template <class T>
-inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int64_t t, int count,
-                               const T* const* gate_gradients, const T* const* transposed,
-                               T* hidden) {
-  constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
-  constexpr int64_t together = 128 / columns;
+inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows_of_step, int64_t t,
+                               int64_t rows, const T* gate_gradients, const T* transposed,
+                               bool accumulate, T* hidden) {
+  constexpr int64_t columns = kTileColumns<T>, together = 128 / columns;
   for (int64_t p = 0; p < layout.panels; ++p)
-    for (int q = 0; q < count; ++q)
-      // A few blocks' worth of gates at a time: that much of U stays in L1 for all rows.
-      for (int64_t j = 0; j < layout.blocks; j += together) {
-        const int terms_here =
-            static_cast<int>(j + together <= layout.blocks ? together : layout.blocks - j);
-        Term<T> terms[together];
-        for (int n = 0; n < terms_here; ++n)
-          terms[n] = {gate_gradients[q] + ((j + n) * layout.steps + t) * rows * columns,
-                      columns,
-                      1,
-                      transposed[q] + (p * 4 * layout.padded + (j + n) * 4 * lanes) * columns,
-                      columns,
-                      columns};
-        T* out = hidden + p * columns;
-        product(rows, terms, terms_here, j == 0 && q == 0 ? Start<T>{} : Start<T>{out, layout.row},
-                out, layout.row);
-      }
+    for (int64_t j = 0; j < layout.blocks; j += together) {
+      const Term<T> term = {.a = gate_gradients + (j * layout.steps + t) * rows_of_step * columns,
+                            .row_stride = columns,
+                            .depth_stride = 1,
+                            .b = transposed + (p * 4 * layout.padded + j * columns) * columns,
+                            .b_stride = columns,
+                            .depth = columns,
+                            .pieces = j + together <= layout.blocks ? together : layout.blocks - j,
+                            .piece_stride = layout.steps * rows_of_step * columns};
+      T* out = hidden + p * columns;
+      product(rows, &term, 1, j == 0 && !accumulate ? Start<T>{} : Start<T>{out, layout.row}, out,
+              layout.row);
+    }
 }
 
 // sums = sum over the rows of gate gradients [R][columns].
@@ -208,8 +203,7 @@ inline void add_film_sums(const PackedLayout<T>& layout, const T* sums, T* gamma
   for (int64_t t = 0; t < layout.steps; ++t, sums += 2 * layout.bands * lanes)
     for (int64_t f = 0; f < layout.bands; ++f) {
       gamma_gradient[t * layout.bands + f] += sum_lanes<T>(load(sums + f * lanes));
-      beta_gradient[t * layout.bands + f] +=
-          sum_lanes<T>(load(sums + (layout.bands + f) * lanes));
+      beta_gradient[t * layout.bands + f] += sum_lanes<T>(load(sums + (layout.bands + f) * lanes));
     }
 }
 
@@ -270,6 +264,15 @@ inline void gate_weight_gradients(const PackedLayout<T>& layout, int64_t rows, c
   add_film_sums(layout, scratch.film_sums, gamma_gradient, beta_gradient);
 }
 
+// Where the block lies that the backward passes come to after block j of a step, which lies at
+// `at`: the next of that step, or the first of the step before.
+template <class T>
+inline int64_t next_block(const PackedLayout<T>& layout, int64_t rows, int64_t j, int64_t at) {
+  const int64_t block = layout.steps * rows;
+  if (j + 1 < layout.blocks) return at + block;
+  return at >= j * block + rows ? at - j * block - rows : at;
+}
+
 // Gradients of the chunk. hidden_gradient [R][hidden_stride] reaches hd_T. Fills the adjoints, the
 // gate part of `gradient` (packed), and adds to the FiLM gradients [T,F].
 template <class T>
@@ -288,7 +291,13 @@ inline void lstm_backward(const PackedLayout<T>& layout, int64_t rows, const T* 
       const int64_t at = (j * layout.steps + t) * rows;
       const T* gates = tape.gates + at * columns;
       const T* cell_before = t == 0 ? nullptr : tape.cell + (at - rows) * lanes;
+      const int64_t next = next_block(layout, rows, j, at);
       for (int64_t r = 0; r < rows; ++r) {
+        read_soon(tape.gates + (next + r) * columns, 4);
+        read_soon(tape.tanh_cell + (next + r) * lanes, 1);
+        write_soon(adjoints.gates + (next + r) * columns, 4);
+        write_soon(adjoints.hidden + (next + r) * lanes, 1);
+        write_soon(adjoints.cell + (next + r) * lanes, 1);
         const T* a = gates + r * columns;
         const Vector<T> i = load(a), f = load(a + lanes), g = load(a + 2 * lanes),
                         o = load(a + 3 * lanes);
@@ -309,11 +318,9 @@ inline void lstm_backward(const PackedLayout<T>& layout, int64_t rows, const T* 
         store<T>(carry, dc * f);
       }
     }
-    if (t > 0) {
-      const T* gate_gradients[] = {adjoints.gates};
-      const T* transposed[] = {weights.transposed};
-      recurrent_gradient(layout, rows, t, 1, gate_gradients, transposed, scratch.hidden);
-    }
+    if (t > 0)
+      recurrent_gradient<T>(layout, rows, t, rows, adjoints.gates, weights.transposed, false,
+                            scratch.hidden);
   }
   gate_weight_gradients(layout, rows, x, gamma, beta, weights.packed, tape, adjoints.gates, scratch,
                         gradient, gamma_gradient, beta_gradient);

@@ -7,6 +7,11 @@
 namespace timl {
 namespace {
 
+// Whether the second half computes what the direction's recurrent weights add for all steps before
+// the first, or in each step after what the weights themselves add: where vectors have 64 bytes, L2
+// holds both matrices. Only the order of the sum differs.
+inline constexpr bool kDirectionAtOnce = kVectorBytes < 64;
+
 // Tangents of the tape's values, in its shapes; input is written only where x or FiLM move.
 template <class T>
 struct LstmTangents {
@@ -17,8 +22,10 @@ struct LstmTangents {
     tanh_cell = arena.take(layout.blocks * layout.steps * rows * kLanes<T>);
     hidden = arena.take(layout.steps * rows * layout.row);
     gate_adjoints = arena.take(layout.blocks * layout.steps * rows * kTileColumns<T>);
+    hidden_adjoints = arena.take((kDirectionAtOnce ? layout.steps : 1) * rows * layout.row);
   }
   T *input, *gates, *cell, *tanh_cell, *hidden, *gate_adjoints;
+  T* hidden_adjoints;  // [T or 1][R][row] of what reaches hd of the step before
 };
 
 // The direction of a tangent: packed weights and their transposes, and, where they move, the FiLM
@@ -49,21 +56,25 @@ inline void lstm_tangent_forward(const PackedLayout<T>& layout, int64_t rows, co
           if (direction.x != nullptr) dot += direction.x[from] * gamma[at];
           tangents.input[(t * rows + r) * layout.bands + f] = dot;
         }
+  // What the direction's weights add, for all steps at once, so that a panel is read once. The
+  // first step has no hidden state before it.
+  for (int64_t j = 0; j < layout.blocks; ++j) {
+    const T* panel_dot = direction.weights.packed + j * layout.gate_panel;
+    const Start<T> bias = {direction.weights.packed + layout.bias + j * columns, 0};
+    T* gates_dot = tangents.gates + j * layout.steps * rows * columns;
+    const Term<T> first = {tape.input, layout.bands, 1, panel_dot, columns, layout.bands};
+    const Term<T> others[] = {
+        {tape.input + rows * layout.bands, layout.bands, 1, panel_dot, columns, layout.bands},
+        {tape.hidden, layout.row, 1, panel_dot + layout.bands * columns, columns, layout.hidden}};
+    product(rows, &first, 1, bias, gates_dot, columns);
+    product((layout.steps - 1) * rows, others, 2, bias, gates_dot + rows * columns, columns);
+  }
   for (int64_t t = 0; t < layout.steps; ++t) {
-    const T* before = t == 0 ? nullptr : tape.hidden + (t - 1) * rows * layout.row;
     T* hidden_dot = tangents.hidden + t * rows * layout.row;
     for (int64_t j = 0; j < layout.blocks; ++j) {
       const int64_t at = (j * layout.steps + t) * rows;
       const T* panel = packed + j * layout.gate_panel;
-      const T* panel_dot = direction.weights.packed + j * layout.gate_panel;
       T* gates_dot = tangents.gates + at * columns;
-      // The direction's panel first, for all rows, then the weights': one panel in L1 at a time.
-      const Term<T> moved[] = {
-          {tape.input + t * rows * layout.bands, layout.bands, 1, panel_dot, columns, layout.bands},
-          {before, layout.row, 1, panel_dot + layout.bands * columns, columns, layout.hidden},
-      };
-      product(rows, moved, t == 0 ? 1 : 2,
-              {direction.weights.packed + layout.bias + j * columns, 0}, gates_dot, columns);
       Term<T> still[2];
       int count = 0;
       if (input_moves)
@@ -196,13 +207,28 @@ inline void lstm_tangent_backward(const PackedLayout<T>& layout, int64_t rows, c
                                   T* gradient_dot, T* gamma_gradient_dot, T* beta_gradient_dot) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
   fill<T>(layout.blocks * rows * lanes, 0, scratch.carry);
+  if constexpr (kDirectionAtOnce)
+    recurrent_gradient<T>(layout, rows, 1, (layout.steps - 1) * rows, adjoints.gates,
+                          direction.weights.transposed, false, tangents.hidden_adjoints);
+  // What reaches hd_(t-1) from step t.
+  const auto reaching = [&](int64_t t) {
+    return tangents.hidden_adjoints + (kDirectionAtOnce ? (t - 1) * rows * layout.row : 0);
+  };
   for (int64_t t = layout.steps - 1; t >= 0; --t) {
     const bool last = t == layout.steps - 1;
-    const T* arriving = last ? hidden_gradient_dot : scratch.hidden;
+    const T* arriving = last ? hidden_gradient_dot : reaching(t + 1);
     const int64_t stride = last ? hidden_stride : layout.row;
     for (int64_t j = 0; j < layout.blocks; ++j) {
       const int64_t at = (j * layout.steps + t) * rows;
+      const int64_t next = next_block(layout, rows, j, at);
       for (int64_t r = 0; r < rows; ++r) {
+        read_soon(tape.gates + (next + r) * columns, 4);
+        read_soon(tangents.gates + (next + r) * columns, 4);
+        read_soon(tape.tanh_cell + (next + r) * lanes, 1);
+        read_soon(tangents.tanh_cell + (next + r) * lanes, 1);
+        read_soon(adjoints.hidden + (next + r) * lanes, 1);
+        read_soon(adjoints.cell + (next + r) * lanes, 1);
+        write_soon(tangents.gate_adjoints + (next + r) * columns, 4);
         const T* a = tape.gates + (at + r) * columns;
         const T* a_dot = tangents.gates + (at + r) * columns;
         const Vector<T> i = load(a), f = load(a + lanes), g = load(a + 2 * lanes),
@@ -236,11 +262,12 @@ inline void lstm_tangent_backward(const PackedLayout<T>& layout, int64_t rows, c
         store<T>(carry, dc_dot * f + dc * f_dot);
       }
     }
-    if (t > 0) {
-      const T* gate_gradients[] = {tangents.gate_adjoints, adjoints.gates};
-      const T* transposed[] = {weights.transposed, direction.weights.transposed};
-      recurrent_gradient(layout, rows, t, 2, gate_gradients, transposed, scratch.hidden);
-    }
+    if (t > 0)
+      recurrent_gradient<T>(layout, rows, t, rows, tangents.gate_adjoints, weights.transposed,
+                            kDirectionAtOnce, reaching(t));
+    if (t > 0 && !kDirectionAtOnce)
+      recurrent_gradient<T>(layout, rows, t, rows, adjoints.gates, direction.weights.transposed,
+                            true, reaching(t));
   }
   gate_weight_tangents(layout, rows, x, gamma, beta, weights.packed, tape, adjoints.gates,
                        direction, tangents, scratch, gradient_dot, gamma_gradient_dot,

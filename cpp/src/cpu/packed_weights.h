@@ -137,8 +137,8 @@ TIML_INLINE void for_each_segment(const PackedLayout<T>& layout, const Visit& vi
   visit(kLstmTensors + layout.layers, layout.last_bias, layout.packed_size - layout.last_bias);
 }
 
-// Swaps, in two rows of a square, the second half of each 2 * Half values of `a` with the first half
-// of those of `b`.
+// Swaps, in two rows of a square, the second half of each 2 * Half values of `a` with the first
+// half of those of `b`.
 template <class T, int Half, int... Lane>
 TIML_INLINE void swap_halves(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, Lane...>) {
   constexpr int lanes = kLanes<T>;
@@ -153,8 +153,7 @@ TIML_INLINE void swap_blocks(Vector<T> (&rows)[kLanes<T>]) {
 #pragma GCC unroll 16
     for (int r = 0; r < kLanes<T>; ++r)
       if (!(r & Half))
-        swap_halves<T, Half>(rows[r], rows[r + Half],
-                             std::make_integer_sequence<int, kLanes<T>>{});
+        swap_halves<T, Half>(rows[r], rows[r + Half], std::make_integer_sequence<int, kLanes<T>>{});
     swap_blocks<T, Half / 2>(rows);
   }
 }

@@ -21,10 +21,13 @@ inline constexpr int kTileRows = 3;
 inline constexpr int kTileRows = 2;
 #endif
 
-inline constexpr int64_t kPieceDepth = PIECE;
+// Depth of deep_product's pieces: that many rows of B, and as many lines of A, which each serve
+// several tiles, share an L1 of 32 KB. Vectors of 64 bytes take the depth whole.
+inline constexpr int64_t kPieceDepth = kVectorBytes < 64 ? 112 : INT64_MAX / 2;
 
-// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, :) = the kTileColumns
-// values at b[k * b_stride].
+// One product A B, in `pieces` of `depth` each: A(row, k) = a[row * row_stride + k * depth_stride]
+// of the first piece, of each further one piece_stride elements on; B(k, :) = the kTileColumns
+// values at b[k * b_stride], for all pieces in one.
 template <class T>
 struct Term {
   const T* a;
@@ -33,6 +36,8 @@ struct Term {
   const T* b;
   int64_t b_stride;
   int64_t depth;
+  int64_t pieces = 1;
+  int64_t piece_stride = 0;
 };
 
 // What the sums start from: zero (no rows), one row for all (stride 0: a bias), or C's own rows.
@@ -42,10 +47,12 @@ struct Start {
   int64_t stride = 0;
 };
 
-// `tiles` tiles of Rows rows each, one below the other from first_row on. There is at least one term.
+// `tiles` tiles of Rows rows each, one below the other from first_row on. There is at least one
+// term.
 template <class T, int Rows>
-TIML_INLINE void tile_products(int64_t tiles, const Term<T>* terms, int count, int64_t first_row,
-                               const Start<T>& start, T* c, int64_t c_stride) {
+__attribute__((noinline)) inline void tile_products(int64_t tiles, const Term<T>* terms, int count,
+                                                    int64_t first_row, const Start<T>& start, T* c,
+                                                    int64_t c_stride) {
   constexpr int lanes = kLanes<T>;
   const T* start_row = start.rows + first_row * start.stride;
   c += first_row * c_stride;
@@ -55,30 +62,35 @@ TIML_INLINE void tile_products(int64_t tiles, const Term<T>* terms, int count, i
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < 4; ++v) {
-        sum[r][v] = start.rows == nullptr ? Vector<T>{}
-                                          : load(start_row + r * start.stride + v * lanes);
+        sum[r][v] =
+            start.rows == nullptr ? Vector<T>{} : load(start_row + r * start.stride + v * lanes);
       }
     }
     const Term<T>* term = terms;
     do {
       const int64_t row_stride = term->row_stride, depth_stride = term->depth_stride;
       const int64_t b_stride = term->b_stride;
-      const T* a = term->a + first_row * row_stride;
+      const T* piece = term->a + first_row * row_stride;
       const T* b = term->b;
+      int64_t pieces = term->pieces;
+      do {
+        const T* a = piece;
 #pragma GCC unroll 2
-      for (int64_t k = term->depth; k > 0; --k) {
-        Vector<T> s[Rows];
+        for (int64_t k = term->depth; k > 0; --k) {
+          Vector<T> s[Rows];
 #pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) s[r] = splat(a[r * row_stride]);
+          for (int r = 0; r < Rows; ++r) s[r] = splat(a[r * row_stride]);
 #pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) {
-          const Vector<T> column = load(b + v * lanes);
+          for (int v = 0; v < 4; ++v) {
+            const Vector<T> column = load(b + v * lanes);
 #pragma GCC unroll 8
-          for (int r = 0; r < Rows; ++r) sum[r][v] += s[r] * column;
+            for (int r = 0; r < Rows; ++r) sum[r][v] += s[r] * column;
+          }
+          a += depth_stride;
+          b += b_stride;
         }
-        a += depth_stride;
-        b += b_stride;
-      }
+        piece += term->piece_stride;
+      } while (--pieces > 0);
     } while (++term < terms + count);
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) {
@@ -115,6 +127,7 @@ TIML_INLINE void tile_products(int64_t height, int64_t tiles, const Term<T>* ter
 template <class T>
 __attribute__((noinline)) inline void product(int64_t rows, const Term<T>* terms, int count,
                                               const Start<T>& start, T* c, int64_t c_stride) {
+  if (rows <= 0) return;
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
   const int64_t height = rows / tiles, taller = rows % tiles;
   if (taller > 0) tile_products(height + 1, taller, terms, count, 0, start, c, c_stride);

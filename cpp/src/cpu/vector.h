@@ -53,6 +53,21 @@ TIML_INLINE Vector<T> splat(T x) {
   return x - Vector<T>{};
 }
 
+// Asks for `count` vectors that are read, or written, soon. Where vectors have 64 bytes, L2 holds
+// what a task keeps, and asking would only take time.
+template <class T>
+TIML_INLINE void read_soon(const T* address, int count) {
+  if constexpr (kVectorBytes < 64)
+    for (int line = 0; line < count * kVectorBytes; line += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(address) + line, 0);
+}
+template <class T>
+TIML_INLINE void write_soon(const T* address, int count) {
+  if constexpr (kVectorBytes < 64)
+    for (int line = 0; line < count * kVectorBytes; line += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(address) + line, 1);
+}
+
 // Sum of the lanes, always in the same order.
 template <class T>
 TIML_INLINE T sum_lanes(Vector<T> v) {
