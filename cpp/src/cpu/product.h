@@ -138,7 +138,8 @@ __attribute__((noinline)) inline void product(int64_t rows, const Term<T>* terms
 template <class T>
 inline void deep_product(int64_t rows, const Term<T>& term, const Start<T>& start, T* c,
                          int64_t c_stride) {
-  const int64_t pieces = (term.depth + kPieceDepth - 1) / kPieceDepth;
+  // A depth of zero is one piece, too: the sums are then the start.
+  const int64_t pieces = term.depth > 0 ? (term.depth + kPieceDepth - 1) / kPieceDepth : 1;
   int64_t k = 0;
   for (int64_t piece = 0; piece < pieces; ++piece) {
     const int64_t depth = (term.depth - k + (pieces - piece) - 1) / (pieces - piece);
