@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
 DEMO_OUT ?= results/demo
 
-.PHONY: demo test lint cpp sanitize test-wheel instruction-sets test-docs docs clean
+.PHONY: demo test lint cpp sanitize arm test-wheel instruction-sets test-docs docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/timl demo --out $(DEMO_OUT)
@@ -27,7 +27,7 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 # --- tests: style, C++, sanitizers, the wheel that users get, the documentation ------------------
 # Two at a time: most of them leave a core idle here and there.
 test:
-	$(MAKE) --jobs=2 lint cpp sanitize test-wheel instruction-sets test-docs
+	$(MAKE) --jobs=2 lint cpp sanitize arm test-wheel instruction-sets test-docs
 	@echo "all checks passed"
 
 # The sdist, a wheel built from it, and the wheel as auditwheel passes it: PyTorch stays outside.
@@ -63,6 +63,13 @@ sanitize: cpp
 	cmake --preset sanitize >/dev/null
 	cmake --build --preset sanitize
 	ctest --preset sanitize
+
+# The engine and its C++ tests for 64-bit Arm, run by qemu (Debian: g++-aarch64-linux-gnu, qemu-user).
+# After `cpp`, which sees to Catch2.
+arm: cpp
+	@if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then \
+	  cmake --preset arm >/dev/null && cmake --build --preset arm && ctest --preset arm; \
+	else echo "arm: skipped, it needs aarch64-linux-gnu-g++ and qemu-aarch64"; fi
 
 test-wheel: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n auto --dist loadgroup
