@@ -11,8 +11,8 @@ namespace {
 template <class T>
 inline constexpr int kTileColumns = 4 * kLanes<T>;
 
-// Rows of a tile: 6 x 4 sums, 4 columns and a broadcast fit 32 registers; with fused multiply-adds
-// 16 registers take 3 x 4 sums, 3 broadcasts and one column at a time, without them 2 rows.
+// Rows of a tile: 6 x 4 sums, 6 broadcasts and a column at a time fit 32 registers; 16 registers
+// take 3 x 4 sums with fused multiply-adds, without them, where a product needs its own, 2 rows.
 #if defined(__AVX512F__) || defined(__aarch64__)
 inline constexpr int kTileRows = 6;
 #elif defined(__FMA__)
@@ -48,11 +48,12 @@ struct Start {
 };
 
 // `tiles` tiles of Rows rows each, one below the other from first_row on. There is at least one
-// term.
+// term. Never inlined: a caller's constant strides have made GCC vectorise the loads of A, which
+// halved the speed, and the depth is unrolled once, because two rows' eight sums alone just hide
+// the latency of a multiply-add.
 template <class T, int Rows>
-__attribute__((noinline)) inline void tile_products(int64_t tiles, const Term<T>* terms, int count,
-                                                    int64_t first_row, const Start<T>& start, T* c,
-                                                    int64_t c_stride) {
+TIML_NOINLINE void tile_products(int64_t tiles, const Term<T>* terms, int count, int64_t first_row,
+                                 const Start<T>& start, T* c, int64_t c_stride) {
   constexpr int lanes = kLanes<T>;
   const T* start_row = start.rows + first_row * start.stride;
   c += first_row * c_stride;
@@ -125,8 +126,8 @@ TIML_INLINE void tile_products(int64_t height, int64_t tiles, const Term<T>* ter
 // tiles, the taller ones first; each element's sum runs over the terms and k in order whatever the
 // split, so results do not depend on it.
 template <class T>
-__attribute__((noinline)) inline void product(int64_t rows, const Term<T>* terms, int count,
-                                              const Start<T>& start, T* c, int64_t c_stride) {
+TIML_NOINLINE void product(int64_t rows, const Term<T>* terms, int count, const Start<T>& start,
+                           T* c, int64_t c_stride) {
   if (rows <= 0) return;
   const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
   const int64_t height = rows / tiles, taller = rows % tiles;

@@ -12,6 +12,7 @@
 #endif
 
 #define TIML_INLINE inline __attribute__((always_inline))
+#define TIML_NOINLINE inline __attribute__((noinline))
 
 namespace timl {
 namespace {
