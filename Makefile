@@ -19,7 +19,7 @@ CUDAARCHS := $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,nohead
 endif
 export CUDAARCHS
 
-.PHONY: demo test lint cpp sanitize test-wheel instruction-sets test-docs gpu docs clean
+.PHONY: demo test lint cpp sanitize arm test-wheel instruction-sets test-docs gpu docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/timl demo --out $(DEMO_OUT)
@@ -37,7 +37,7 @@ $(VENV)/installed: $(VENV)/torch $(SOURCES)
 # --- tests: style, C++, sanitizers, the wheel that users get, the documentation ------------------
 # Two at a time: most of them leave a core idle here and there.
 test:
-	$(MAKE) --jobs=2 lint cpp sanitize test-wheel instruction-sets test-docs
+	$(MAKE) --jobs=2 lint cpp sanitize arm test-wheel instruction-sets test-docs
 	@echo "all checks passed"
 
 # The sdist, a wheel built from it, and the wheel as auditwheel passes it: PyTorch stays outside.
@@ -78,6 +78,13 @@ sanitize: build/catch2
 	cmake --preset sanitize >/dev/null
 	cmake --build --preset sanitize
 	ctest --preset sanitize
+
+# The engine and its C++ tests for 64-bit Arm, run by qemu (Debian: g++-aarch64-linux-gnu, qemu-user).
+# After `cpp`, which sees to Catch2.
+arm: cpp
+	@if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then \
+	  cmake --preset arm >/dev/null && cmake --build --preset arm && ctest --preset arm; \
+	else echo "arm: skipped, it needs aarch64-linux-gnu-g++ and qemu-aarch64"; fi
 
 test-wheel: $(VENV)/tools
 	$(BIN)/python -m pytest -q -n auto --dist loadgroup

@@ -48,14 +48,14 @@ class Timing:
 def time_in_rounds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
     """Time every call once per round, so that background load affects all calls equally.
 
-    Each call runs once, untimed, before the rounds.
+    Directly before it is timed, each call runs once untimed: what the other calls of the round
+    left in caches and in the allocator, whose fresh pages cost most, then counts against none.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
     for done in range(repeats):
         progress(f"round {done + 1} of {repeats}")
         for name, call in calls.items():
+            call()
             seconds[name].append(seconds_of(call)[0])
     return {name: Timing(spent) for name, spent in seconds.items()}
 

@@ -33,26 +33,49 @@ double worst(double low, double high, double floor, const Ours& ours, const Exac
   return error;
 }
 
+// The activations as the network takes them: four gates, or some cells, at once.
+template <class T>
+Vector<T> sigmoid(Vector<T> x) {
+  Vector<T> i = x, f = x, g = x, o = x;
+  timl::activate_gates<T>(i, f, g, o);
+  for (int lane = 0; lane < kLanes<T>; ++lane) REQUIRE((i[lane] == f[lane] && i[lane] == o[lane]));
+  return o;
+}
+template <class T>
+Vector<T> hyperbolic_tangent(Vector<T> x) {
+  Vector<T> i = x, f = x, g = x, o = x;
+  timl::activate_gates<T>(i, f, g, o);
+  const Vector<T> three[] = {x, x, x};
+  Vector<T> out[3];
+  timl::hyperbolic_tangents<T>(three, out);
+  for (int lane = 0; lane < kLanes<T>; ++lane)
+    REQUIRE((out[0][lane] == g[lane] && out[2][lane] == g[lane]));
+  return out[1];
+}
+
 template <class T>
 void check_functions(double ulp) {
-  const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
-  const auto exponential = [](Vector<T> x) { return timl::exponential<T>(x); };
-  const auto logistic = [](Vector<T> x) { return timl::sigmoid<T>(x); };
-  const auto hyperbolic_tangent = [](Vector<T> x) { return timl::hyperbolic_tangent<T>(x); };
-  CHECK(worst<T>(-80, 80, 0, exponential, [](double x) { return std::exp(x); }) < 4 * ulp);
-  CHECK(worst<T>(-80, 80, 0, logistic, sigmoid) < 4 * ulp);
-  CHECK(worst<T>(-30, 30, 0, hyperbolic_tangent, [](double x) { return std::tanh(x); }) < 4 * ulp);
-  CHECK(worst<T>(-1e-3, 1e-3, 0, hyperbolic_tangent, [](double x) { return std::tanh(x); }) <
+  const auto exact_sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+  CHECK(worst<T>(-80, 80, 0, timl::exponential<T>, [](double x) { return std::exp(x); }) < 4 * ulp);
+  CHECK(worst<T>(-80, 80, 0, sigmoid<T>, exact_sigmoid) < 4 * ulp);
+  CHECK(worst<T>(-30, 30, 0, hyperbolic_tangent<T>, [](double x) { return std::tanh(x); }) <
+        4 * ulp);
+  CHECK(worst<T>(-1e-3, 1e-3, 0, hyperbolic_tangent<T>, [](double x) { return std::tanh(x); }) <
         4 * ulp);
 }
 
-TEMPLATE_TEST_CASE("saturated arguments give the limits", "[elementary]", float, double) {
+TEMPLATE_TEST_CASE("saturated arguments give the limits, and NaN stays NaN", "[elementary]", float,
+                   double) {
   using T = TestType;
   for (const double x : {-1e30, -1e4, 1e4, 1e30}) {
     const Vector<T> v = timl::splat<T>(static_cast<T>(x));
-    CHECK(std::abs(double(timl::sigmoid<T>(v)[0]) - (x > 0)) < 1e-30);
-    CHECK(timl::hyperbolic_tangent<T>(v)[0] == (x > 0 ? T(1) : T(-1)));
+    CHECK(std::abs(double(sigmoid<T>(v)[0]) - (x > 0)) < 1e-30);
+    CHECK(hyperbolic_tangent<T>(v)[0] == (x > 0 ? T(1) : T(-1)));
   }
+  const Vector<T> none = timl::splat<T>(std::numeric_limits<T>::quiet_NaN());
+  Vector<T> i = none, f = none, g = none, o = none;
+  timl::activate_gates<T>(i, f, g, o);
+  CHECK((std::isnan(i[0]) && std::isnan(f[0]) && std::isnan(g[0]) && std::isnan(o[0])));
 }
 
 }  // namespace
@@ -103,6 +126,29 @@ TEST_CASE("a product is the sum of its terms", "[product]") {
         }
       CHECK(relative_error(c.values(), expected) < 1e-13);
     }
+}
+
+TEST_CASE("a deep product, and one in pieces, have the bits of the product of the whole",
+          "[product]") {
+  constexpr int64_t wide = timl::kTileColumns<double>, rows = 7, depth = 3 * timl::kLanes<double>;
+  for (const int64_t pieces : {1, 2, 50}) {
+    const std::vector<double> a = normals(rows * depth * pieces, 1, 0, 1);
+    const std::vector<double> b = normals(depth * pieces * wide, 1, 0, 2);
+    std::vector<double> apart(a.size());  // [pieces][rows][depth] of [rows][pieces][depth]
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t p = 0; p < pieces; ++p)
+        for (int64_t k = 0; k < depth; ++k)
+          apart[(p * rows + r) * depth + k] = a[(r * pieces + p) * depth + k];
+    const timl::Term<double> whole = {a.data(), depth * pieces, 1, b.data(), wide, depth * pieces};
+    const timl::Term<double> parts = {apart.data(), depth, 1,      b.data(),
+                                      wide,         depth, pieces, rows * depth};
+    Buffer<double> expected(rows * wide), deep(rows * wide), of_parts(rows * wide);
+    timl::product<double>(rows, &whole, 1, {}, expected, wide);
+    timl::deep_product<double>(rows, whole, {}, deep, wide);
+    timl::product<double>(rows, &parts, 1, {}, of_parts, wide);
+    CHECK(deep.values() == expected.values());
+    CHECK(of_parts.values() == expected.values());
+  }
 }
 
 TEST_CASE("packed weights unpack to themselves, and transposes are transposes", "[product]") {

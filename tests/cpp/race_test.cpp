@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "../../cpp/src/cuda/simt.h"
+#include "cuda_strong_problem.h"
 #include "meta_batch.h"
-#include "strong_problem.h"
 
 namespace {
 

@@ -1,9 +1,26 @@
-// A random classifier of the strong protocol and series for it, and what the CPU engine and the
-// CUDA engine compute of them.
+// A random classifier of the strong protocol and series for it, and what the CPU engine computes of
+// them.
 #pragma once
 
-#include "cuda_problem.h"
 #include "problem.h"
+
+inline const timl::StrongShape kStrong[] = {
+    {.steps = 12,
+     .networks = 3,
+     .dimensions = 20,
+     .width = 33,
+     .labels = 35,
+     .known = 7,
+     .outputs = 1},
+    {.steps = 4, .networks = 1, .dimensions = 3, .width = 0, .labels = 1, .known = 0, .outputs = 1},
+    {.steps = 5,
+     .networks = 2,
+     .dimensions = 9,
+     .width = 20,
+     .labels = 35,
+     .known = 2,
+     .outputs = 5},
+};
 
 // A classifier with inputs in double, one tree of three nodes, and every network its own points.
 struct Strong {
@@ -128,17 +145,5 @@ StrongOutcome run(const timl::Engine<T>& engine, const Strong& p) {
                          workspace);
   const Buffer<T> scratch(engine.describe_workspace(p.s.steps));
   engine.describe(p.s.steps, a.bands, a.x, p.rows, a.described, scratch);
-  return a.outcome();
-}
-
-template <class T>
-StrongOutcome run(const CudaEngine<T>& engine, const Strong& p) {
-  const StrongArrays<T> a(p);
-  const timl::PlainTrees<T> trees = a.trees(p);
-  const Buffer<T> workspace(timl::cuda::strong_workspace<T>(p.s, trees.trees, engine.plan));
-  require_no_trouble(timl::cuda::strong_evaluate<T>(engine.plan, a.input(p), trees, a.x, p.rows,
-                                                    a.logits, a.wanted_distances(), workspace));
-  require_no_trouble(
-      timl::cuda::describe<T>(engine.plan, p.s.steps, a.bands, a.x, p.rows, a.described));
   return a.outcome();
 }

@@ -69,24 +69,6 @@ std::pair<std::vector<double>, double> plainly(const Strong& p, const double* de
   return {logits, nearest / p.constants.back()};
 }
 
-const StrongShape kStrong[] = {
-    {.steps = 12,
-     .networks = 3,
-     .dimensions = 20,
-     .width = 33,
-     .labels = 35,
-     .known = 7,
-     .outputs = 1},
-    {.steps = 4, .networks = 1, .dimensions = 3, .width = 0, .labels = 1, .known = 0, .outputs = 1},
-    {.steps = 5,
-     .networks = 2,
-     .dimensions = 9,
-     .width = 20,
-     .labels = 35,
-     .known = 2,
-     .outputs = 5},
-};
-
 }  // namespace
 
 TEST_CASE("the classifier computes its formulas in every instruction set", "[strong]") {
@@ -114,53 +96,6 @@ TEST_CASE("the classifier computes its formulas in every instruction set", "[str
           CHECK(relative_error(single.distances, distances) < 1e-5);
         }
       }
-}
-
-TEST_CASE("the classifier of CUDA is that of the CPU, whatever else is evaluated", "[cuda]") {
-  uint64_t seed = 0;
-  for (const StrongShape& shape : kStrong) {
-    const Strong problem(shape, 85), first(shape, 1);
-    const StrongOutcome truth = run(*timl::engine<double>(), problem);
-    const auto check = [&](const StrongOutcome& found, double bound) {
-      CHECK(relative_error(found.logits, truth.logits) < bound);
-      CHECK(relative_error(found.distances, truth.distances) < bound);
-      CHECK(relative_error(found.described, truth.described) < bound);
-    };
-    for (const timl::cuda::Plan& plan : plans()) {
-      const Order order(seed++);
-      CAPTURE(shape.steps, plan.cluster);
-      const StrongOutcome found = run(CudaEngine<double>{plan}, problem);
-      check(found, 1e-11);
-      const StrongOutcome alone = run(CudaEngine<double>{plan}, first);
-      CHECK(std::equal(alone.logits.begin(), alone.logits.end(), found.logits.begin()));
-      CHECK(std::equal(alone.distances.begin(), alone.distances.end(), found.distances.begin()));
-    }
-    check(run(CudaEngine<float>{plans()[0]}, problem), 1e-4);
-  }
-}
-
-TEST_CASE("CUDA reads nothing outside of what are no trees, and says NaN", "[cuda]") {
-  const StrongShape shape = {.steps = 4,
-                             .networks = 1,
-                             .dimensions = 3,
-                             .width = 0,
-                             .labels = 1,
-                             .known = 0,
-                             .outputs = 1};
-  const CudaEngine<float> engine = {plans()[0]};
-  Strong good(shape, 2);
-  CHECK(std::isfinite(run(engine, good).logits[0]));
-  const auto spoiled = [&](auto&& spoil) {
-    Strong problem = good;
-    spoil(problem);
-    return run(engine, problem).logits[0];
-  };
-  for (const int64_t outside : {int64_t{-1}, int64_t{3}, INT64_MAX, INT64_MIN}) {
-    CHECK(std::isnan(spoiled([&](Strong& p) { p.roots[0] = outside; })));
-    CHECK(std::isnan(spoiled([&](Strong& p) { p.left[0] = p.right[0] = outside; })));
-  }
-  CHECK(std::isnan(spoiled([&](Strong& p) { p.feature[0] = p.features; })));
-  CHECK(std::isnan(spoiled([&](Strong& p) { p.left = {1, 2, 0}, p.right = {2, 0, 1}; })));
 }
 
 TEST_CASE("merge exchange sorts any number of values", "[strong]") {

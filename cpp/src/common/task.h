@@ -1,5 +1,4 @@
-// What the CPU's and the CUDA engine's passes are written in terms of: a task's batch, and a term
-// of a product of matrices.
+// What the CPU's and the CUDA engine's passes run on: a task's batch.
 #pragma once
 
 #include "timl/engine.h"
@@ -28,18 +27,6 @@ inline Batch<T> batch_of(const NetworkInput<T>& in) {
           .running_mean = in.running_mean,
           .running_variance = in.running_variance};
 }
-
-// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, column) =
-// b[k * b_stride + column].
-template <class T>
-struct Term {
-  const T* a;
-  int64_t row_stride;
-  int64_t depth_stride;
-  const T* b;
-  int64_t b_stride;
-  int64_t depth;
-};
 
 }  // namespace
 }  // namespace timl

@@ -18,21 +18,25 @@ inline int64_t chunk_begin(int64_t batch, int64_t chunk) {
   return chunk * (batch / chunks) + (chunk < batch % chunks ? chunk : batch % chunks);
 }
 
-// What the forward pass of a chunk of R rows keeps (keep) or reuses from step to step (not keep).
-// Gates [blocks][steps][R][4][lanes]; cell, tanh_cell [blocks][steps][R][lanes];
-// hidden (= hd) [steps][R][row]; input (x after FiLM) [T][R][F]; mask [R][row].
+// What the forward pass of a chunk of R rows keeps (keep), or reuses from step to step, and gates
+// and tanh_cell also from block to block (not keep). Gates [blocks][steps][R][4][lanes]; cell,
+// tanh_cell [blocks][steps][R][lanes]; hidden (= hd) [steps][R][row]; input (x after FiLM)
+// [T][R][F]; mask [R][row].
 template <class T>
 struct LstmTape {
   LstmTape(const PackedLayout<T>& layout, int64_t rows, Arena<T>& arena, bool keep_steps = true)
       : keep(keep_steps), steps(keep ? layout.steps : 1) {
     input = arena.take(layout.steps * rows * layout.bands);
     mask = arena.take(rows * layout.row);
-    gates = arena.take(layout.blocks * steps * rows * kTileColumns<T>);
+    const int64_t kept = keep ? layout.blocks * steps : 1;
+    gates = arena.take(kept * rows * kTileColumns<T>);
     cell = arena.take(layout.blocks * steps * rows * kLanes<T>);
-    tanh_cell = arena.take(layout.blocks * steps * rows * kLanes<T>);
+    tanh_cell = arena.take(kept * rows * kLanes<T>);
     hidden = arena.take((keep ? steps : 2) * rows * layout.row);
   }
-  int64_t slot(int64_t t) const { return keep ? t : 0; }
+  // Which of the [R]-sized pieces of gates and tanh_cell, and of cell, are block j's at step t.
+  int64_t kept_slot(int64_t j, int64_t t) const { return keep ? j * steps + t : 0; }
+  int64_t cell_slot(int64_t j, int64_t t) const { return keep ? j * steps + t : j; }
   int64_t hidden_slot(int64_t t) const { return keep ? t : t & 1; }
 
   bool keep;
@@ -59,15 +63,13 @@ struct LstmScratch {
     carry = arena.take(layout.blocks * rows * kLanes<T>);
     input_product = arena.take(layout.bands * kTileColumns<T>);
     input_product_dot = arena.take(layout.bands * kTileColumns<T>);
-    column_sums = arena.take(2 * kTileColumns<T>);
-    film_sums = arena.take(2 * layout.bands * kLanes<T>);
+    film_sums = arena.take(layout.steps * 2 * layout.bands * kLanes<T>);
   }
   T* hidden;             // [R][row] gradient that reaches hd of the step before
   T* carry;              // [blocks][R][lanes] gradient that reaches c of the step before
   T* input_product;      // [F][columns] sum over rows of x_t (gate gradients)
   T* input_product_dot;  // its tangent
-  T* column_sums;        // [2][columns] sums over rows of the gate gradients, and their tangent
-  T* film_sums;          // [2][F][lanes] partial sums of the FiLM gradients of a step
+  T* film_sums;          // [T][2][F][lanes] partial sums of the FiLM gradients
 };
 
 // Input FiLM (or its tangent): out[t,r,:] = x[r,t,:] * scale[t,:] + shift[t,:].
@@ -95,6 +97,24 @@ inline void pad_mask(const PackedLayout<T>& layout, int64_t rows, const T* mask,
   }
 }
 
+// tanh(c) and hd = mask * o * tanh(c) of one block of units, Rows rows from first_row.
+template <class T, int Rows>
+TIML_INLINE void hidden_states(const PackedLayout<T>& layout, int64_t first_row, const T* gates,
+                               const T* cell, const T* mask, T* tanh_cell, T* hidden) {
+  constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
+  Vector<T> c[Rows], tanh_c[Rows];
+#pragma GCC unroll 4
+  for (int n = 0; n < Rows; ++n) c[n] = load(cell + (first_row + n) * lanes);
+  hyperbolic_tangents<T>(c, tanh_c);
+#pragma GCC unroll 4
+  for (int n = 0; n < Rows; ++n) {
+    const int64_t r = first_row + n;
+    const Vector<T> o = load(gates + r * columns + 3 * lanes);
+    store<T>(tanh_cell + r * lanes, tanh_c[n]);
+    store<T>(hidden + r * layout.row, load(mask + r * layout.row) * o * tanh_c[n]);
+  }
+}
+
 // gamma, beta [T,F]; x [R,T,F]; mask [R,H] or null.
 template <class T>
 inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x, const T* gamma,
@@ -107,82 +127,84 @@ inline void lstm_forward(const PackedLayout<T>& layout, int64_t rows, const T* x
     T* hidden = tape.hidden + tape.hidden_slot(t) * rows * layout.row;
     for (int64_t j = 0; j < layout.blocks; ++j) {
       const T* panel = packed + j * layout.gate_panel;
-      T* gates = tape.gates + (j * tape.steps + tape.slot(t)) * rows * columns;
+      T* gates = tape.gates + tape.kept_slot(j, t) * rows * columns;
       const Term<T> terms[] = {
           {tape.input + t * rows * layout.bands, layout.bands, 1, panel, columns, layout.bands},
           {before, layout.row, 1, panel + layout.bands * columns, columns, layout.hidden},
       };
       product(rows, terms, t == 0 ? 1 : 2, {packed + layout.bias + j * columns, 0}, gates, columns);
 
-      T* cell = tape.cell + (j * tape.steps + tape.slot(t)) * rows * lanes;
-      const T* cell_before =
-          t == 0 ? nullptr : tape.cell + (j * tape.steps + tape.slot(t - 1)) * rows * lanes;
-      T* tanh_cell = tape.tanh_cell + (j * tape.steps + tape.slot(t)) * rows * lanes;
+      T* cell = tape.cell + tape.cell_slot(j, t) * rows * lanes;
+      const T* cell_before = t == 0 ? nullptr : tape.cell + tape.cell_slot(j, t - 1) * rows * lanes;
+      T* tanh_cell = tape.tanh_cell + tape.kept_slot(j, t) * rows * lanes;
       for (int64_t r = 0; r < rows; ++r) {
         T* a = gates + r * columns;
-        const Vector<T> i = sigmoid<T>(load(a));
-        const Vector<T> f = sigmoid<T>(load(a + lanes));
-        const Vector<T> g = hyperbolic_tangent<T>(load(a + 2 * lanes));
-        const Vector<T> o = sigmoid<T>(load(a + 3 * lanes));
+        Vector<T> i = load(a), f = load(a + lanes), g = load(a + 2 * lanes),
+                  o = load(a + 3 * lanes);
+        activate_gates<T>(i, f, g, o);
         Vector<T> c = i * g;
         if (cell_before != nullptr) c += f * load(cell_before + r * lanes);
-        const Vector<T> tanh_c = hyperbolic_tangent<T>(c);
         store<T>(a, i);
         store<T>(a + lanes, f);
         store<T>(a + 2 * lanes, g);
         store<T>(a + 3 * lanes, o);
         store<T>(cell + r * lanes, c);
-        store<T>(tanh_cell + r * lanes, tanh_c);
-        store<T>(hidden + r * layout.row + j * lanes,
-                 load(tape.mask + r * layout.row + j * lanes) * o * tanh_c);
       }
+      const T* mask_block = tape.mask + j * lanes;
+      T* hidden_block = hidden + j * lanes;
+      int64_t r = 0;
+      for (; r + 4 <= rows; r += 4)
+        hidden_states<T, 4>(layout, r, gates, cell, mask_block, tanh_cell, hidden_block);
+      for (; r < rows; ++r)
+        hidden_states<T, 1>(layout, r, gates, cell, mask_block, tanh_cell, hidden_block);
     }
   }
 }
 
-// hidden[R][row] = sum over the gate gradients at step t times the recurrent weights:
-// da_t U, and for the tangent also da_t U_dot. One or two pairs (gate gradients, transposed U).
-// Where they accumulate, they are added to what is there.
+// hidden (+)= gate gradients times the recurrent weights, da_t U, for `rows` rows from step t on,
+// which are those of one step, [R][row], or of several. Of each piece of U, what fits L1 is used
+// for all rows.
 template <class T>
-inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows, int64_t t, int count,
-                               const T* const* gate_gradients, const T* const* transposed,
-                               T* hidden, bool accumulate = false) {
-  constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
+inline void recurrent_gradient(const PackedLayout<T>& layout, int64_t rows_of_step, int64_t t,
+                               int64_t rows, const T* gate_gradients, const T* transposed,
+                               bool accumulate, T* hidden) {
+  constexpr int64_t columns = kTileColumns<T>, together = 128 / columns;
   for (int64_t p = 0; p < layout.panels; ++p)
-    for (int q = 0; q < count; ++q)
-      // Two blocks' worth of gates at a time: that much of U stays in L1 for all rows.
-      for (int64_t j = 0; j < layout.blocks; j += 2) {
-        const int terms_here = j + 1 < layout.blocks ? 2 : 1;
-        Term<T> terms[2];
-        for (int n = 0; n < terms_here; ++n)
-          terms[n] = {gate_gradients[q] + ((j + n) * layout.steps + t) * rows * columns,
-                      columns,
-                      1,
-                      transposed[q] + (p * 4 * layout.padded + (j + n) * 4 * lanes) * columns,
-                      columns,
-                      columns};
-        T* out = hidden + p * columns;
-        const bool from_zero = j == 0 && q == 0 && !accumulate;
-        product(rows, terms, terms_here, from_zero ? Start<T>{} : Start<T>{out, layout.row}, out,
-                layout.row);
-      }
+    for (int64_t j = 0; j < layout.blocks; j += together) {
+      const Term<T> term = {.a = gate_gradients + (j * layout.steps + t) * rows_of_step * columns,
+                            .row_stride = columns,
+                            .depth_stride = 1,
+                            .b = transposed + (p * 4 * layout.padded + j * columns) * columns,
+                            .b_stride = columns,
+                            .depth = columns,
+                            .pieces = j + together <= layout.blocks ? together : layout.blocks - j,
+                            .piece_stride = layout.steps * rows_of_step * columns};
+      T* out = hidden + p * columns;
+      product(rows, &term, 1, j == 0 && !accumulate ? Start<T>{} : Start<T>{out, layout.row}, out,
+              layout.row);
+    }
 }
 
-// sums[columns] = sum over the rows of gate gradients [R][columns].
+// sums = sum over the rows of gate gradients [R][columns].
 template <class T>
-inline void sum_rows(int64_t rows, const T* gates, T* sums) {
+TIML_INLINE void sum_rows(int64_t rows, const T* gates, Vector<T> (&sums)[4]) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
-  Vector<T> s0{}, s1{}, s2{}, s3{};
-  for (int64_t r = 0; r < rows; ++r, gates += columns) {
-    s0 += load(gates);
-    s1 += load(gates + lanes);
-    s2 += load(gates + 2 * lanes);
-    s3 += load(gates + 3 * lanes);
-  }
-  store<T>(sums, s0);
-  store<T>(sums + lanes, s1);
-  store<T>(sums + 2 * lanes, s2);
-  store<T>(sums + 3 * lanes, s3);
+  for (Vector<T>& sum : sums) sum = Vector<T>{};
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sums[v] += load(gates + r * columns + v * lanes);
+}
+
+// Adds the lanes of sums [T][2][F][lanes] to the input FiLM's gradients [T,F].
+template <class T>
+inline void add_film_sums(const PackedLayout<T>& layout, const T* sums, T* gamma_gradient,
+                          T* beta_gradient) {
+  constexpr int64_t lanes = kLanes<T>;
+  for (int64_t t = 0; t < layout.steps; ++t, sums += 2 * layout.bands * lanes)
+    for (int64_t f = 0; f < layout.bands; ++f) {
+      gamma_gradient[t * layout.bands + f] += sum_lanes<T>(load(sums + f * lanes));
+      beta_gradient[t * layout.bands + f] += sum_lanes<T>(load(sums + (layout.bands + f) * lanes));
+    }
 }
 
 // Gate gradients -> gradients of the gate weights (packed, overwritten) and of the input FiLM
@@ -198,49 +220,57 @@ inline void gate_weight_gradients(const PackedLayout<T>& layout, int64_t rows, c
                                   const LstmScratch<T>& scratch, T* gradient, T* gamma_gradient,
                                   T* beta_gradient) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
+  fill<T>(layout.steps * 2 * layout.bands * lanes, 0, scratch.film_sums);
   for (int64_t j = 0; j < layout.blocks; ++j) {
-    const T* gates = gate_gradients + j * layout.steps * rows * columns;
+    const T* block = gate_gradients + j * layout.steps * rows * columns;
     const Term<T> recurrent = {
-        tape.hidden, 1, layout.row, gates + rows * columns, columns, (layout.steps - 1) * rows};
-    product(layout.hidden, &recurrent, 1, {},
-            gradient + j * layout.gate_panel + layout.bands * columns, columns);
+        tape.hidden, 1, layout.row, block + rows * columns, columns, (layout.steps - 1) * rows};
+    const T* weights = packed + j * layout.gate_panel;
+    T* out = gradient + j * layout.gate_panel;
+    T* bias = gradient + layout.bias + j * columns;
+    deep_product(layout.hidden, recurrent, {}, out + layout.bands * columns, columns);
     fill<T>((layout.padded - layout.hidden) * columns, 0,
-            gradient + j * layout.gate_panel + (layout.bands + layout.hidden) * columns);
-    fill<T>(layout.bands * columns, 0, gradient + j * layout.gate_panel);
-    fill<T>(columns, 0, gradient + layout.bias + j * columns);
-  }
-  for (int64_t t = 0; t < layout.steps; ++t) {
-    fill<T>(2 * layout.bands * lanes, 0, scratch.film_sums);
-    T* gamma_sums = scratch.film_sums;
-    T* beta_sums = scratch.film_sums + layout.bands * lanes;
-    for (int64_t j = 0; j < layout.blocks; ++j) {
-      const T* gates = gate_gradients + (j * layout.steps + t) * rows * columns;
+            out + (layout.bands + layout.hidden) * columns);
+    fill<T>(layout.bands * columns, 0, out);
+    fill<T>(columns, 0, bias);
+    for (int64_t t = 0; t < layout.steps; ++t) {
+      const T* gates = block + t * rows * columns;
       const Term<T> term = {
           x + t * layout.bands, 1, layout.steps * layout.bands, gates, columns, rows};
       T* m = scratch.input_product;
       product(layout.bands, &term, 1, {}, m, columns);
-      sum_rows(rows, gates, scratch.column_sums);
-      const T* weights = packed + j * layout.gate_panel;
-      T* out = gradient + j * layout.gate_panel;
-      T* bias = gradient + layout.bias + j * columns;
-      for (int64_t v = 0; v < columns; v += lanes) {
-        const Vector<T> s = load(scratch.column_sums + v);
-        store<T>(bias + v, load(bias + v) + s);
-        for (int64_t f = 0; f < layout.bands; ++f) {
-          const int64_t at = f * columns + v;
+      Vector<T> s[4];
+      sum_rows(rows, gates, s);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) store<T>(bias + v * lanes, load(bias + v * lanes) + s[v]);
+      T* gamma_sums = scratch.film_sums + t * 2 * layout.bands * lanes;
+      T* beta_sums = gamma_sums + layout.bands * lanes;
+      for (int64_t f = 0; f < layout.bands; ++f) {
+        const T scale = gamma[t * layout.bands + f], shift = beta[t * layout.bands + f];
+        Vector<T> gamma_sum = load(gamma_sums + f * lanes), beta_sum = load(beta_sums + f * lanes);
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) {
+          const int64_t at = f * columns + v * lanes;
           const Vector<T> product_f = load(m + at), w = load(weights + at);
-          store<T>(out + at, load(out + at) + gamma[t * layout.bands + f] * product_f +
-                                 beta[t * layout.bands + f] * s);
-          store<T>(gamma_sums + f * lanes, load(gamma_sums + f * lanes) + w * product_f);
-          store<T>(beta_sums + f * lanes, load(beta_sums + f * lanes) + w * s);
+          store<T>(out + at, load(out + at) + scale * product_f + shift * s[v]);
+          gamma_sum += w * product_f;
+          beta_sum += w * s[v];
         }
+        store<T>(gamma_sums + f * lanes, gamma_sum);
+        store<T>(beta_sums + f * lanes, beta_sum);
       }
     }
-    for (int64_t f = 0; f < layout.bands; ++f) {
-      gamma_gradient[t * layout.bands + f] += sum_lanes<T>(load(gamma_sums + f * lanes));
-      beta_gradient[t * layout.bands + f] += sum_lanes<T>(load(beta_sums + f * lanes));
-    }
   }
+  add_film_sums(layout, scratch.film_sums, gamma_gradient, beta_gradient);
+}
+
+// Where the block lies that the backward passes come to after block j of a step, which lies at
+// `at`: the next of that step, or the first of the step before.
+template <class T>
+inline int64_t next_block(const PackedLayout<T>& layout, int64_t rows, int64_t j, int64_t at) {
+  const int64_t block = layout.steps * rows;
+  if (j + 1 < layout.blocks) return at + block;
+  return at >= j * block + rows ? at - j * block - rows : at;
 }
 
 // Gradients of the chunk. hidden_gradient [R][hidden_stride] reaches hd_T from outside the LSTM; so
@@ -264,7 +294,13 @@ inline void lstm_backward(const PackedLayout<T>& layout, int64_t rows, const T* 
       const int64_t at = (j * layout.steps + t) * rows;
       const T* gates = tape.gates + at * columns;
       const T* cell_before = t == 0 ? nullptr : tape.cell + (at - rows) * lanes;
+      const int64_t next = next_block(layout, rows, j, at);
       for (int64_t r = 0; r < rows; ++r) {
+        read_soon(tape.gates + (next + r) * columns, 4);
+        read_soon(tape.tanh_cell + (next + r) * lanes, 1);
+        write_soon(adjoints.gates + (next + r) * columns, 4);
+        write_soon(adjoints.hidden + (next + r) * lanes, 1);
+        write_soon(adjoints.cell + (next + r) * lanes, 1);
         const T* a = gates + r * columns;
         const Vector<T> i = load(a), f = load(a + lanes), g = load(a + 2 * lanes),
                         o = load(a + 3 * lanes);
@@ -286,14 +322,12 @@ inline void lstm_backward(const PackedLayout<T>& layout, int64_t rows, const T* 
       }
     }
     if (t > 0) {
-      const T* gate_gradients[] = {adjoints.gates};
-      const T* transposed[] = {weights.transposed};
       if (step_stride != 0)
         for (int64_t r = 0; r < rows; ++r)
           copy(layout.wide, hidden_gradient - (layout.steps - t) * step_stride + r * hidden_stride,
                scratch.hidden + r * layout.row);
-      recurrent_gradient(layout, rows, t, 1, gate_gradients, transposed, scratch.hidden,
-                         step_stride != 0);
+      recurrent_gradient<T>(layout, rows, t, rows, adjoints.gates, weights.transposed,
+                            step_stride != 0, scratch.hidden);
     }
   }
   gate_weight_gradients(layout, rows, x, gamma, beta, weights.packed, tape, adjoints.gates, scratch,

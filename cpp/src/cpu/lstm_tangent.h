@@ -7,6 +7,11 @@
 namespace timl {
 namespace {
 
+// Whether the second half computes what the direction's recurrent weights add for all steps before
+// the first, or in each step after what the weights themselves add: where vectors have 64 bytes, L2
+// holds both matrices. Only the order of the sum differs.
+inline constexpr bool kDirectionAtOnce = kVectorBytes < 64;
+
 // Tangents of the tape's values, in its shapes; input is written only where x or FiLM move.
 template <class T>
 struct LstmTangents {
@@ -17,8 +22,10 @@ struct LstmTangents {
     tanh_cell = arena.take(layout.blocks * layout.steps * rows * kLanes<T>);
     hidden = arena.take(layout.steps * rows * layout.row);
     gate_adjoints = arena.take(layout.blocks * layout.steps * rows * kTileColumns<T>);
+    hidden_adjoints = arena.take((kDirectionAtOnce ? layout.steps : 1) * rows * layout.row);
   }
   T *input, *gates, *cell, *tanh_cell, *hidden, *gate_adjoints;
+  T* hidden_adjoints;  // [T or 1][R][row] of what reaches hd of the step before
 };
 
 // The direction of a tangent: packed weights and their transposes, and, where they move, the FiLM
@@ -49,21 +56,25 @@ inline void lstm_tangent_forward(const PackedLayout<T>& layout, int64_t rows, co
           if (direction.x != nullptr) dot += direction.x[from] * gamma[at];
           tangents.input[(t * rows + r) * layout.bands + f] = dot;
         }
+  // What the direction's weights add, for all steps at once, so that a panel is read once. The
+  // first step has no hidden state before it.
+  for (int64_t j = 0; j < layout.blocks; ++j) {
+    const T* panel_dot = direction.weights.packed + j * layout.gate_panel;
+    const Start<T> bias = {direction.weights.packed + layout.bias + j * columns, 0};
+    T* gates_dot = tangents.gates + j * layout.steps * rows * columns;
+    const Term<T> first = {tape.input, layout.bands, 1, panel_dot, columns, layout.bands};
+    const Term<T> others[] = {
+        {tape.input + rows * layout.bands, layout.bands, 1, panel_dot, columns, layout.bands},
+        {tape.hidden, layout.row, 1, panel_dot + layout.bands * columns, columns, layout.hidden}};
+    product(rows, &first, 1, bias, gates_dot, columns);
+    product((layout.steps - 1) * rows, others, 2, bias, gates_dot + rows * columns, columns);
+  }
   for (int64_t t = 0; t < layout.steps; ++t) {
-    const T* before = t == 0 ? nullptr : tape.hidden + (t - 1) * rows * layout.row;
     T* hidden_dot = tangents.hidden + t * rows * layout.row;
     for (int64_t j = 0; j < layout.blocks; ++j) {
       const int64_t at = (j * layout.steps + t) * rows;
       const T* panel = packed + j * layout.gate_panel;
-      const T* panel_dot = direction.weights.packed + j * layout.gate_panel;
       T* gates_dot = tangents.gates + at * columns;
-      // The direction's panel first, for all rows, then the weights': one panel in L1 at a time.
-      const Term<T> moved[] = {
-          {tape.input + t * rows * layout.bands, layout.bands, 1, panel_dot, columns, layout.bands},
-          {before, layout.row, 1, panel_dot + layout.bands * columns, columns, layout.hidden},
-      };
-      product(rows, moved, t == 0 ? 1 : 2,
-              {direction.weights.packed + layout.bias + j * columns, 0}, gates_dot, columns);
       Term<T> still[2];
       int count = 0;
       if (input_moves)
@@ -123,28 +134,27 @@ inline void gate_weight_tangents(const PackedLayout<T>& layout, int64_t rows, co
                                  T* gamma_gradient_dot, T* beta_gradient_dot) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
   const bool film_moves = direction.gamma != nullptr;
+  fill<T>(layout.steps * 2 * layout.bands * lanes, 0, scratch.film_sums);
   for (int64_t j = 0; j < layout.blocks; ++j) {
-    const int64_t second_step = (j * layout.steps + 1) * rows * columns;
-    const int64_t depth = (layout.steps - 1) * rows;
-    T* out = gradient_dot + j * layout.gate_panel + layout.bands * columns;
+    const int64_t first_step = j * layout.steps * rows * columns;
+    const int64_t second_step = first_step + rows * columns, depth = (layout.steps - 1) * rows;
+    const T* weights = packed + j * layout.gate_panel;
+    const T* weights_dot = direction.weights.packed + j * layout.gate_panel;
+    T* out = gradient_dot + j * layout.gate_panel;
+    T* recurrent = out + layout.bands * columns;
+    T* bias = gradient_dot + layout.bias + j * columns;
     const Term<T> terms[] = {
         {tape.hidden, 1, layout.row, tangents.gate_adjoints + second_step, columns, depth},
         {tangents.hidden, 1, layout.row, gate_gradients + second_step, columns, depth},
     };
-    product(layout.hidden, terms, 1, {}, out, columns);
-    product(layout.hidden, terms + 1, 1, {out, columns}, out, columns);
-    fill<T>((layout.padded - layout.hidden) * columns, 0, out + layout.hidden * columns);
-    fill<T>(layout.bands * columns, 0, gradient_dot + j * layout.gate_panel);
-    fill<T>(columns, 0, gradient_dot + layout.bias + j * columns);
-  }
-  for (int64_t t = 0; t < layout.steps; ++t) {
-    fill<T>(2 * layout.bands * lanes, 0, scratch.film_sums);
-    T* gamma_sums = scratch.film_sums;
-    T* beta_sums = scratch.film_sums + layout.bands * lanes;
-    for (int64_t j = 0; j < layout.blocks; ++j) {
-      const int64_t at = (j * layout.steps + t) * rows * columns;
-      const T* gates = gate_gradients + at;
-      const T* gates_dot = tangents.gate_adjoints + at;
+    deep_product(layout.hidden, terms[0], {}, recurrent, columns);
+    deep_product(layout.hidden, terms[1], {recurrent, columns}, recurrent, columns);
+    fill<T>((layout.padded - layout.hidden) * columns, 0, recurrent + layout.hidden * columns);
+    fill<T>(layout.bands * columns, 0, out);
+    fill<T>(columns, 0, bias);
+    for (int64_t t = 0; t < layout.steps; ++t) {
+      const T* gates = gate_gradients + first_step + t * rows * columns;
+      const T* gates_dot = tangents.gate_adjoints + first_step + t * rows * columns;
       const Term<T> still = {
           x + t * layout.bands, 1, layout.steps * layout.bands, gates, columns, rows};
       Term<T> moved[2] = {
@@ -156,34 +166,33 @@ inline void gate_weight_tangents(const PackedLayout<T>& layout, int64_t rows, co
       T* m_dot = scratch.input_product_dot;
       product(layout.bands, &still, 1, {}, m, columns);
       product(layout.bands, moved, direction.x != nullptr ? 2 : 1, {}, m_dot, columns);
-      sum_rows(rows, gates, scratch.column_sums);
-      sum_rows(rows, gates_dot, scratch.column_sums + columns);
-      const T* weights = packed + j * layout.gate_panel;
-      const T* weights_dot = direction.weights.packed + j * layout.gate_panel;
-      T* out = gradient_dot + j * layout.gate_panel;
-      T* bias = gradient_dot + layout.bias + j * columns;
-      for (int64_t v = 0; v < columns; v += lanes) {
-        const Vector<T> s = load(scratch.column_sums + v);
-        const Vector<T> s_dot = load(scratch.column_sums + columns + v);
-        store<T>(bias + v, load(bias + v) + s_dot);
-        for (int64_t f = 0; f < layout.bands; ++f) {
-          const int64_t tile = f * columns + v, film = t * layout.bands + f;
+      Vector<T> s[4], s_dot[4];
+      sum_rows(rows, gates, s);
+      sum_rows(rows, gates_dot, s_dot);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) store<T>(bias + v * lanes, load(bias + v * lanes) + s_dot[v]);
+      T* gamma_sums = scratch.film_sums + t * 2 * layout.bands * lanes;
+      T* beta_sums = gamma_sums + layout.bands * lanes;
+      for (int64_t f = 0; f < layout.bands; ++f) {
+        const int64_t film = t * layout.bands + f;
+        Vector<T> gamma_sum = load(gamma_sums + f * lanes), beta_sum = load(beta_sums + f * lanes);
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) {
+          const int64_t tile = f * columns + v * lanes;
           const Vector<T> m_f = load(m + tile), m_f_dot = load(m_dot + tile);
           const Vector<T> w = load(weights + tile), w_dot = load(weights_dot + tile);
-          Vector<T> dw_dot = gamma[film] * m_f_dot + beta[film] * s_dot;
-          if (film_moves) dw_dot += direction.gamma[film] * m_f + direction.beta[film] * s;
+          Vector<T> dw_dot = gamma[film] * m_f_dot + beta[film] * s_dot[v];
+          if (film_moves) dw_dot += direction.gamma[film] * m_f + direction.beta[film] * s[v];
           store<T>(out + tile, load(out + tile) + dw_dot);
-          store<T>(gamma_sums + f * lanes,
-                   load(gamma_sums + f * lanes) + w_dot * m_f + w * m_f_dot);
-          store<T>(beta_sums + f * lanes, load(beta_sums + f * lanes) + w_dot * s + w * s_dot);
+          gamma_sum = gamma_sum + w_dot * m_f + w * m_f_dot;
+          beta_sum = beta_sum + w_dot * s[v] + w * s_dot[v];
         }
+        store<T>(gamma_sums + f * lanes, gamma_sum);
+        store<T>(beta_sums + f * lanes, beta_sum);
       }
     }
-    for (int64_t f = 0; f < layout.bands; ++f) {
-      gamma_gradient_dot[t * layout.bands + f] += sum_lanes<T>(load(gamma_sums + f * lanes));
-      beta_gradient_dot[t * layout.bands + f] += sum_lanes<T>(load(beta_sums + f * lanes));
-    }
   }
+  add_film_sums(layout, scratch.film_sums, gamma_gradient_dot, beta_gradient_dot);
 }
 
 // Second half of the tangent: derivatives of what the backward pass computed, line by line.
@@ -198,13 +207,28 @@ inline void lstm_tangent_backward(const PackedLayout<T>& layout, int64_t rows, c
                                   T* gradient_dot, T* gamma_gradient_dot, T* beta_gradient_dot) {
   constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
   fill<T>(layout.blocks * rows * lanes, 0, scratch.carry);
+  if constexpr (kDirectionAtOnce)
+    recurrent_gradient<T>(layout, rows, 1, (layout.steps - 1) * rows, adjoints.gates,
+                          direction.weights.transposed, false, tangents.hidden_adjoints);
+  // What reaches hd_(t-1) from step t.
+  const auto reaching = [&](int64_t t) {
+    return tangents.hidden_adjoints + (kDirectionAtOnce ? (t - 1) * rows * layout.row : 0);
+  };
   for (int64_t t = layout.steps - 1; t >= 0; --t) {
     const bool last = t == layout.steps - 1;
-    const T* arriving = last ? hidden_gradient_dot : scratch.hidden;
+    const T* arriving = last ? hidden_gradient_dot : reaching(t + 1);
     const int64_t stride = last ? hidden_stride : layout.row;
     for (int64_t j = 0; j < layout.blocks; ++j) {
       const int64_t at = (j * layout.steps + t) * rows;
+      const int64_t next = next_block(layout, rows, j, at);
       for (int64_t r = 0; r < rows; ++r) {
+        read_soon(tape.gates + (next + r) * columns, 4);
+        read_soon(tangents.gates + (next + r) * columns, 4);
+        read_soon(tape.tanh_cell + (next + r) * lanes, 1);
+        read_soon(tangents.tanh_cell + (next + r) * lanes, 1);
+        read_soon(adjoints.hidden + (next + r) * lanes, 1);
+        read_soon(adjoints.cell + (next + r) * lanes, 1);
+        write_soon(tangents.gate_adjoints + (next + r) * columns, 4);
         const T* a = tape.gates + (at + r) * columns;
         const T* a_dot = tangents.gates + (at + r) * columns;
         const Vector<T> i = load(a), f = load(a + lanes), g = load(a + 2 * lanes),
@@ -238,11 +262,12 @@ inline void lstm_tangent_backward(const PackedLayout<T>& layout, int64_t rows, c
         store<T>(carry, dc_dot * f + dc * f_dot);
       }
     }
-    if (t > 0) {
-      const T* gate_gradients[] = {tangents.gate_adjoints, adjoints.gates};
-      const T* transposed[] = {weights.transposed, direction.weights.transposed};
-      recurrent_gradient(layout, rows, t, 2, gate_gradients, transposed, scratch.hidden);
-    }
+    if (t > 0)
+      recurrent_gradient<T>(layout, rows, t, rows, tangents.gate_adjoints, weights.transposed,
+                            kDirectionAtOnce, reaching(t));
+    if (t > 0 && !kDirectionAtOnce)
+      recurrent_gradient<T>(layout, rows, t, rows, adjoints.gates, direction.weights.transposed,
+                            true, reaching(t));
   }
   gate_weight_tangents(layout, rows, x, gamma, beta, weights.packed, tape, adjoints.gates,
                        direction, tangents, scratch, gradient_dot, gamma_gradient_dot,

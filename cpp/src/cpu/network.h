@@ -3,6 +3,7 @@
 // out: first the head's part, then one part for each chunk, all as large as the largest.
 #pragma once
 
+#include "../common/task.h"
 #include "head.h"
 #include "lstm_tangent.h"
 

@@ -2,6 +2,8 @@
 // Here stands where every value lies, and how weights are packed, unpacked and transposed.
 #pragma once
 
+#include <utility>
+
 #include "../common/memory.h"
 #include "product.h"
 
@@ -135,37 +137,36 @@ TIML_INLINE void for_each_segment(const PackedLayout<T>& layout, const Visit& vi
   visit(kLstmTensors + layout.layers, layout.last_bias, layout.packed_size - layout.last_bias);
 }
 
-// out[c, r] = in[r, c] for one square of kLanes x kLanes, in registers: each pass swaps halves of
-// pairs of rows, quarters, and so on.
+// Swaps, in two rows of a square, the second half of each 2 * Half values of `a` with the first
+// half of those of `b`.
+template <class T, int Half, int... Lane>
+TIML_INLINE void swap_halves(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, Lane...>) {
+  constexpr int lanes = kLanes<T>;
+  const Vector<T> first = a;
+  a = __builtin_shufflevector(a, b, ((Lane & Half) ? lanes + Lane - Half : Lane)...);
+  b = __builtin_shufflevector(first, b, ((Lane & Half) ? lanes + Lane : Lane + Half)...);
+}
+
+template <class T, int Half>
+TIML_INLINE void swap_blocks(Vector<T> (&rows)[kLanes<T>]) {
+  if constexpr (Half > 0) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kLanes<T>; ++r)
+      if (!(r & Half))
+        swap_halves<T, Half>(rows[r], rows[r + Half], std::make_integer_sequence<int, kLanes<T>>{});
+    swap_blocks<T, Half / 2>(rows);
+  }
+}
+
+// out[c, r] = in[r, c] for one square of kLanes x kLanes, in registers: blocks off the diagonal
+// change places, of half the square, then of a quarter, and so on.
 template <class T>
 TIML_INLINE void transpose_square(const T* in, int64_t in_stride, T* out, int64_t out_stride) {
   constexpr int lanes = kLanes<T>;
-  using Integer = typename VectorOf<T>::integer;
   Vector<T> rows[lanes];
 #pragma GCC unroll 16
   for (int r = 0; r < lanes; ++r) rows[r] = load(in + r * in_stride);
-#pragma GCC unroll 4
-  for (int half = lanes / 2; half >= 1; half /= 2) {
-    Integer low, high;
-    for (int lane = 0; lane < lanes; ++lane) {
-      low[lane] = (lane & half) ? lanes + lane - half : lane;
-      high[lane] = (lane & half) ? lanes + lane : lane + half;
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < lanes; ++r) {
-      if (r & half) continue;
-      const Vector<T> a = rows[r], b = rows[r + half];
-#if defined(__clang__)
-      for (int lane = 0; lane < lanes; ++lane) {
-        rows[r][lane] = low[lane] < lanes ? a[low[lane]] : b[low[lane] - lanes];
-        rows[r + half][lane] = high[lane] < lanes ? a[high[lane]] : b[high[lane] - lanes];
-      }
-#else
-      rows[r] = __builtin_shuffle(a, b, low);
-      rows[r + half] = __builtin_shuffle(a, b, high);
-#endif
-    }
-  }
+  swap_blocks<T, lanes / 2>(rows);
 #pragma GCC unroll 16
   for (int r = 0; r < lanes; ++r) store(out + r * out_stride, rows[r]);
 }
@@ -177,25 +178,28 @@ template <class T>
 inline void transpose(const PackedLayout<T>& layout, const T* packed, T* transposed) {
   constexpr int64_t lanes = kLanes<T>;
   if (layout.wide != layout.padded) fill<T>(layout.transposed_size, 0, transposed);
-  for (int64_t u = 0; u < layout.padded; u += lanes) {  // input units, a vector at a time
-    const int64_t p = u / kTileColumns<T>, column = u % kTileColumns<T>;
-    T* hidden = transposed + p * 4 * layout.padded * kTileColumns<T> + column;
-    for (int64_t j = 0; j < layout.blocks; ++j)
+  // A gate panel is read from its first row to its last; what is written meanwhile stays in L1.
+  for (int64_t j = 0; j < layout.blocks; ++j)
+    for (int64_t u = 0; u < layout.padded; u += lanes) {  // input units, a vector at a time
+      const T* from = packed + j * layout.gate_panel + (layout.bands + u) * kTileColumns<T>;
+      T* hidden = transposed +
+                  (u / kTileColumns<T> * 4 * layout.padded + j * kTileColumns<T>)*kTileColumns<T> +
+                  u % kTileColumns<T>;
       for (int64_t gate = 0; gate < 4; ++gate)
-        transpose_square(
-            packed + j * layout.gate_panel + (layout.bands + u) * kTileColumns<T> + gate * lanes,
-            kTileColumns<T>, hidden + (j * kTileColumns<T> + gate * lanes) * kTileColumns<T>,
-            kTileColumns<T>);
-    for (int64_t l = 0; l + 1 < layout.layers; ++l) {
-      T* dense = transposed + layout.dense_transposed +
-                 (l * layout.panels + p) * layout.padded * kTileColumns<T> + column;
-      for (int64_t n = 0; n < layout.padded; n += lanes)
-        transpose_square(packed + layout.dense +
-                             (l * layout.panels + n / kTileColumns<T>)*layout.dense_panel +
-                             u * kTileColumns<T> + n % kTileColumns<T>,
-                         kTileColumns<T>, dense + n * kTileColumns<T>, kTileColumns<T>);
+        transpose_square(from + gate * lanes, kTileColumns<T>,
+                         hidden + gate * lanes * kTileColumns<T>, kTileColumns<T>);
     }
-  }
+  for (int64_t l = 0; l + 1 < layout.layers; ++l)
+    for (int64_t n = 0; n < layout.padded; n += lanes)  // output units
+      for (int64_t u = 0; u < layout.padded; u += lanes) {
+        const int64_t from = (l * layout.panels + n / kTileColumns<T>)*layout.dense_panel +
+                             u * kTileColumns<T> + n % kTileColumns<T>;
+        const int64_t to =
+            ((l * layout.panels + u / kTileColumns<T>)*layout.padded + n) * kTileColumns<T> +
+            u % kTileColumns<T>;
+        transpose_square(packed + layout.dense + from, kTileColumns<T>,
+                         transposed + layout.dense_transposed + to, kTileColumns<T>);
+      }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #endif
 
 #define TIML_INLINE inline __attribute__((always_inline))
+#define TIML_NOINLINE inline __attribute__((noinline))
 
 namespace timl {
 namespace {
@@ -51,6 +52,21 @@ TIML_INLINE void store(T* target, Vector<T> v) {
 template <class T>
 TIML_INLINE Vector<T> splat(T x) {
   return x - Vector<T>{};
+}
+
+// Asks for `count` vectors that are read, or written, soon. Where vectors have 64 bytes, L2 holds
+// what a task keeps, and asking would only take time.
+template <class T>
+TIML_INLINE void read_soon(const T* address, int count) {
+  if constexpr (kVectorBytes < 64)
+    for (int line = 0; line < count * kVectorBytes; line += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(address) + line, 0);
+}
+template <class T>
+TIML_INLINE void write_soon(const T* address, int count) {
+  if constexpr (kVectorBytes < 64)
+    for (int line = 0; line < count * kVectorBytes; line += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(address) + line, 1);
 }
 
 // Sum of the lanes, always in the same order.
@@ -98,53 +114,107 @@ inline constexpr double kInverseFactorial[] = {1.0,
                                                1.0 / 479001600,
                                                1.0 / 6227020800.0};
 
-// e^x = scale * (1 + fraction): scale a power of two, fraction = e^r - 1 with all its digits.
-template <class T>
-TIML_INLINE void split_exponential(Vector<T> x, Vector<T>& scale, Vector<T>& fraction) {
+// e^x = scale * (1 + fraction): scale a power of two, fraction = e^r - 1 with all its digits. Of N
+// vectors in step: each step waits for the one before it, and several vectors side by side keep the
+// multiply-add units busy meanwhile.
+template <class T, int N>
+TIML_INLINE void split_exponentials(const Vector<T> (&x)[N], Vector<T> (&scale)[N],
+                                    Vector<T> (&fraction)[N]) {
   using E = Exponential<T>;
   using Integer = typename VectorOf<T>::integer;
-  const Vector<T> rounded = x * static_cast<T>(1.4426950408889634) + E::kRound;
-  const Vector<T> n = rounded - E::kRound;
-  const Vector<T> r = (x - n * E::kLn2High) - n * E::kLn2Low;
-  // The low bits of `rounded` hold n; moved into the exponent's place they make 2^n.
-  const Integer exponent = ((Integer)rounded << E::kMantissaBits);
+  Vector<T> rounded[N], n[N], r[N], p[N];
   const Vector<T> one = splat<T>(1);
-  scale = (Vector<T>)(exponent + (Integer)one);
-  Vector<T> p = splat<T>(static_cast<T>(kInverseFactorial[E::kDegree]));
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) rounded[i] = x[i] * static_cast<T>(1.4426950408889634) + E::kRound;
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) n[i] = rounded[i] - E::kRound;
+  // The low bits of `rounded` hold n; moved into the exponent's place they make 2^n.
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i)
+    scale[i] = (Vector<T>)(((Integer)rounded[i] << E::kMantissaBits) + (Integer)one);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) r[i] = x[i] - n[i] * E::kLn2High;
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) r[i] -= n[i] * E::kLn2Low;
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) p[i] = splat<T>(static_cast<T>(kInverseFactorial[E::kDegree]));
 #pragma GCC unroll 16
-  for (int k = E::kDegree - 1; k >= 1; --k) p = p * r + static_cast<T>(kInverseFactorial[k]);
-  fraction = p * r;
+  for (int k = E::kDegree - 1; k >= 1; --k)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) p[i] = p[i] * r[i] + static_cast<T>(kInverseFactorial[k]);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) fraction[i] = p[i] * r[i];
 }
 
+// x between two numbers; NaN stays NaN. GCC compares and chooses, where AVX2 has instructions for
+// both at once (which let their second operand pass where one is NaN).
 template <class T>
 TIML_INLINE Vector<T> clamp(Vector<T> x, T low, T high) {
+#if defined(__AVX2__) && TIML_VECTOR_BYTES == 32
+  if constexpr (sizeof(T) == sizeof(float))
+    return __builtin_ia32_minps256(splat(high), __builtin_ia32_maxps256(splat(low), x));
+  else
+    return __builtin_ia32_minpd256(splat(high), __builtin_ia32_maxpd256(splat(low), x));
+#else
   x = x < low ? splat(low) : x;
   return x > high ? splat(high) : x;
+#endif
 }
 
 template <class T>
 TIML_INLINE Vector<T> exponential(Vector<T> x) {
-  Vector<T> scale, fraction;
-  split_exponential<T>(clamp<T>(x, -Exponential<T>::kLargest, Exponential<T>::kLargest), scale,
-                       fraction);
-  return scale + scale * fraction;
+  const Vector<T> within[] = {clamp<T>(x, -Exponential<T>::kLargest, Exponential<T>::kLargest)};
+  Vector<T> scale[1], fraction[1];
+  split_exponentials<T>(within, scale, fraction);
+  return scale[0] + scale[0] * fraction[0];
 }
 
-// 1 / (1 + e^-x), accurate relative to itself in both tails.
+// 1 / (1 + e^-x), accurate relative to itself in both tails: what its exponential is taken of, and
+// what is made of that.
 template <class T>
-TIML_INLINE Vector<T> sigmoid(Vector<T> x) {
-  return T(1) / (T(1) + exponential<T>(-x));
+TIML_INLINE Vector<T> sigmoid_argument(Vector<T> x) {
+  return clamp<T>(-x, -Exponential<T>::kLargest, Exponential<T>::kLargest);
+}
+template <class T>
+TIML_INLINE Vector<T> sigmoid_of(Vector<T> scale, Vector<T> fraction) {
+  return T(1) / (T(1) + (scale + scale * fraction));
 }
 
 // tanh x = m / (m + 2) with m = e^2x - 1 formed without cancellation, so that small x keep all
-// their digits.
+// their digits; likewise.
 template <class T>
-TIML_INLINE Vector<T> hyperbolic_tangent(Vector<T> x) {
+TIML_INLINE Vector<T> tanh_argument(Vector<T> x) {
   const T limit = Exponential<T>::kSaturated;
-  Vector<T> scale, fraction;
-  split_exponential<T>(clamp<T>(x + x, -2 * limit, 2 * limit), scale, fraction);
+  return clamp<T>(x + x, -2 * limit, 2 * limit);
+}
+template <class T>
+TIML_INLINE Vector<T> tanh_of(Vector<T> scale, Vector<T> fraction) {
   const Vector<T> minus_one = scale * fraction + (scale - T(1));
   return minus_one / (minus_one + T(2));
+}
+
+// The activations of a unit's gates: sigmoid of i, f and o, tanh of g.
+template <class T>
+TIML_INLINE void activate_gates(Vector<T>& i, Vector<T>& f, Vector<T>& g, Vector<T>& o) {
+  const Vector<T> x[] = {sigmoid_argument<T>(i), sigmoid_argument<T>(f), tanh_argument<T>(g),
+                         sigmoid_argument<T>(o)};
+  Vector<T> scale[4], fraction[4];
+  split_exponentials<T>(x, scale, fraction);
+  i = sigmoid_of<T>(scale[0], fraction[0]);
+  f = sigmoid_of<T>(scale[1], fraction[1]);
+  g = tanh_of<T>(scale[2], fraction[2]);
+  o = sigmoid_of<T>(scale[3], fraction[3]);
+}
+
+// tanh of N vectors.
+template <class T, int N>
+TIML_INLINE void hyperbolic_tangents(const Vector<T> (&x)[N], Vector<T> (&out)[N]) {
+  Vector<T> argument[N], scale[N], fraction[N];
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) argument[i] = tanh_argument<T>(x[i]);
+  split_exponentials<T>(argument, scale, fraction);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) out[i] = tanh_of<T>(scale[i], fraction[i]);
 }
 
 // Standard normal density and distribution function, for GELU and its derivatives.

@@ -6,6 +6,7 @@
 // which the team exchanges through global memory. Rows (samples) are independent of each other.
 #pragma once
 
+#include "../common/task.h"
 #include "elementary.h"
 #include "weights.h"
 

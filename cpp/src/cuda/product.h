@@ -3,11 +3,22 @@
 // warps, several warps share a tile's depth.
 #pragma once
 
-#include "../common/task.h"
 #include "team.h"
 
 namespace timl {
 namespace {
+
+// One product A B: A(row, k) = a[row * row_stride + k * depth_stride], B(k, column) =
+// b[k * b_stride + column].
+template <class T>
+struct Term {
+  const T* a;
+  int64_t row_stride;
+  int64_t depth_stride;
+  const T* b;
+  int64_t b_stride;
+  int64_t depth;
+};
 
 inline constexpr int kLanes = 32;  // of a warp
 

@@ -66,8 +66,8 @@ struct Context {
 
 #if defined(__x86_64__)
 // Saves what a call preserves on the stack, leaves it at *save, and goes on at `load`.
-[[gnu::naked, gnu::noinline, gnu::no_sanitize("address", "undefined")]] void switch_stack(void**,
-                                                                                          void*) {
+__attribute__((naked, noinline, no_sanitize("address", "undefined"))) void switch_stack(void**,
+                                                                                        void*) {
   asm("pushq %rbp\n pushq %rbx\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
       "movq %rsp, (%rdi)\n movq %rsi, %rsp\n"
       "popq %r15\n popq %r14\n popq %r13\n popq %r12\n popq %rbx\n popq %rbp\n ret\n");
