@@ -86,8 +86,9 @@ arm: cpp
 	  cmake --preset arm >/dev/null && cmake --build --preset arm && ctest --preset arm; \
 	else echo "arm: skipped, it needs aarch64-linux-gnu-g++ and qemu-aarch64"; fi
 
+# One process on each core, so one thread in each: threads that wait for each other keep cores busy.
 test-wheel: $(VENV)/tools
-	$(BIN)/python -m pytest -q -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup
 
 # The operators' tests under every other instruction set that this machine has than the one that
 # test-wheel runs with, each asserting that it ran.
@@ -96,7 +97,7 @@ instruction-sets: $(VENV)/tools cpp
 	others=$$($(BIN)/python -c $(OTHERS)) || exit 1; \
 	for isa in $$others; do \
 	  echo "instruction set $$isa"; \
-	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q -n auto tests/python/nn/test_operators.py \
+	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q tests/python/nn/test_operators.py \
 	    tests/python/nn/test_strong_operators.py || exit 1; \
 	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
 

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).parents[2] / "kill_and_rerun.py"
 def test_a_killed_command_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     """TIML_TEST_KILLS sets the number of kills, for a longer run by hand."""
     pytest.importorskip("rasterio")
-    kills = os.environ.get("TIML_TEST_KILLS", "2")
+    kills = os.environ.get("TIML_TEST_KILLS", "1")
     words = ["--kills", kills, "--folder", tmp_path, "--commands", "simulate again"]
     told = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
     assert told.returncode == 0, told.stdout + told.stderr

@@ -26,7 +26,7 @@ from timl.nn import DeepKernel
 from timl.normalization import normalization_of
 from typer.testing import CliRunner
 
-KILLS = int(os.environ.get("TIML_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("TIML_TEST_KILLS", "1"))
 
 
 @pytest.fixture(scope="module", autouse=True)
