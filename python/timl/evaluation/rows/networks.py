@@ -47,14 +47,7 @@ class ScratchRow(Row):
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
             with seeded(seed):
                 classifier = Classifier()
-            return finetune(
-                classifier,
-                benchmark,
-                protocol="paper",
-                steps=settings.steps,
-                seed=seed,
-                device=settings.device,
-            )
+            return _fine_tuned(classifier, benchmark, settings, seed)
 
         return Prepared(adapt)
 
@@ -150,14 +143,7 @@ class CropPreTrainingRow(_TrainedRow):
                 file.write(json.dumps(stored, indent=2) + "\n")
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
-            return finetune(
-                classifier,
-                benchmark,
-                protocol="paper",
-                steps=settings.steps,
-                seed=seed,
-                device=settings.device,
-            )
+            return _fine_tuned(classifier, benchmark, settings, seed)
 
         return Prepared(adapt, stored["seconds"], partial(_without_labels, classifier))
 
@@ -220,15 +206,13 @@ class MetaTrainedRow(_TrainedRow):
 
         def adapt(benchmark: BenchmarkTask, seed: int) -> Classifier:
             rarer = min(len(benchmark.positives), len(benchmark.negatives))
-            return finetune(
+            return _fine_tuned(
                 model,
                 benchmark,
-                protocol="paper",
-                steps=settings.steps,
+                settings,
+                seed,
                 k=min(FINE_TUNING_K, rarer),  # what `finetune` would do, with a warning
                 learning_rate=rates,
-                seed=seed,
-                device=settings.device,
             )
 
         return Prepared(adapt, seconds, partial(_without_labels, model))
@@ -257,6 +241,26 @@ def _meta_train(
         **options,
     )
     return float(np.nansum(history.seconds))
+
+
+def _fine_tuned(
+    model: Classifier | TIML,
+    benchmark: BenchmarkTask,
+    settings: Settings,
+    seed: int,
+    **options: Any,
+) -> Classifier:
+    """Fine-tune a model on a benchmark as a table's settings say."""
+    classifier: Classifier = finetune(
+        model,
+        benchmark,
+        protocol="paper",
+        steps=settings.steps,
+        seed=seed,
+        device=settings.device,
+        **options,
+    )
+    return classifier
 
 
 def _without_labels(model: Classifier | TIML, benchmark: BenchmarkTask) -> Classifier:
