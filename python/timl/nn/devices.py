@@ -53,9 +53,12 @@ def checked_device(device: Device) -> torch.device:
     count = torch.cuda.device_count()
     number = torch.cuda.current_device() if found.index is None else found.index
     if number >= count:
-        raise ValueError(
-            f"{given}, and there are {count} GPUs: give 'cuda:0' to 'cuda:{count - 1}'"
+        there, which = (
+            ("is 1 GPU", "'cuda:0'")
+            if count == 1
+            else (f"are {count} GPUs", f"'cuda:0' to 'cuda:{count - 1}'")
         )
+        raise ValueError(f"{given}, and there {there}: give {which}")
     return torch.device("cuda", number)
 
 

@@ -173,7 +173,7 @@ def test_ensemble_and_pretraining(
         ("gpu", "device is 'gpu': give 'cpu', 'cuda' or 'cuda:1'"),
         (1.5, "device is 1.5: give"),
         ("meta", "device is 'meta', where timl does not compute: give 'cpu' or 'cuda'"),
-        ("cuda:7", "device is 'cuda:7', and there are 1 GPUs: give 'cuda:0' to 'cuda:0'"),
+        ("cuda:7", "device is 'cuda:7', and there is 1 GPU: give 'cuda:0'"),
     ],
 )
 @pytest.mark.skipif(REAL, reason="this machine may have several GPUs")
