@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +27,7 @@ from timl.data.own.exports import DYNAMIC_BANDS
 from timl.data.simulator.covers import COVERS, CROPS
 from timl.data.simulator.draws import Stream
 from timl.data.simulator.samples import Mix
+from timl.data.simulator.scene import pixels
 from timl.data.simulator.scene import scene as of_scene
 from timl.data.simulator.scene.landscape import Landscape
 from timl.data.simulator.scene.noise import TILE, PixelDraws
@@ -174,6 +179,28 @@ def test_a_cell_does_not_depend_on_the_scenes_other_cells() -> None:
     inside = shapely.intersection(shapes, shapely.box(0, 0, 300, 300))
     assert shapely.area(inside).sum() == pytest.approx(300**2, rel=1e-6)  # no gap, no overlap
     assert {p.cover for p in one.parcels(0, 0, 300, 300)} & set(CROPS) == {0, 1, 5}
+
+
+@pytest.fixture
+def impatient_threads() -> Iterator[None]:
+    """Let threads take turns a thousand times as often as usual."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 1000)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("impatient_threads")
+def test_tiles_in_threads_warn_of_nothing_and_leave_pythons_filters_of_warnings() -> None:
+    square = shapely.box(0, 0, 2, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", rasterio.errors.NotGeoreferencedWarning)
+        before = list(warnings.filters)
+        with ThreadPoolExecutor(8) as pool:
+            made = [pool.submit(pixels._composition, [square], (0, 0, 2, 2)) for _ in range(600)]
+        for one in made:
+            one.result()
+        assert warnings.filters == before
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,10 @@ _RADAR = slice(0, 2)
 
 _OF_THE_PLACE = ("temperature_2m", "total_precipitation", "elevation", "slope")
 """Bands that do not depend on what grows."""
+
+_one_rasterizes = Lock()
+"""Held while rasterio rasterizes: to silence a warning meanwhile, it replaces Python's filters of
+warnings for all threads, and two at once would not restore what was there."""
 
 EDGE = 3
 """Pixels along the scene's edges without a slope, as in exports, whose slope needs neighbours."""
@@ -114,12 +119,13 @@ def _composition(
     from rasterio.transform import Affine
 
     top, left, height, width = window
-    fine: Any = rasterize(
-        list(zip(shapes, range(1, len(shapes) + 1), strict=True)),
-        out_shape=(height * _FINE, width * _FINE),
-        transform=Affine(1 / _FINE, 0, left, 0, 1 / _FINE, top),
-        dtype="int32",
-    )
+    with _one_rasterizes:
+        fine: Any = rasterize(
+            list(zip(shapes, range(1, len(shapes) + 1), strict=True)),
+            out_shape=(height * _FINE, width * _FINE),
+            transform=Affine(1 / _FINE, 0, left, 0, 1 / _FINE, top),
+            dtype="int32",
+        )
     # a point on an edge may fall between two parcels: it takes the one before it
     if (fine == 0).any():
         fine = _filled(fine)
