@@ -1,8 +1,9 @@
-"""What every benchmark shares: timing in rounds, a fresh process per thread count, tables."""
+"""What every benchmark shares: timing in rounds, a fresh process per thread count, its report."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import platform
@@ -12,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+ReportT = TypeVar("ReportT", bound="Report")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,47 @@ class Timing:
             return self.best, self.best
         low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return low, high
+
+
+@dataclass(frozen=True)
+class TimedRow:
+    """What was measured of one contender: its times."""
+
+    milliseconds: list[float] = field(default_factory=list, kw_only=True)
+    """Of every repeat."""
+
+    @property
+    def timing(self) -> Timing:
+        """Times of the repeats, in milliseconds."""
+        return Timing(self.milliseconds)
+
+
+@dataclass(frozen=True)
+class SeriesRow:
+    """What was measured of one contender that evaluates series."""
+
+    name: str
+    error: float | None
+    """Relative error of the results; None where there is nothing to compare them with."""
+    series_per_second: list[float]
+    """Times of every repeat."""
+
+    @property
+    def median(self) -> float:
+        """Series per second, at the median of the repeats."""
+        return Timing(self.series_per_second).median
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one process measured."""
+
+    threads: int
+    machine: str
+
+    def heading(self) -> list[str]:
+        """Return the lines above its tables."""
+        return [f"## {self.threads} thread{'s' * (self.threads > 1)}", self.machine]
 
 
 def time_in_rounds(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
@@ -172,6 +215,53 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for column, width in enumerate(widths)
     ]
     return "\n".join([line(headers), line(rule), *map(line, rows)])
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def benchmark_options(
+    description: str | None, *, repeats: int, repeated: str = "timed rounds"
+) -> argparse.ArgumentParser:
+    """Return a parser of the options that every benchmark has, of so many repeats by default."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--repeats", type=int, default=repeats, help=repeated)
+    parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
+    parser.add_argument("--isa", help="force timl's instruction set, e.g. x86-64-v3")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
+    return parser
+
+
+def report_each_thread_count(
+    given: argparse.Namespace,
+    measure: Callable[[int], ReportT],
+    show: Callable[[ReportT], str],
+    environment: Mapping[str, str] | None = None,
+) -> list[ReportT]:
+    """Measure in a new process for each number of threads, and print and write what was found.
+
+    Parameters
+    ----------
+    given
+        What `benchmark_options` read.
+    measure
+        Measures everything on a number of threads; a function of a module, or a partial of one.
+    show
+        Lays out a report.
+    environment
+        Variables of the new processes.
+    """
+    variables = dict(environment or {})
+    if given.isa:
+        variables["TIML_FORCE_ISA"] = given.isa
+    reports = []
+    for threads in given.threads:
+        reports.append(in_fresh_process(threads, variables, measure, threads))
+        progress("")
+        print(show(reports[-1]), end="\n\n", flush=True)
+    if given.json:
+        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
+    return reports
 
 
 def names_among(*known: str) -> Callable[[str], list[str]]:

@@ -5,29 +5,25 @@ Run `python benchmarks/film_lstm.py --help`; README.md in this folder says how t
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from shutil import which
 from typing import Any
 
 import torch
 from common import (
-    Timing,
-    in_fresh_process,
-    integers,
+    TimedRow,
+    benchmark_options,
     machine,
     names_among,
     progress,
+    report_each_thread_count,
     table,
-    time_in_rounds,
 )
 from meta_batch import Sizes
-from peaks import peaks
+from peaks import PeaksReport, time_beside_peaks
 from timl import reference
 from timl.nn import FiLMLSTM
 from torch import Tensor, nn
@@ -66,7 +62,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(TimedRow):
     """What was measured of one contender at one work."""
 
     work: str
@@ -74,23 +70,12 @@ class Row:
     flops: int
     error: float
     """Relative error of the results."""
-    milliseconds: list[float]
-    """Of every repeat."""
-
-    @property
-    def timing(self) -> Timing:
-        """Times of the repeats, in milliseconds."""
-        return Timing(self.milliseconds)
 
 
 @dataclass(frozen=True)
-class Report:
+class LstmReport(PeaksReport):
     """What one process measured."""
 
-    threads: int
-    machine: str
-    peaks: dict[str, float]
-    """Peaks by name, in operations per second."""
     first_order_distance: float
     rows: list[Row]
 
@@ -283,7 +268,7 @@ def checked(name: str, found: Tensor, want: Tensor) -> float:
     return error
 
 
-def measure(batch: int, repeats: int, skip: list[str], threads: int) -> Report:
+def measure(batch: int, repeats: int, skip: list[str], threads: int) -> LstmReport:
     """Check and time everything in this process."""
     torch.set_num_threads(threads)
     every = list(contenders(skip))
@@ -303,27 +288,25 @@ def measure(batch: int, repeats: int, skip: list[str], threads: int) -> Report:
             errors[key] = checked(" ".join(key), work.call(contender), right)
             calls["\n".join(key)] = partial(work.call, contender)
 
-    references = peaks(threads)
-    calls.update({name: peak.call for name, peak in references.items()})
-    timings = time_in_rounds(calls, repeats)
-    return Report(
+    timings, rates = time_beside_peaks(calls, repeats, threads)
+    return LstmReport(
         threads,
         machine(),
-        {name: peak.rate(timings[name]) for name, peak in references.items()},
+        rates,
         distance,
         [
             Row(
                 *(work, name),
                 costs[work],
                 error,
-                [1e3 * s for s in timings[f"{work}\n{name}"].seconds],
+                milliseconds=[1e3 * s for s in timings[f"{work}\n{name}"].seconds],
             )
             for (work, name), error in errors.items()
         ],
     )
 
 
-def show(report: Report) -> str:
+def show(report: LstmReport) -> str:
     """Lay out what one process measured."""
     headers = ["work", "LSTM", "ms", "quartiles", "times timl", "GFLOP/s"]
     headers += [*(f"of {name} peak" for name in report.peaks), "error"]
@@ -336,11 +319,8 @@ def show(report: Report) -> str:
         line += [f"{median / ours[row.work]:.2f}", f"{rate / 1e9:.1f}"]
         line += [f"{rate / peak:.0%}" for peak in report.peaks.values()]
         cells.append([*line, f"{row.error:.0e}"])
-    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in report.peaks.items())
     lines = [
-        f"## {report.threads} thread{'s' * (report.threads > 1)}",
-        report.machine,
-        f"Measured peaks, GFLOP/s: {rates}",
+        *report.heading(),
         f"Checked against the twin in float64; a first-order meta-step would be "
         f"{report.first_order_distance:.0e} away.",
     ]
@@ -348,24 +328,11 @@ def show(report: Report) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__, repeats=30)
     parser.add_argument("--batch", type=int, default=256, help="series of the large batch")
-    parser.add_argument("--repeats", type=int, default=30, help="timed rounds")
-    parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
     parser.add_argument("--skip", type=names_among("compile"), default=[], metavar="compile")
-    parser.add_argument("--isa", help="force timl's instruction set, e.g. x86-64-v3")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
     given = parser.parse_args()
-    environment = {"TIML_FORCE_ISA": given.isa} if given.isa else {}
-
-    reports = []
-    for threads in given.threads:
-        arguments = (given.batch, given.repeats, given.skip, threads)
-        reports.append(in_fresh_process(threads, environment, measure, *arguments))
-        progress("")
-        print(show(reports[-1]), end="\n\n", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
+    report_each_thread_count(given, partial(measure, given.batch, given.repeats, given.skip), show)
 
 
 if __name__ == "__main__":

@@ -5,27 +5,25 @@ Run `python benchmarks/forward.py --help`; README.md in this folder says how to 
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from shutil import which
 
 import torch
 from common import (
+    SeriesRow,
     Timing,
-    in_fresh_process,
+    benchmark_options,
     integers,
     machine,
     names_among,
     progress,
+    report_each_thread_count,
     table,
-    time_in_rounds,
 )
 from meta_batch import MetaBatch, Sizes, draw
-from peaks import peaks
+from peaks import PeaksReport, time_beside_peaks
 from peers.unrolled import UnrolledClassifier
 from timl import parameters, reference
 from timl.nn import Classifier
@@ -38,30 +36,16 @@ Logits = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(SeriesRow):
     """What was measured of one contender with one size of batch."""
 
-    name: str
     batch: int
-    error: float | None
-    """Relative error of the logits; None for the LSTM alone, which has none."""
-    series_per_second: list[float]
-    """Times of every repeat."""
-
-    @property
-    def median(self) -> float:
-        """Series per second, at the median of the repeats."""
-        return Timing(self.series_per_second).median
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport(PeaksReport):
     """What one process measured."""
 
-    threads: int
-    machine: str
-    peaks: dict[str, float]
-    """Peaks by name, in operations per second."""
     rows: list[Row]
 
 
@@ -132,7 +116,9 @@ def in_batches(logits: Logits, x: Tensor, batch: int) -> Tensor:
 
 
 @torch.no_grad()
-def measure(series: int, batches: list[int], repeats: int, skip: list[str], threads: int) -> Report:
+def measure(
+    series: int, batches: list[int], repeats: int, skip: list[str], threads: int
+) -> EvaluationReport:
     """Check and time every contender in this process."""
     torch.set_num_threads(threads)
     sizes = Sizes(tasks=1)
@@ -166,21 +152,19 @@ def measure(series: int, batches: list[int], repeats: int, skip: list[str], thre
         errors["nn.LSTM alone", batch] = None
         calls[f"nn.LSTM alone {batch}"] = partial(in_batches, lstm_alone(sizes), x, batch)
 
-    references = peaks(threads)
-    calls.update({name: peak.call for name, peak in references.items()})
-    timings = time_in_rounds(calls, repeats)
-    return Report(
+    timings, rates = time_beside_peaks(calls, repeats, threads)
+    return EvaluationReport(
         threads,
         machine(),
-        {name: peak.rate(timings[name]) for name, peak in references.items()},
+        rates,
         [
-            Row(name, batch, error, [series / s for s in timings[f"{name} {batch}"].seconds])
+            Row(name, error, [series / s for s in timings[f"{name} {batch}"].seconds], batch)
             for (name, batch), error in errors.items()
         ],
     )
 
 
-def show(report: Report) -> str:
+def show(report: EvaluationReport) -> str:
     """Lay out what one process measured, the fastest size of batch of each contender."""
     best: dict[str, Row] = {}
     for row in report.rows:
@@ -196,31 +180,17 @@ def show(report: Report) -> str:
         line += [f"{rate / peak:.0%}" for peak in report.peaks.values()]
         line += [str(row.batch), "" if row.error is None else f"{row.error:.0e}"]
         cells.append(line)
-    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in report.peaks.items())
-    lines = [f"## {report.threads} thread{'s' * (report.threads > 1)}", report.machine]
-    return "\n".join([*lines, f"Measured peaks, GFLOP/s: {rates}", "", table(headers, cells)])
+    return "\n".join([*report.heading(), "", table(headers, cells)])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__, repeats=10)
     parser.add_argument("--series", type=int, default=20_000)
     parser.add_argument("--batches", type=integers, default=[250, 2_000, 20_000], metavar="250,..")
-    parser.add_argument("--repeats", type=int, default=10, help="timed rounds")
-    parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
     parser.add_argument("--skip", type=names_among("compile"), default=[], metavar="compile")
-    parser.add_argument("--isa", help="force timl's instruction set, e.g. x86-64-v3")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
     given = parser.parse_args()
-    environment = {"TIML_FORCE_ISA": given.isa} if given.isa else {}
-
-    reports = []
-    for threads in given.threads:
-        arguments = (given.series, given.batches, given.repeats, given.skip, threads)
-        reports.append(in_fresh_process(threads, environment, measure, *arguments))
-        progress("")
-        print(show(reports[-1]), end="\n\n", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
+    measured = partial(measure, given.series, given.batches, given.repeats, given.skip)
+    report_each_thread_count(given, measured, show)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ Run `python benchmarks/maps.py --help`; README.md in this folder says how to rea
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,16 @@ import numpy as np
 import rasterio
 import timl
 import torch
-from common import Timing, in_fresh_process, integers, machine, progress, table, time_in_rounds
+from common import (
+    Report,
+    Timing,
+    benchmark_options,
+    machine,
+    progress,
+    report_each_thread_count,
+    table,
+    time_in_rounds,
+)
 from rasterio.windows import Window
 from sklearn.ensemble import RandomForestClassifier
 from strong import NORMALIZATION, deep_kernel, series
@@ -44,11 +51,9 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class MapsReport(Report):
     """What one process measured."""
 
-    threads: int
-    machine: str
     peak_mib: float
     """Greatest memory of the process, MiB."""
     rows: list[Row]
@@ -114,7 +119,7 @@ def read(path: Path) -> np.ndarray:
     return band
 
 
-def measure(size: int, compress: str, repeats: int, threads: int) -> Report:
+def measure(size: int, compress: str, repeats: int, threads: int) -> MapsReport:
     """Check and time every contender in this process."""
     torch.set_num_threads(threads)
     predict_module._beside = lambda path, classes, points: path  # type: ignore[assignment]
@@ -177,7 +182,7 @@ def measure(size: int, compress: str, repeats: int, threads: int) -> Report:
         pixels = (size // LOOP) ** 2 if name.endswith("loop") else pixels
         rows.append(Row(name, [pixels / seconds for seconds in timings[name].seconds]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Report(threads, machine(), peak, rows)
+    return MapsReport(threads, machine(), peak, rows)
 
 
 @torch.no_grad()
@@ -189,7 +194,7 @@ def _evaluate(classifier: Any, x: torch.Tensor) -> None:
         classifier(x)
 
 
-def show(report: Report) -> str:
+def show(report: MapsReport) -> str:
     """Lay out what one process measured."""
     rates = {row.name: Timing(row.pixels_per_second) for row in report.rows}
     first = next(iter(rates.values())).median
@@ -210,15 +215,14 @@ def show(report: Report) -> str:
         )
     headers = ["map", "pixels per second", "quartiles", "of its operator", "predict_map is x times"]
     lines = [
-        f"## {report.threads} thread{'s' * (report.threads > 1)}",
-        report.machine,
+        *report.heading(),
         f"Greatest memory of the process: {report.peak_mib:,.0f} MiB",
     ]
     return "\n".join([*lines, "", table(headers, cells)])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__, repeats=5)
     parser.add_argument("--size", type=int, default=512, help="edge of the export, pixels")
     parser.add_argument(
         "--compress",
@@ -226,18 +230,9 @@ def main() -> None:
         default="none",
         help="of the export, which is noise",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
-    parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
     given = parser.parse_args()
-    reports = []
-    sizes = (given.size, given.compress, given.repeats)
-    for threads in given.threads:
-        reports.append(in_fresh_process(threads, {}, measure, *sizes, threads))
-        progress("")
-        print(show(reports[-1]), end="\n\n", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
+    measured = partial(measure, given.size, given.compress, given.repeats)
+    report_each_thread_count(given, measured, show)
 
 
 if __name__ == "__main__":

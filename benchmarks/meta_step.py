@@ -5,29 +5,27 @@ Run `python benchmarks/meta_step.py --help`; README.md in this folder says how t
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from shutil import which
 
 import torch
 from common import (
+    TimedRow,
     Timing,
-    in_fresh_process,
-    integers,
+    benchmark_options,
     machine,
     names_among,
     progress,
+    report_each_thread_count,
     seconds_of,
     table,
     time_in_rounds,
 )
 from meta_batch import MetaBatch, Sizes, draw
-from peaks import peaks
+from peaks import PeaksReport, time_beside_peaks
 from peers import Contender, Gradients, engine, module_cloning, torch_func
 from timl import parameters, reference
 from torch import Tensor
@@ -66,7 +64,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(TimedRow):
     """One line of a table: what was measured of one contender."""
 
     name: str
@@ -75,18 +73,11 @@ class Row:
     worst_block: str = ""
     first_call_seconds: float | None = None
     """Seconds of the first step, where the contender compiles in it."""
-    milliseconds: list[float] = field(default_factory=list)
-    """Seconds per task, of every repeat."""
     task_flops: int = 0
     not_timed: str = ""
     """Why there are no timings."""
     wrong: bool = False
     """Whether its gradients are wrong, which is then the reason."""
-
-    @property
-    def timing(self) -> Timing:
-        """Times of the repeats, in milliseconds."""
-        return Timing(self.milliseconds)
 
     @property
     def flops_rate(self) -> float:
@@ -95,13 +86,9 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class MetaStepReport(PeaksReport):
     """What one process measured."""
 
-    threads: int
-    machine: str
-    peaks: dict[str, float]
-    """Peaks by name, in operations per second."""
     twin_error: float
     first_order_distance: float
     rows: list[Row]
@@ -235,7 +222,7 @@ def contenders(batch: MetaBatch, skip: list[str]) -> Iterator[Contender | Row]:
         yield module_cloning.contender(batch)
 
 
-def measure(options: Options, threads: int) -> Report:
+def measure(options: Options, threads: int) -> MetaStepReport:
     """Check and time everything in this process."""
     torch.set_num_threads(threads)
     batch = draw(Sizes(tasks=options.tasks))
@@ -258,13 +245,11 @@ def measure(options: Options, threads: int) -> Report:
         else:
             calls[contender.name] = partial(contender.step, STEP_SIZE)
 
-    references = peaks(threads)
-    calls.update({name: peak.call for name, peak in references.items()})
-    timings = time_in_rounds(calls, options.repeats)
-    return Report(
+    timings, rates = time_beside_peaks(calls, options.repeats, threads)
+    return MetaStepReport(
         threads,
         machine(),
-        {name: peak.rate(timings[name]) for name, peak in references.items()},
+        rates,
         twin_error,
         first_order_distance,
         [timed(row, timings.get(row.name), batch.sizes) for row in rows.values()],
@@ -297,13 +282,10 @@ def measure_variations(repeats: int) -> list[Row]:
 # --- what is printed ----------------------------------------------------------------------------
 
 
-def show(report: Report) -> str:
+def show(report: MetaStepReport) -> str:
     """Lay out what one process measured."""
-    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in report.peaks.items())
     lines = [
-        f"## {report.threads} thread{'s' * (report.threads > 1)}",
-        report.machine,
-        f"Measured peaks, GFLOP/s: {rates}",
+        *report.heading(),
         f"Checked: timl float64 is within {report.twin_error:.0e} of its twin; first order would "
         f"be {report.first_order_distance:.0e} away. Errors below: largest of any block against "
         f"timl float64.",
@@ -315,7 +297,7 @@ def show(report: Report) -> str:
     return "\n".join(lines)
 
 
-def show_rows(rows: list[Row], report: Report, title: str) -> str:
+def show_rows(rows: list[Row], report: MetaStepReport, title: str) -> str:
     compared = rows is report.rows
     headers = [title, "ms per task", "quartiles", "GFLOP/s"]
     headers += [f"of {name} peak" for name in report.peaks]
@@ -340,7 +322,7 @@ def show_rows(rows: list[Row], report: Report, title: str) -> str:
     return table(headers, cells)
 
 
-def show_scaling(reports: list[Report]) -> str:
+def show_scaling(reports: list[MetaStepReport]) -> str:
     """Return lines that say how much faster each contender is on more threads."""
     base = reports[0]
     headers = ["speed-up"] + [f"{report.threads} threads" for report in reports[1:]]
@@ -353,31 +335,18 @@ def show_scaling(reports: list[Report]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__, repeats=30)
     parser.add_argument("--tasks", type=int, default=32, help="tasks in the meta-batch")
-    parser.add_argument("--repeats", type=int, default=30, help="timed rounds")
-    parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
     parser.add_argument(
         "--skip", type=names_among(*SKIPPABLE), default=[], metavar=",".join(SKIPPABLE)
     )
     parser.add_argument("--no-sizes", action="store_true", help="leave out the table of sizes")
-    parser.add_argument("--isa", help="force timl's instruction set, e.g. x86-64-v3")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
     given = parser.parse_args()
     options = Options(given.tasks, given.repeats, given.skip, not given.no_sizes)
     environment = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}  # so that compiling is compiling
-    if given.isa:
-        environment["TIML_FORCE_ISA"] = given.isa
-
-    reports = []
-    for threads in given.threads:
-        reports.append(in_fresh_process(threads, environment, measure, options, threads))
-        progress("")
-        print(show(reports[-1]), end="\n\n", flush=True)
+    reports = report_each_thread_count(given, partial(measure, options), show, environment)
     if len(reports) > 1:
         print(show_scaling(reports))
-    if given.json:
-        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
     if any(row.wrong for report in reports for row in report.rows + report.variations):
         raise SystemExit("wrong gradients were not timed")
 

@@ -6,13 +6,13 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from common import Timing, seconds_of
+from common import Report, Timing, seconds_of, time_in_rounds
 
 _SECONDS = 0.02  # of one run of the FMA loop
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
@@ -28,6 +28,30 @@ class Peak:
     def rate(self, timing: Timing) -> float:
         """Operations per second, at the best of the repeats: it is a peak."""
         return self.flops / timing.best
+
+
+@dataclass(frozen=True)
+class PeaksReport(Report):
+    """What one process measured, and the peaks beside it."""
+
+    peaks: dict[str, float]
+    """Peaks by name, in operations per second."""
+
+    def heading(self) -> list[str]:
+        """Return the lines above its tables."""
+        rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in self.peaks.items())
+        return [*super().heading(), f"Measured peaks, GFLOP/s: {rates}"]
+
+
+def time_beside_peaks(
+    calls: Mapping[str, Callable[[], object]], repeats: int, threads: int
+) -> tuple[dict[str, Timing], dict[str, float]]:
+    """Time calls in rounds with the peaks; return what they took, and the peaks' rates."""
+    references = peaks(threads)
+    timings = time_in_rounds(
+        {**calls, **{name: peak.call for name, peak in references.items()}}, repeats
+    )
+    return timings, {name: peak.rate(timings[name]) for name, peak in references.items()}
 
 
 def peaks(threads: int) -> dict[str, Peak]:

@@ -5,18 +5,24 @@ Run `python benchmarks/strong.py --help`; README.md in this folder says how to r
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from common import Timing, in_fresh_process, integers, machine, progress, table, time_in_rounds
+from common import (
+    SeriesRow,
+    Timing,
+    benchmark_options,
+    integers,
+    machine,
+    progress,
+    report_each_thread_count,
+    table,
+)
 from meta_batch import Sizes, draw
-from peaks import peaks
+from peaks import PeaksReport, time_beside_peaks
 from sklearn.ensemble import RandomForestClassifier
 from timl import reference
 from timl.meta import fit_strong
@@ -38,31 +44,17 @@ NORMALIZATION: Normalization = {
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(SeriesRow):
     """What was measured of one contender."""
 
-    name: str
     flops: float | None
     """Operations of a series in matrix products; None where that says nothing."""
-    error: float | None
-    """Relative error of the results; None where there is nothing to compare them with."""
-    series_per_second: list[float]
-    """Times of every repeat."""
-
-    @property
-    def median(self) -> float:
-        """Series per second, at the median of the repeats."""
-        return Timing(self.series_per_second).median
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport(PeaksReport):
     """What one process measured."""
 
-    threads: int
-    machine: str
-    peaks: dict[str, float]
-    """Peaks by name, in operations per second."""
     rows: list[Row]
 
 
@@ -136,7 +128,7 @@ def classifier(kernel: DeepKernel, labels: int) -> tuple[StrongClassifier, Rando
 
 
 @torch.no_grad()
-def measure(count: int, labels: list[int], repeats: int, threads: int) -> Report:
+def measure(count: int, labels: list[int], repeats: int, threads: int) -> EvaluationReport:
     """Check and time every contender in this process."""
     torch.set_num_threads(threads)
     x, kernel = series(count, 5), deep_kernel()
@@ -185,21 +177,19 @@ def measure(count: int, labels: list[int], repeats: int, threads: int) -> Report
         name = f"Random Forest, {number} labels, engine's description"
         add(name, partial(predict, engine=True), None, None)
 
-    references = peaks(threads)
-    calls.update({name: peak.call for name, peak in references.items()})
-    timings = time_in_rounds(calls, repeats)
-    return Report(
+    timings, rates = time_beside_peaks(calls, repeats, threads)
+    return EvaluationReport(
         threads,
         machine(),
-        {name: peak.rate(timings[name]) for name, peak in references.items()},
+        rates,
         [
-            Row(name, operations, error, [count / s for s in timings[name].seconds])
+            Row(name, error, [count / s for s in timings[name].seconds], operations)
             for name, (operations, error) in rows.items()
         ],
     )
 
 
-def show(report: Report) -> str:
+def show(report: EvaluationReport) -> str:
     """Lay out what one process measured."""
     network = next(row.median for row in report.rows if row.name == NETWORK)
     headers = ["evaluation", "series per second", "quartiles", f"times {NETWORK}", "GFLOP/s"]
@@ -215,30 +205,16 @@ def show(report: Report) -> str:
             rate = row.median * row.flops
             line += [f"{rate / 1e9:.1f}", *(f"{rate / p:.0%}" for p in report.peaks.values())]
         cells.append([*line, "" if row.error is None else f"{row.error:.0e}"])
-    rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in report.peaks.items())
-    lines = [f"## {report.threads} thread{'s' * (report.threads > 1)}", report.machine]
-    return "\n".join([*lines, f"Measured peaks, GFLOP/s: {rates}", "", table(headers, cells)])
+    return "\n".join([*report.heading(), "", table(headers, cells)])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__, repeats=10)
     parser.add_argument("--series", type=int, default=20_000)
     parser.add_argument("--labels", type=integers, default=[40, 1_000], metavar="40,1000")
-    parser.add_argument("--repeats", type=int, default=10, help="timed rounds")
-    parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
-    parser.add_argument("--isa", help="force timl's instruction set, e.g. x86-64-v3")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
     given = parser.parse_args()
-    environment = {"TIML_FORCE_ISA": given.isa} if given.isa else {}
-
-    reports = []
-    for threads in given.threads:
-        arguments = (given.series, given.labels, given.repeats, threads)
-        reports.append(in_fresh_process(threads, environment, measure, *arguments))
-        progress("")
-        print(show(reports[-1]), end="\n\n", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
+    measured = partial(measure, given.series, given.labels, given.repeats)
+    report_each_thread_count(given, measured, show)
 
 
 if __name__ == "__main__":

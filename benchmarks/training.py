@@ -5,14 +5,12 @@ Run `python benchmarks/training.py --help`; README.md in this folder says how to
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,15 @@ from unittest import mock
 
 import timl
 import torch
-from common import Timing, in_fresh_process, integers, machine, progress, table, time_in_rounds
+from common import (
+    Report,
+    Timing,
+    benchmark_options,
+    machine,
+    report_each_thread_count,
+    table,
+    time_in_rounds,
+)
 from peers.unrolled import UnrolledClassifier
 from timl.data import BenchmarkTask
 from timl.nn import Classifier, operators
@@ -40,11 +46,9 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainingReport(Report):
     """What one process measured."""
 
-    threads: int
-    machine: str
     tasks: int
     epochs: int
     seconds: float
@@ -80,7 +84,7 @@ def engine_watched() -> Iterator[Engine]:
         yield watched
 
 
-def train(data: timl.CropHarvest, epochs: int, threads: int) -> Report:
+def train(data: timl.CropHarvest, epochs: int, threads: int) -> TrainingReport:
     """Meta-train with the default options, into a folder, with checkpoints."""
     tasks = timl.meta_tasks(data)
     torch.manual_seed(0)
@@ -99,7 +103,7 @@ def train(data: timl.CropHarvest, epochs: int, threads: int) -> Report:
             progress=False,
         )
         seconds = time.perf_counter() - start
-    return Report(
+    return TrainingReport(
         threads,
         machine(),
         len(tasks),
@@ -160,17 +164,17 @@ def finetuning_error(start: Classifier, task: BenchmarkTask, steps: int) -> floa
 # --- the report ---------------------------------------------------------------------------------
 
 
-def measure(folder: Path, epochs: int, repeats: int, threads: int) -> Report:
+def measure(folder: Path, epochs: int, repeats: int, threads: int) -> TrainingReport:
     """Time everything in this process."""
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as cache:
         data = timl.CropHarvest(folder, cache=cache)
         report = train(data, epochs, threads)
         seconds, error = finetuning(data, repeats)
-        return Report(**{**vars(report), "finetuning": seconds, "finetuning_error": error})
+        return TrainingReport(**{**vars(report), "finetuning": seconds, "finetuning_error": error})
 
 
-def show(report: Report) -> str:
+def show(report: TrainingReport) -> str:
     """Lay out what one process measured."""
     alone = report.engine.training / report.epochs
     cells = [
@@ -186,8 +190,7 @@ def show(report: Report) -> str:
         )
     ]
     lines = [
-        f"## {report.threads} thread{'s' * (report.threads > 1)}",
-        report.machine,
+        *report.heading(),
         f"{report.tasks} tasks, a tenth of them for validation, {report.epochs} epochs",
         "",
         table(["meta-training", "ms per epoch", "of the meta-steps"], cells),
@@ -214,7 +217,7 @@ def show(report: Report) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = benchmark_options(__doc__, repeats=10, repeated="of fine-tuning")
     found = os.environ.get("TIML_SHARED_DATA")
     parser.add_argument(
         "--data",
@@ -223,21 +226,11 @@ def main() -> None:
         help="folder in CropHarvest's layout; by default realcrops in TIML_SHARED_DATA",
     )
     parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=10, help="of fine-tuning")
-    parser.add_argument("--threads", type=integers, default=[1, 2], metavar="1,2")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything here")
     given = parser.parse_args()
     if given.data is None:
         parser.error("give --data, or set TIML_SHARED_DATA")
-
-    reports = []
-    for threads in given.threads:
-        arguments = (given.data, given.epochs, given.repeats, threads)
-        reports.append(in_fresh_process(threads, {}, measure, *arguments))
-        progress("")
-        print(show(reports[-1]), end="\n\n", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(report) for report in reports], indent=1))
+    measured = partial(measure, given.data, given.epochs, given.repeats)
+    report_each_thread_count(given, measured, show)
 
 
 if __name__ == "__main__":
