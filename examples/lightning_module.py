@@ -7,12 +7,9 @@ Lightning's.
 
 from __future__ import annotations
 
-import argparse
-
 import lightning
-import timl
 import torch
-from plain_loop import meta_batches, meta_loss
+from plain_loop import meta_batches, meta_loss, read_options
 from timl.data import EpisodeSampler
 from timl.nn import TIML, seeded
 from torch import Tensor
@@ -57,13 +54,7 @@ class MetaLearner(lightning.LightningModule):
 
 def main() -> None:
     """Read the options, train, and write the model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", help="folder of a data set in CropHarvest's layout")
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--out", default="model", help="folder for the model and the log")
-    given = parser.parse_args()
-    data = timl.CropHarvest(given.data)
-    sampler = EpisodeSampler(data, timl.meta_tasks(data), k=10, query=8, seed=0)
+    given, sampler = read_options(__doc__)
     with seeded(0):
         learner = MetaLearner(TIML(), sampler, given.epochs)
     trainer = lightning.Trainer(

@@ -47,15 +47,20 @@ def train(model: TIML, sampler: EpisodeSampler, epochs: int) -> list[float]:
     return means
 
 
-def main() -> None:
-    """Read the options, train, and write the model."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def read_options(description: str | None) -> tuple[argparse.Namespace, EpisodeSampler]:
+    """Return the options of the command line, and the sampler of the data that they name."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", help="folder of a data set in CropHarvest's layout")
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--out", default="model", help="folder for the model")
+    parser.add_argument("--out", default="model", help="folder for what is written")
     given = parser.parse_args()
     data = timl.CropHarvest(given.data)
-    sampler = EpisodeSampler(data, timl.meta_tasks(data), k=10, query=8, seed=0)
+    return given, EpisodeSampler(data, timl.meta_tasks(data), k=10, query=8, seed=0)
+
+
+def main() -> None:
+    """Read the options, train, and write the model."""
+    given, sampler = read_options(__doc__)
     with seeded(0):
         model = TIML()
     losses = train(model, sampler, given.epochs)
