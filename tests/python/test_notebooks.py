@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,34 @@ FOREIGN = re.compile(
 )
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-pytestmark = pytest.mark.xdist_group("notebooks")  # one after another: each starts a process
+pytestmark = pytest.mark.xdist_group("notebooks")  # they share a process and simulated worlds
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all of them run, so that they share simulated worlds."""
-    return tmp_path_factory.mktemp("notebooks")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The process that runs all of them, in one folder: libraries are loaded once."""
+    for module in ("nbclient", "nbformat", "ipykernel", "matplotlib", "rasterio"):
+        pytest.importorskip(module, reason=f"{module} is not installed: pip install 'timl[test]'")
+    from jupyter_client import KernelManager
+
+    # one thread, since so little work is slower on more
+    quick = {**os.environ, "TIML_NOTEBOOK_QUICK": "1", "OMP_NUM_THREADS": "1"}
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("notebooks")), env=quick)
+    yield manager
+    manager.shutdown_kernel(now=True)
 
 
 @each
-def test_it_runs_from_top_to_bottom(
-    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("nbclient", "nbformat", "ipykernel", "matplotlib", "rasterio"):
-        pytest.importorskip(module, reason=f"{module} is not installed: pip install 'timl[test]'")
+def test_it_runs_from_top_to_bottom(path: Path, kernel: Any) -> None:
     import nbformat
     from nbclient import NotebookClient
 
-    monkeypatch.setenv("TIML_NOTEBOOK_QUICK", "1")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so little work is slower on more
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(
-        notebook, kernel_name="python3", startup_timeout=300, timeout=300, resources=resources
-    ).execute()
+    no_names = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%reset -f")])
+    for part in (no_names, notebook):
+        NotebookClient(part, km=kernel, startup_timeout=300, timeout=300).execute()
     assert [out.text for out in outputs(notebook) if out.get("name") == "stderr"] == []
 
 
