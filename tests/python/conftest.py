@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("test_notebooks.py", "test_documentation.py", "test_demo.py")
+LONGEST = ("test_notebooks.py", "test_documentation.py", "test_demo.py", "test_runner.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ TINY = {
     "points": 20,
     "workers": 1,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_labels() -> Iterator[None]:
+    """Score with five labels alone, by default too: the command has no option for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(demo.__kwdefaults__, "budgets", (5,))
+        yield
 
 
 @pytest.fixture(scope="module")

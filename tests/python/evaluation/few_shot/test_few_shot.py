@@ -136,6 +136,7 @@ def test_baselines_learn_from_ten_labels(
     assert scores.auc_roc > 0.6
 
 
+@pytest.mark.xdist_group("processes")
 def test_the_same_seed_gives_the_same_for_any_workers_and_after_a_kill(
     data: CropHarvest, tmp_path: Path, dask_client: Any
 ) -> None:
