@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,27 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def output(script: str, **variables: str) -> Any:
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[subprocess.Popen[str]]:
+    """The process that runs the scripts, see scripts.py."""
+    with subprocess.Popen(
+        [sys.executable, HERE / "scripts.py"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
+def output(scripts: subprocess.Popen[str], script: str) -> Any:
     """Run a script in a process of its own, with the calls of calls.py; return what it prints."""
     start = "import json, os, signal, sys, threading, time\nfrom calls import *\n"
-    found = subprocess.run(
-        [sys.executable, "-c", start + script],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), **variables},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout)
+    assert scripts.stdin is not None and scripts.stdout is not None
+    print(json.dumps(start + script), file=scripts.stdin, flush=True)
+    printed, status = json.loads(scripts.stdout.readline())
+    assert status == 0, "what it said is on standard error"
+    return json.loads(printed)
 
 
 LONG = {  # each takes seconds at least
@@ -59,11 +69,13 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module", params=[2])
-def interrupted(request: pytest.FixtureRequest) -> dict[str, tuple[str, str, float]]:
+def interrupted(
+    request: pytest.FixtureRequest, scripts: subprocess.Popen[str]
+) -> dict[str, tuple[str, str, float]]:
     """How each long call ended that was interrupted after a quarter of a second."""
     calls = "{" + ", ".join(f"{name!r}: lambda: {call}" for name, call in LONG.items()) + "}"
     found: dict[str, tuple[str, str, float]] = output(
-        INTERRUPT.format(threads=request.param, calls=calls)
+        scripts, INTERRUPT.format(threads=request.param, calls=calls)
     )
     return found
 
@@ -76,7 +88,7 @@ def test_interrupting_a_call_takes_less_than_half_a_second(
     assert interrupted[name][2] < 0.5
 
 
-def test_an_interrupted_program_ends_at_once() -> None:
+def test_an_interrupted_program_ends_at_once(scripts: subprocess.Popen[str]) -> None:
     script = """
         import subprocess, json
         child = subprocess.Popen(
@@ -89,11 +101,13 @@ def test_an_interrupted_program_ends_at_once() -> None:
         errors = child.communicate()[1]
         print(json.dumps([time.monotonic() - start, errors.splitlines()[-1]]))
     """
-    seconds, last = output("\n".join(line.strip() for line in script.splitlines()))
+    seconds, last = output(scripts, "\n".join(line.strip() for line in script.splitlines()))
     assert last == "KeyboardInterrupt" and seconds < 6  # the whole call takes longer on any machine
 
 
-def test_a_handler_of_ones_own_decides_and_the_next_call_is_whole() -> None:
+def test_a_handler_of_ones_own_decides_and_the_next_call_is_whole(
+    scripts: subprocess.Popen[str],
+) -> None:
     """What the handler raises ends the call; where it raises nothing, the call goes on."""
     script = """
 class Enough(Exception):
@@ -116,7 +130,7 @@ except Enough as error:
 again = all(torch.equal(a, b) for a, b in zip(call(), whole))
 print(json.dumps([len(seen), same, raised, again]))
 """
-    assert output(script) == [1, True, "now", True]
+    assert output(scripts, script) == [1, True, "now", True]
 
 
 LARGE = {  # call, what it asks for, and on how many threads
@@ -128,7 +142,9 @@ LARGE = {  # call, what it asks for, and on how many threads
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_memory_that_is_not_there_is_named_and_the_process_goes_on(name: str) -> None:
+def test_memory_that_is_not_there_is_named_and_the_process_goes_on(
+    scripts: subprocess.Popen[str], name: str
+) -> None:
     call, asked, threads = LARGE[name]
     script = f"""
 import resource
@@ -145,7 +161,7 @@ except MemoryError as error:
 small()
 print(json.dumps(found))
 """
-    assert output(script) == (
+    assert output(scripts, script) == (
         f"{asked} of memory are needed at once, which the system does not give: give fewer series, "
         f"tasks or steps in a call"
     )
@@ -160,7 +176,9 @@ FORKS = {  # what the parent ran, and what the child is told of a large and of a
 
 
 @pytest.mark.parametrize("name", FORKS)
-def test_a_fork_that_would_wait_for_ever_is_refused(name: str) -> None:
+def test_a_fork_that_would_wait_for_ever_is_refused(
+    scripts: subprocess.Popen[str], name: str
+) -> None:
     before, *expected = FORKS[name]
     script = f"""
 torch.set_num_threads(1)
@@ -184,7 +202,7 @@ os.wait()
 call()
 print(os.read(reading, 10000).decode())
 """
-    found = output(script)
+    found = output(scripts, script)
     told = (
         "timl::network_evaluate: this process is a fork of one that had computed on several "
         'threads, and would wait for them for ever: start processes by "spawn" or "forkserver", or '
