@@ -5,10 +5,17 @@
 
 namespace {
 
+// The paper's; fewer where the tests run slowly: under the sanitizers, and for another processor.
+#ifdef TIML_SLOW
+constexpr int64_t kSteps = 5;
+#else
+constexpr int64_t kSteps = 12;
+#endif
+
 const Problem kProblems[] = {
     {{4, 3, 6, 2, 1}, 5, true, true},      {{1, 2, 3, 1, 1}, 4, true, false},
     {{3, 5, 20, 3, 1}, 3, false, true},    {{2, 31, 70, 2, 1}, 60, true, true},
-    {{2, 18, 33, 2, 1}, 97, false, false}, {{5, 18, 128, 2, 1}, 20, true, true},
+    {{2, 18, 33, 2, 1}, 97, false, false}, {{kSteps, 18, 128, 2, 1}, 20, true, true},
     {{3, 6, 20, 2, 5}, 97, false, true},   {{2, 2, 33, 1, 19}, 60, true, false},
 };
 
