@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +14,28 @@ import torch
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 
 
-def test_meta_step_checks_and_then_times_every_contender(tmp_path: Path) -> None:
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a benchmark with options, and return what it prints: it measures in another process."""
+
+    def by_name(name: str, *options: object) -> str:
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        monkeypatch.setattr(sys, "argv", [name, *map(str, options)])
+        importlib.import_module(name).main()
+        return capsys.readouterr().out
+
+    return by_name
+
+
+def test_meta_step_checks_and_then_times_every_contender(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
     written = tmp_path / "meta_step.json"
-    options = ["--tasks", "2", "--repeats", "1", "--threads", "1", "--skip", "compile,jax"]
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / "meta_step.py", *options, "--no-sizes", "--json", written],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Checked: timl float64 is within" in done.stdout
+    options = ["--tasks", 2, "--repeats", 1, "--threads", 1, "--skip", "compile,jax"]
+    shown = run("meta_step", *options, "--no-sizes", "--json", written)
+    assert "Checked: timl float64 is within" in shown
     for name in ("timl", "torch.func, eager", "module-cloning MAML"):
-        assert f"| {name} " in done.stdout
+        assert f"| {name} " in shown
 
     (report,) = json.loads(written.read_text())
     assert report["twin_error"] < 1e-9
@@ -83,15 +93,13 @@ def test_a_block_that_is_all_zeros_must_be_exactly_so(monkeypatch: pytest.Monkey
     assert dict(meta_step.block_errors(off, want, batch.sizes))["hidden_weight"] == float("inf")
 
 
-def test_strong_checks_and_then_times_every_contender(tmp_path: Path) -> None:
+def test_strong_checks_and_then_times_every_contender(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
     written = tmp_path / "strong.json"
-    options = ["--series", "300", "--labels", "30", "--repeats", "1", "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / "strong.py", *options, "--json", written],
-        capture_output=True,
-        text=True,
+    run(
+        "strong", "--series", 300, "--labels", 30, "--repeats", 1, "--threads", 1, "--json", written
     )
-    assert done.returncode == 0, done.stderr
     (report,) = json.loads(written.read_text())
     errors = {row["name"]: row["error"] for row in report["rows"]}
     assert errors["network_evaluate"] is None and len(errors) == 5
@@ -109,15 +117,12 @@ def test_strong_refuses_to_time_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -
             strong.checked("it", (wrong,), (logits.double(),))
 
 
-def test_film_lstm_checks_and_then_times_every_contender(tmp_path: Path) -> None:
+def test_film_lstm_checks_and_then_times_every_contender(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
     written = tmp_path / "film_lstm.json"
-    options = ["--batch", "24", "--repeats", "1", "--threads", "1", "--skip", "compile"]
-    done = subprocess.run(
-        [sys.executable, BENCHMARKS / "film_lstm.py", *options, "--json", written],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    options = ["--batch", 24, "--repeats", 1, "--threads", 1, "--skip", "compile"]
+    run("film_lstm", *options, "--json", written)
     (report,) = json.loads(written.read_text())
     assert report["first_order_distance"] > 1e-3
     higher = importlib.util.find_spec("higher") is not None
