@@ -8,17 +8,6 @@
 namespace timl {
 namespace {
 
-// out = a + sign * factors[tensor] * b, each a packed vector; a null = 0.
-template <class T>
-inline void add_scaled(const PackedLayout<T>& layout, const T* a, const T* factors, T sign,
-                       const T* b, T* out) {
-  for_each_segment(layout, [&](int64_t tensor, int64_t at, int64_t count) {
-    const T factor = sign * factors[tensor];
-    for (int64_t i = at; i < at + count; i += kLanes<T>)
-      store<T>(out + i, (a == nullptr ? Vector<T>{} : load(a + i)) + factor * load(b + i));
-  });
-}
-
 // Memory of one task's meta-step. Weights and passes of every inner step are kept for the way back;
 // nothing here depends on how many meta-steps have run.
 template <class T>
@@ -99,8 +88,14 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
     network_backward(layout, batch, weights, tape, adjoints, scratch, gradient, memory.film,
                      parallel);
     T* next = memory.weights + s * (layout.packed_size + layout.transposed_size);
-    add_scaled(layout, weights.packed, step_sizes + s * tensors, T(-1), gradient, next);
-    transpose(layout, next, next + layout.packed_size);
+    write_and_transpose(
+        layout,
+        [&](int64_t tensor, int64_t at, int64_t count) {
+          const T step_size = -step_sizes[s * tensors + tensor];
+          for (int64_t i = at; i < at + count; i += kLanes<T>)
+            store<T>(next + i, load(weights.packed + i) + step_size * load(gradient + i));
+        },
+        next, next + layout.packed_size);
   }
 
   const Batch<T> query = {.size = m.query,
@@ -127,19 +122,35 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
                    result.film_gradient, parallel);
   for (int64_t s = m.inner_steps - 1; s >= 0; --s) {
     parallel.check();
-    // w_(s+1) = w_s - alpha_s g_s(w_s): the step sizes see -<v, g_s>, tensor by tensor.
+    // w_(s+1) = w_s - alpha_s g_s(w_s): the step sizes see -<v, g_s>, tensor by tensor, and the
+    // way back through g_s goes along alpha_s v.
     T* step_size_gradient = result.step_size_gradient + s * tensors;
     fill<T>(tensors, 0, step_size_gradient);
-    for_each_segment(layout, [&](int64_t tensor, int64_t at, int64_t count) {
+    const auto product_with_gradient = [&](int64_t tensor, int64_t at, int64_t count,
+                                           const auto& also) {
       Vector<T> sum{};
       const T* gradient = memory.gradients + s * layout.packed_size;
-      for (int64_t i = at; i < at + count; i += kLanes<T>) sum += load(v + i) * load(gradient + i);
+      for (int64_t i = at; i < at + count; i += kLanes<T>) {
+        sum += load(v + i) * load(gradient + i);
+        also(i);
+      }
       step_size_gradient[tensor] -= sum_lanes<T>(sum);
-    });
-    if (m.order == 1) continue;
-    add_scaled(layout, static_cast<const T*>(nullptr), step_sizes + s * tensors, T(1), v,
-               memory.direction);
-    transpose(layout, memory.direction, memory.direction + layout.packed_size);
+    };
+    if (m.order == 1) {
+      for_each_segment(layout, [&](int64_t tensor, int64_t at, int64_t count) {
+        product_with_gradient(tensor, at, count, [](int64_t) {});
+      });
+      continue;
+    }
+    T* along = memory.direction;
+    write_and_transpose(
+        layout,
+        [&](int64_t tensor, int64_t at, int64_t count) {
+          const T step_size = step_sizes[s * tensors + tensor];
+          product_with_gradient(tensor, at, count,
+                                [&](int64_t i) { store<T>(along + i, step_size * load(v + i)); });
+        },
+        along, along + layout.packed_size);
     const Direction<T> direction = {
         .weights = {.packed = memory.direction,
                     .transposed = memory.direction + layout.packed_size},

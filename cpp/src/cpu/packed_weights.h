@@ -174,32 +174,57 @@ TIML_INLINE void transpose_square(const T* in, int64_t in_stride, T* out, int64_
 // The transposes of the recurrent and dense weights, in panels of kTileColumns input units:
 // hidden [panels][4*padded][columns], rows in the order (block, gate, lane) of the gate panels;
 // dense l [panels][padded][columns], rows = output units.
+
+// Those of gate panel j, which is read from its first row to its last; what is written meanwhile
+// stays in L1.
+template <class T>
+inline void transpose_gate_panel(const PackedLayout<T>& layout, int64_t j, const T* packed,
+                                 T* transposed) {
+  constexpr int64_t lanes = kLanes<T>, columns = kTileColumns<T>;
+  for (int64_t u = 0; u < layout.padded; u += lanes) {  // input units, a vector at a time
+    const T* from = packed + j * layout.gate_panel + (layout.bands + u) * columns;
+    T* hidden =
+        transposed + (u / columns * 4 * layout.padded + j * columns) * columns + u % columns;
+    for (int64_t gate = 0; gate < 4; ++gate)
+      transpose_square(from + gate * lanes, columns, hidden + gate * lanes * columns, columns);
+  }
+}
+
+// Those of dense layer l.
+template <class T>
+inline void transpose_dense(const PackedLayout<T>& layout, int64_t l, const T* packed,
+                            T* transposed) {
+  constexpr int64_t lanes = kLanes<T>;
+  for (int64_t n = 0; n < layout.padded; n += lanes)  // output units
+    for (int64_t u = 0; u < layout.padded; u += lanes) {
+      const int64_t from = (l * layout.panels + n / kTileColumns<T>)*layout.dense_panel +
+                           u * kTileColumns<T> + n % kTileColumns<T>;
+      const int64_t to =
+          ((l * layout.panels + u / kTileColumns<T>)*layout.padded + n) * kTileColumns<T> +
+          u % kTileColumns<T>;
+      transpose_square(packed + layout.dense + from, kTileColumns<T>,
+                       transposed + layout.dense_transposed + to, kTileColumns<T>);
+    }
+}
+
+// Has write(tensor, offset, count) fill the segments of the packed weights, and transposes each as
+// soon as it is written, while a cache near the core has it.
+template <class T, class Write>
+TIML_INLINE void write_and_transpose(const PackedLayout<T>& layout, const Write& write,
+                                     const T* packed, T* transposed) {
+  if (layout.wide != layout.padded) fill<T>(layout.transposed_size, 0, transposed);
+  for_each_segment(layout, [&](int64_t tensor, int64_t at, int64_t count) {
+    write(tensor, at, count);
+    if (tensor == 1)
+      transpose_gate_panel(layout, at / layout.gate_panel, packed, transposed);
+    else if (at >= layout.dense && at < layout.last)
+      transpose_dense(layout, tensor - kLstmTensors, packed, transposed);
+  });
+}
+
 template <class T>
 inline void transpose(const PackedLayout<T>& layout, const T* packed, T* transposed) {
-  constexpr int64_t lanes = kLanes<T>;
-  if (layout.wide != layout.padded) fill<T>(layout.transposed_size, 0, transposed);
-  // A gate panel is read from its first row to its last; what is written meanwhile stays in L1.
-  for (int64_t j = 0; j < layout.blocks; ++j)
-    for (int64_t u = 0; u < layout.padded; u += lanes) {  // input units, a vector at a time
-      const T* from = packed + j * layout.gate_panel + (layout.bands + u) * kTileColumns<T>;
-      T* hidden = transposed +
-                  (u / kTileColumns<T> * 4 * layout.padded + j * kTileColumns<T>)*kTileColumns<T> +
-                  u % kTileColumns<T>;
-      for (int64_t gate = 0; gate < 4; ++gate)
-        transpose_square(from + gate * lanes, kTileColumns<T>,
-                         hidden + gate * lanes * kTileColumns<T>, kTileColumns<T>);
-    }
-  for (int64_t l = 0; l + 1 < layout.layers; ++l)
-    for (int64_t n = 0; n < layout.padded; n += lanes)  // output units
-      for (int64_t u = 0; u < layout.padded; u += lanes) {
-        const int64_t from = (l * layout.panels + n / kTileColumns<T>)*layout.dense_panel +
-                             u * kTileColumns<T> + n % kTileColumns<T>;
-        const int64_t to =
-            ((l * layout.panels + u / kTileColumns<T>)*layout.padded + n) * kTileColumns<T> +
-            u % kTileColumns<T>;
-        transpose_square(packed + layout.dense + from, kTileColumns<T>,
-                         transposed + layout.dense_transposed + to, kTileColumns<T>);
-      }
+  write_and_transpose(layout, [](int64_t, int64_t, int64_t) {}, packed, transposed);
 }
 
 }  // namespace
