@@ -75,6 +75,11 @@ class SeriesRow:
         """Series per second, at the median of the repeats."""
         return Timing(self.series_per_second).median
 
+    @property
+    def timing(self) -> Timing:
+        """Times of the repeats, in seconds for one series."""
+        return Timing([1 / rate for rate in self.series_per_second])
+
 
 @dataclass(frozen=True)
 class Report:

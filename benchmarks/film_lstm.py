@@ -309,7 +309,7 @@ def measure(batch: int, repeats: int, skip: list[str], threads: int) -> LstmRepo
 def show(report: LstmReport) -> str:
     """Lay out what one process measured."""
     headers = ["work", "LSTM", "ms", "quartiles", "times timl", "GFLOP/s"]
-    headers += [*(f"of {name} peak" for name in report.peaks), "error"]
+    headers += [*report.peak_headers(), "error"]
     ours = {row.work: row.timing.median for row in report.rows if "timl" in row.name}
     cells = []
     for row in report.rows:
@@ -317,8 +317,7 @@ def show(report: LstmReport) -> str:
         rate = row.flops / (median * 1e-3)
         line = [row.work, row.name, f"{median:.2f}", f"{low:.2f} to {high:.2f}"]
         line += [f"{median / ours[row.work]:.2f}", f"{rate / 1e9:.1f}"]
-        line += [f"{rate / peak:.0%}" for peak in report.peaks.values()]
-        cells.append([*line, f"{row.error:.0e}"])
+        cells.append([*line, *report.of_peaks(1e3 * row.flops, row.timing), f"{row.error:.0e}"])
     lines = [
         *report.heading(),
         f"Checked against the twin in float64; a first-order meta-step would be "

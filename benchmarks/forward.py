@@ -171,13 +171,13 @@ def show(report: EvaluationReport) -> str:
         if row.name not in best or row.median > best[row.name].median:
             best[row.name] = row
     headers = ["evaluation mode", "series per second", "quartiles", "GFLOP/s"]
-    headers += [*(f"of {name} peak" for name in report.peaks), "batches of", "error"]
+    headers += [*report.peak_headers(), "batches of", "error"]
     cells = []
     for row in best.values():
         low, high = Timing(row.series_per_second).quartiles
         rate = row.median * Sizes().forward_flops
         line = [row.name, f"{row.median:,.0f}", f"{low:,.0f} to {high:,.0f}", f"{rate / 1e9:.1f}"]
-        line += [f"{rate / peak:.0%}" for peak in report.peaks.values()]
+        line += report.of_peaks(Sizes().forward_flops, row.timing)
         line += [str(row.batch), "" if row.error is None else f"{row.error:.0e}"]
         cells.append(line)
     return "\n".join([*report.heading(), "", table(headers, cells)])

@@ -300,8 +300,7 @@ def show(report: MetaStepReport) -> str:
 def show_rows(rows: list[Row], report: MetaStepReport, title: str) -> str:
     compared = rows is report.rows
     headers = [title, "ms per task", "quartiles", "GFLOP/s"]
-    headers += [f"of {name} peak" for name in report.peaks]
-    headers += ["error"]
+    headers += [*report.peak_headers(), "error"]
     if compared:
         headers += ["times timl", "first call, s"]
     cells = []
@@ -312,8 +311,7 @@ def show_rows(rows: list[Row], report: MetaStepReport, title: str) -> str:
         low, high = row.timing.quartiles
         line = [row.name, f"{row.timing.median:.2f}", f"{low:.2f} to {high:.2f}"]
         line += [f"{row.flops_rate / 1e9:.1f}"]
-        line += [f"{row.flops_rate / peak:.0%}" for peak in report.peaks.values()]
-        line += [f"{row.error:.0e}"]
+        line += [*report.of_peaks(1e3 * row.task_flops, row.timing), f"{row.error:.0e}"]
         if compared:
             first = row.first_call_seconds
             line += [f"{row.timing.median / rows[0].timing.median:.1f}"]

@@ -42,6 +42,21 @@ class PeaksReport(Report):
         rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in self.peaks.items())
         return [*super().heading(), f"Measured peaks, GFLOP/s: {rates}"]
 
+    def peak_headers(self) -> list[str]:
+        """Return the headings of the columns of `of_peaks`."""
+        return [f"of {name} peak (at best)" for name in self.peaks]
+
+    def of_peaks(self, flops: float, timing: Timing) -> list[str]:
+        """Return the part of each peak reached at the median, and in the fastest repeat.
+
+        A peak is the best of its repeats, so only the latter compares like with like; the former
+        holds what others on the machine took besides.
+        """
+        return [
+            f"{flops / timing.median / peak:.0%} ({flops / timing.best / peak:.0%})"
+            for peak in self.peaks.values()
+        ]
+
 
 def time_beside_peaks(
     calls: Mapping[str, Callable[[], object]], repeats: int, threads: int

@@ -193,7 +193,7 @@ def show(report: EvaluationReport) -> str:
     """Lay out what one process measured."""
     network = next(row.median for row in report.rows if row.name == NETWORK)
     headers = ["evaluation", "series per second", "quartiles", f"times {NETWORK}", "GFLOP/s"]
-    headers += [*(f"of {name} peak" for name in report.peaks), "error"]
+    headers += [*report.peak_headers(), "error"]
     cells = []
     for row in report.rows:
         low, high = Timing(row.series_per_second).quartiles
@@ -203,7 +203,7 @@ def show(report: EvaluationReport) -> str:
             line += [""] * (1 + len(report.peaks))
         else:
             rate = row.median * row.flops
-            line += [f"{rate / 1e9:.1f}", *(f"{rate / p:.0%}" for p in report.peaks.values())]
+            line += [f"{rate / 1e9:.1f}", *report.of_peaks(row.flops, row.timing)]
         cells.append([*line, "" if row.error is None else f"{row.error:.0e}"])
     return "\n".join([*report.heading(), "", table(headers, cells)])
 
