@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.xdist_group("engine calls")  # they share the process of `scripts`
 
 
 @pytest.fixture(scope="module")

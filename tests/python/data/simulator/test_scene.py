@@ -27,7 +27,7 @@ from timl.data.own.exports import DYNAMIC_BANDS
 from timl.data.simulator.covers import COVERS, CROPS
 from timl.data.simulator.draws import Stream
 from timl.data.simulator.samples import Mix
-from timl.data.simulator.scene import pixels
+from timl.data.simulator.scene import pixels, writing
 from timl.data.simulator.scene import scene as of_scene
 from timl.data.simulator.scene.landscape import Landscape
 from timl.data.simulator.scene.noise import TILE, PixelDraws
@@ -215,8 +215,14 @@ def test_tiles_in_threads_warn_of_nothing_and_leave_pythons_filters_of_warnings(
     ],
 )
 def test_wrong_arguments_leave_nothing(
-    arguments: dict, error: type[Exception], message: str, world: Path, tmp_path: Path
+    arguments: dict,
+    error: type[Exception],
+    message: str,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(writing, "_MOST_TRIES", 1)
     with pytest.raises(error, match=message):
         simulate_scene(tmp_path / "scene", world, **arguments)
     assert not list(tmp_path.iterdir())
