@@ -229,17 +229,19 @@ template <class T>
 __device__ void input_gradients(const Team& team, const Layout& layout, const Batch<T>& batch,
                                 const LstmAdjoints<T>& adjoints, T* film_gradient, T* x_gradient) {
   const int64_t bands = layout.bands;
-  for_each(team, film_gradient == nullptr ? 0 : layout.series, [&](int64_t film) {
-    const int64_t first = film / bands * batch.size * bands + film % bands;
-    T gamma = 0, beta = 0;
-    for (int64_t b = 0; b < batch.size; ++b) {
-      const T d = adjoints.input[first + b * bands];
-      gamma += batch.x[b * layout.series + film] * d;
-      beta += d;
-    }
-    film_gradient[film] = gamma;
-    film_gradient[layout.series + film] = beta;
-  });
+  if (film_gradient != nullptr) {
+    for_each(team, layout.series, [&](int64_t film) {
+      const int64_t first = film / bands * batch.size * bands + film % bands;
+      T gamma = 0, beta = 0;
+      for (int64_t b = 0; b < batch.size; ++b) {
+        const T d = adjoints.input[first + b * bands];
+        gamma += batch.x[b * layout.series + film] * d;
+        beta += d;
+      }
+      film_gradient[film] = gamma;
+      film_gradient[layout.series + film] = beta;
+    });
+  }
   if (x_gradient == nullptr) return;
   for_each(team, batch.size * layout.series, [&](int64_t index) {
     const int64_t film = index % layout.series, b = index / layout.series;

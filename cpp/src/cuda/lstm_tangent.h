@@ -208,19 +208,21 @@ __device__ void input_tangents(const Team& team, const Layout& layout, const Bat
                                const LstmTangents<T>& tangents, T* film_gradient_dot,
                                T* x_gradient_dot) {
   const int64_t bands = layout.bands;
-  for_each(team, film_gradient_dot == nullptr ? 0 : layout.series, [&](int64_t film) {
-    const int64_t first = film / bands * batch.size * bands + film % bands;
-    T gamma = 0, beta = 0;
-    for (int64_t b = 0; b < batch.size; ++b) {
-      const T d_dot = tangents.input_adjoints[first + b * bands];
-      gamma += batch.x[b * layout.series + film] * d_dot;
-      if (direction.x != nullptr)
-        gamma += direction.x[b * layout.series + film] * adjoints.input[first + b * bands];
-      beta += d_dot;
-    }
-    film_gradient_dot[film] = gamma;
-    film_gradient_dot[layout.series + film] = beta;
-  });
+  if (film_gradient_dot != nullptr) {
+    for_each(team, layout.series, [&](int64_t film) {
+      const int64_t first = film / bands * batch.size * bands + film % bands;
+      T gamma = 0, beta = 0;
+      for (int64_t b = 0; b < batch.size; ++b) {
+        const T d_dot = tangents.input_adjoints[first + b * bands];
+        gamma += batch.x[b * layout.series + film] * d_dot;
+        if (direction.x != nullptr)
+          gamma += direction.x[b * layout.series + film] * adjoints.input[first + b * bands];
+        beta += d_dot;
+      }
+      film_gradient_dot[film] = gamma;
+      film_gradient_dot[layout.series + film] = beta;
+    });
+  }
   if (x_gradient_dot == nullptr) return;
   for_each(team, batch.size * layout.series, [&](int64_t index) {
     const int64_t film = index % layout.series, b = index / layout.series;
