@@ -3,8 +3,8 @@
 All tensors are on the CPU and computed there; a tensor is on the pretended GPU if its storage was
 moved there. So code runs with device="cuda" where there is no GPU, its results are the CPU's to
 the bit, and an operation on tensors of both raises, as does NumPy's look at one of the GPU. What
-PyTorch makes by itself within a call on tensors, as derivatives do for what is missing, is of either
-device: it would be made where it is needed. The modes are of one thread.
+PyTorch makes by itself within a call on tensors, such as zeros for a derivative that is missing, is
+of either device: on a real one it would be made where it is needed. The modes are of one thread.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MIXED = {
 
 
 class _Storages:
-    """The storages of the GPU and of either device, kept so that none is given to another tensor."""
+    """The storages of the GPU and of either, kept so that none is given to another tensor."""
 
     def __init__(self) -> None:
         self.kept: dict[int, Any] = {}
