@@ -9,12 +9,6 @@ struct LstmProblem {
   bool filmed, masked;
 };
 
-inline const LstmProblem kLstmProblems[] = {
-    {{4, 3, 6, true}, 5, true, true},     {{1, 2, 3, true}, 1, true, false},
-    {{3, 5, 20, false}, 3, false, true},  {{2, 31, 70, true}, 60, true, true},
-    {{3, 20, 33, false}, 97, true, true}, {{12, 18, 40, true}, 7, false, false},
-};
-
 struct LstmInputs {
   explicit LstmInputs(const LstmProblem& p)
       : x(normals(p.batch * p.shape.steps * p.shape.bands, 1, 0, 1)),

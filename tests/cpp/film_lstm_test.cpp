@@ -3,6 +3,16 @@
 #include "catch.h"
 #include "film_lstm_problem.h"
 
+namespace {
+
+const LstmProblem kLstmProblems[] = {
+    {{4, 3, 6, true}, 5, true, true},     {{1, 2, 3, true}, 1, true, false},
+    {{3, 5, 20, false}, 3, false, true},  {{2, 31, 70, true}, 60, true, true},
+    {{3, 20, 33, false}, 97, true, true}, {{12, 18, 40, true}, 7, false, false},
+};
+
+}  // namespace
+
 TEST_CASE("the LSTM alone: backward is the slope of forward, tangent that of backward",
           "[film_lstm]") {
   for (const char* isa : instruction_sets())

@@ -112,8 +112,10 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
   for_each(team, rows.count() * layout.series, [&](int64_t index) {
     const int64_t f = index % bands, t = index / bands % layout.steps;
     const int64_t b = rows.begin + index / layout.series, film = t * bands + f;
+    const T x = batch.x[b * layout.series + film];
+    // x - x: the gates of an infinite value would be finite, and nobody would know of it
     tape.input[(t * batch.size + b) * bands + f] =
-        batch.x[b * layout.series + film] * gamma_at(batch, film) + beta_at(layout, batch, film);
+        x * gamma_at(batch, film) + beta_at(layout, batch, film) + (x - x);
   });
   simt::copy_async_wait();
   team.sync();

@@ -92,8 +92,9 @@ def test_a_call_is_captured_and_replayed_on_new_numbers(name: str) -> None:
         assert torch.equal(replayed, called)
 
 
-def test_what_is_not_finite_makes_results_that_are_not() -> None:
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_makes_results_that_are_not(bad: float) -> None:
     classifier = Classifier(3, 4, 8).eval().cuda()
     x = torch.zeros(2, 4, 3, device="cuda")
-    x[1, 2, 1] = torch.nan
+    x[1, 2, 1] = bad
     assert classifier(x).isfinite().tolist() == [True, False]
