@@ -91,13 +91,11 @@ def make_model(
     folder = named_folder(name)
     if kernel_steps < 1:
         raise ValueError(f"kernel_steps is {kernel_steps}: give at least 1")
-    if device is not None:
-        checked_device(device)  # before a long download
+    # before a long download
+    place = {} if device is None else {"device": str(checked_device(device))}
     harvest = CropHarvest(_record(folder, record, base_url, progress) if data is None else data)
     tasks = meta_tasks(harvest, regions)
-    settings: dict[str, Any] = {"epochs": epochs, "kernel_steps": kernel_steps, "seed": seed}
-    if device is not None:
-        settings["device"] = str(device)
+    settings = {"epochs": epochs, "kernel_steps": kernel_steps, "seed": seed, **place}
     described = provenance(harvest, settings)
     described["data"]["meta_training_tasks"] = [task.id for task in tasks]
     with output_folder(folder):

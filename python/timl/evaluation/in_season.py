@@ -284,9 +284,8 @@ def in_season(
     if first_month is None and len(known) == 1:
         first_month = known[0]
     settings = {"protocol": protocol, "draws": draws, "seed": seed, "months": wanted}
-    if device is not None:
-        settings["device"] = str(checked_device(device))
-    described = provenance(benchmark.data, settings)
+    place = {} if device is None else {"device": str(checked_device(device))}
+    described = provenance(benchmark.data, settings | place)
     cells = []
     for number, division in enumerate(_divisions(benchmark, draws, seed)):
         for count in wanted:
