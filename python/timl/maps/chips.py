@@ -63,6 +63,7 @@ def predict_chip(
     ImportError
         If rasterio is not installed: the extra ``timl[maps]``.
     """
+    classifier = on_device(classifier, device)
     names = chip.class_names if classes is None else tuple(classes)
     if classifier.outputs != len(names) or not 2 <= len(names) <= len(CLASS_COLOURS):
         raise ValueError(
@@ -73,7 +74,6 @@ def predict_chip(
         raise ValueError("classifier has no normalization: set that of the data it was trained on")
     if out is not None and Path(out).suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"out is {out}: give the path of a .tif file")
-    classifier = on_device(classifier, device)
     series = chip.series()
     if series.shape[2:] != (classifier.steps, classifier.bands):
         raise ValueError(
