@@ -1,4 +1,4 @@
-"""Times the meta-step and evaluation on a GPU, beside PyTorch's and JAX's, each checked first.
+"""Times meta-step, evaluation and LSTM layer on a GPU, beside PyTorch's and JAX's, once checked.
 
 Run `python benchmarks/gpu.py --help`; README.md in this folder says how to read the output. (The
 name is not cuda.py, which would hide NVIDIA's package of that name from PyTorch.)
@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import film_lstm
 import forward
 import meta_step
 import numpy as np
@@ -25,8 +26,10 @@ from meta_step import CHECK_STEP_SIZE, PEER_TOLERANCE, STEP_SIZE, TIML_TOLERANCE
 from peers import Contender, Gradients, engine, torch_func
 from timl import TIML, Episodes, meta_gradient
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
-SKIPPABLE = ("compile", "jax", "epoch", "evaluation")
+SKIPPABLE = ("compile", "jax", "epoch", "evaluation", "layer")
+LAYER_WORKS = 4  # of film_lstm.py's: forward, two gradients, and a meta-step
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,49 @@ def evaluation(device: torch.device, series: int, repeats: int, skip: list[str])
     return timed(rows, calls, repeats)
 
 
+def layer(device: torch.device, batch: int, repeats: int, skip: list[str]) -> dict[str, list[Row]]:
+    """Check and time the LSTM layer beside torch.nn.LSTM, which is cuDNN's on CUDA."""
+    every = list(film_lstm.contenders(skip))
+    wanted, _ = film_lstm.exact(every[0], batch)  # on the CPU
+    works = film_lstm.works(torch.float32, batch)[:LAYER_WORKS]
+    for contender in every:
+        assert isinstance(contender.module, torch.nn.Module)
+        contender.module.to(device)
+    found = {}
+    for work, want in zip(works, wanted, strict=False):
+        assert isinstance(work.call, partial)
+        call = partial(work.call.func, *tree_map(partial(_on, device), work.call.args))
+        rows, calls = [], {}
+        for contender in every:
+            name = contender.name
+            if work.needs & _lacks(contender, device):
+                rows.append(Row(name, None, not_timed="it has no second derivatives"))
+                continue
+            progress(f"checking {name}: {work.name}")
+            error = _relative(call(contender), want)
+            if not error <= film_lstm.TOLERANCE:
+                if contender is every[0]:
+                    raise SystemExit(f"{name} is wrong: relative error {error:.1e}, {work.name}")
+                rows.append(Row(name, error, not_timed=f"relative error {error:.1e}"))
+                continue
+            rows.append(Row(name, error))
+            calls[name] = waited(partial(call, contender), device)
+        found[f"LSTM layer: {work.name}"] = timed(rows, calls, repeats)
+    return found
+
+
+def _lacks(contender: film_lstm.Contender, device: torch.device) -> frozenset[str]:
+    """Return what PyTorch cannot do with an LSTM on a device."""
+    on_cudnn = isinstance(contender.module, torch.nn.LSTM) and device.type == "cuda"
+    return contender.lacks | (frozenset({"second order"}) if on_cudnn else frozenset())
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
 def _relative(found: Tensor, want: Tensor) -> float:
-    return float((found.cpu().double() - want).norm() / want.norm())
+    return float((found.detach().cpu().double() - want).norm() / want.norm())
 
 
 def timed(rows: list[Row], calls: dict[str, Callable[[], object]], repeats: int) -> list[Row]:
@@ -211,6 +255,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda", help="where it runs; cpu to try the program")
     parser.add_argument("--tasks", type=int, default=32, help="tasks of a meta-batch")
     parser.add_argument("--series", type=int, default=65536, help="series that are evaluated")
+    parser.add_argument("--batch", type=int, default=4096, help="series of the LSTM layer")
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--skip", type=names_among(*SKIPPABLE), default=[])
     parser.add_argument("--json", type=Path, help="file for every repeat")
@@ -232,6 +277,8 @@ def main(arguments: list[str] | None = None) -> None:
     if "evaluation" not in options.skip:
         rows = evaluation(device, options.series, options.repeats, options.skip)
         found[f"evaluation of {options.series:,} series"] = rows
+    if "layer" not in options.skip:
+        found.update(layer(device, options.batch, options.repeats, options.skip))
     for title, rows in found.items():
         print(show(title, rows) + "\n")
     if options.json:

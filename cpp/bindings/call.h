@@ -18,9 +18,9 @@ namespace timl {
 // what happened once all others have stopped: no result is ever partial.
 class Call {
  public:
-  // Where a call computes: on the CPU, because there is nothing else for its operator or because
-  // its first tensor is there; or on the CUDA device of an index from 0 on.
-  static constexpr int kCpuOnly = -2, kCpu = -1;
+  // Where a call computes, which is where its first tensor is: on the CPU, or on the CUDA device of
+  // an index from 0 on.
+  static constexpr int kCpu = -1;
 
   Call(const char* operation, int device);
   ~Call();

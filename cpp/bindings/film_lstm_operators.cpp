@@ -1,9 +1,25 @@
 // The operators of the LSTM alone: hidden states, their gradients, and the tangents of both. They
-// check their arguments and call the engine on the CPU; timl/nn/operator_rules.py has the rest.
+// check their arguments and call the engine, on the CPU or on CUDA; timl/nn/operator_rules.py has
+// the rest.
+#include "cuda_call.h"
 #include "torch_stable.h"
 
 namespace timl {
 namespace {
+
+// Elements of a row of tape and adjoints where the current call computes.
+template <class T>
+int64_t tape_row(const FilmLstmShape& shape) {
+  if constexpr (kHasCuda)
+    if (Call::current()->on_cuda()) return cuda::film_lstm_tape_size<T>(shape, 1);
+  return checked_engine<T>().film_lstm.tape_size(shape, 1);
+}
+template <class T>
+int64_t adjoint_row(const FilmLstmShape& shape) {
+  if constexpr (kHasCuda)
+    if (Call::current()->on_cuda()) return cuda::film_lstm_adjoint_size<T>(shape, 1);
+  return checked_engine<T>().film_lstm.adjoint_size(shape, 1);
+}
 
 // The arguments that the operators share, checked and contiguous.
 template <class T>
@@ -73,13 +89,22 @@ using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 // -> hidden states ([B,T,H] of every step, else [B,H]), tape
 Two film_lstm(const Tensor& x, const Tensor& weights, const OptionalTensor& film,
               const OptionalTensor& mask, int64_t hidden, bool every_step) {
-  return by_dtype("timl::film_lstm", x, [&](auto zero) -> Two {
+  return by_dtype_and_device("timl::film_lstm", x, [&](auto zero) -> Two {
     using T = decltype(zero);
     const FilmLstmEngine<T>& engine = checked_engine<T>().film_lstm;
     const Arguments<T> a("timl::film_lstm", x, weights, film, mask, hidden, every_step);
     check_finite<T>("timl::film_lstm", "x", a.x);
     const Tensor states = a.empty_states();
-    const Tensor tape = a.empty({buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor tape = a.empty({buffer_rows(a.batch) * tape_row<T>(a.shape)});
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace = a.empty({cuda::film_lstm_forward_workspace<T>(a.shape)});
+        call.check(cuda::film_lstm_forward(call.plan(), a.input(), states.mutable_data_ptr<T>(),
+                                           tape.mutable_data_ptr<T>(),
+                                           workspace.mutable_data_ptr<T>()));
+        return {states, tape};
+      }
     engine.forward(a.input(), states.mutable_data_ptr<T>(), tape.mutable_data_ptr<T>(),
                    thread_workspace<T>(engine.forward_workspace(a.shape, a.batch)), kTorchThreads);
     return {states, tape};
@@ -90,16 +115,24 @@ Two film_lstm(const Tensor& x, const Tensor& weights, const OptionalTensor& film
 Four film_lstm_backward(const Tensor& cotangent, const Tensor& x, const Tensor& weights,
                         const OptionalTensor& film, const OptionalTensor& mask, const Tensor& tape,
                         int64_t hidden, bool every_step, bool x_gradient) {
-  return by_dtype("timl::film_lstm_backward", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::film_lstm_backward", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::film_lstm_backward";
     const FilmLstmEngine<T>& engine = checked_engine<T>().film_lstm;
     const Arguments<T> a(operation, x, weights, film, mask, hidden, every_step);
     const Tensor g = a.checked_states(operation, "cotangent", cotangent);
-    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
-                                {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor kept =
+        checked(operation, "tape", tape, kDtype<T>, {buffer_rows(a.batch) * tape_row<T>(a.shape)});
     const auto [dx, dw, df] = a.empty_gradients(x_gradient);
-    const Tensor adjoints = a.empty({buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
+    const Tensor adjoints = a.empty({buffer_rows(a.batch) * adjoint_row<T>(a.shape)});
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        call.check(cuda::film_lstm_backward(call.plan(), a.input(), g.const_data_ptr<T>(),
+                                            kept.const_data_ptr<T>(), a.gradients(dx, dw, df),
+                                            adjoints.mutable_data_ptr<T>()));
+        return {dx, dw, df, adjoints};
+      }
     engine.backward(a.input(), g.const_data_ptr<T>(), kept.const_data_ptr<T>(),
                     a.gradients(dx, dw, df), adjoints.mutable_data_ptr<T>(),
                     thread_workspace<T>(engine.backward_workspace(a.shape, a.batch)),
@@ -115,15 +148,15 @@ Four film_lstm_tangent(const Tensor& x, const Tensor& weights, const OptionalTen
                        const OptionalTensor& x_direction, const Tensor& weights_direction,
                        const OptionalTensor& film_direction, int64_t hidden, bool every_step,
                        bool x_gradient) {
-  return by_dtype("timl::film_lstm_tangent", x, [&](auto zero) -> Four {
+  return by_dtype_and_device("timl::film_lstm_tangent", x, [&](auto zero) -> Four {
     using T = decltype(zero);
     const char* operation = "timl::film_lstm_tangent";
     const FilmLstmEngine<T>& engine = checked_engine<T>().film_lstm;
     const Arguments<T> a(operation, x, weights, film, mask, hidden, every_step);
-    const Tensor kept = checked(operation, "tape", tape, kDtype<T>,
-                                {buffer_rows(a.batch) * engine.tape_size(a.shape, 1)});
+    const Tensor kept =
+        checked(operation, "tape", tape, kDtype<T>, {buffer_rows(a.batch) * tape_row<T>(a.shape)});
     const Tensor adjoint = checked(operation, "adjoints", adjoints, kDtype<T>,
-                                   {buffer_rows(a.batch) * engine.adjoint_size(a.shape, 1)});
+                                   {buffer_rows(a.batch) * adjoint_row<T>(a.shape)});
     const Tensor v_weights = checked(operation, "weights_direction", weights_direction, kDtype<T>,
                                      {film_lstm_weights_size(a.shape)});
     OptionalTensor v_x, v_film;
@@ -137,6 +170,16 @@ Four film_lstm_tangent(const Tensor& x, const Tensor& weights, const OptionalTen
     const auto [dx, dw, df] = a.empty_gradients(x_gradient);
     const FilmLstmDirection<T> direction = {
         .x = a.pointer(v_x), .weights = v_weights.const_data_ptr<T>(), .film = a.pointer(v_film)};
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace = a.empty({cuda::film_lstm_tangent_workspace<T>(a.shape, a.batch)});
+        call.check(cuda::film_lstm_tangent(call.plan(), a.input(), kept.const_data_ptr<T>(),
+                                           adjoint.const_data_ptr<T>(), direction,
+                                           states.mutable_data_ptr<T>(), a.gradients(dx, dw, df),
+                                           workspace.mutable_data_ptr<T>()));
+        return {states, dx, dw, df};
+      }
     engine.tangent(a.input(), kept.const_data_ptr<T>(), adjoint.const_data_ptr<T>(), direction,
                    states.mutable_data_ptr<T>(), a.gradients(dx, dw, df),
                    thread_workspace<T>(engine.tangent_workspace(a.shape, a.batch)), kTorchThreads);
@@ -147,7 +190,7 @@ Four film_lstm_tangent(const Tensor& x, const Tensor& weights, const OptionalTen
 // Hidden states without a tape, for any number of rows
 Tensor film_lstm_evaluate(const Tensor& x, const Tensor& weights, const OptionalTensor& film,
                           const OptionalTensor& mask, int64_t hidden, bool every_step) {
-  return by_dtype("timl::film_lstm_evaluate", x, [&](auto zero) -> Tensor {
+  return by_dtype_and_device("timl::film_lstm_evaluate", x, [&](auto zero) -> Tensor {
     using T = decltype(zero);
     const char* operation = "timl::film_lstm_evaluate";
     const FilmLstmEngine<T>& engine = checked_engine<T>().film_lstm;
@@ -155,6 +198,15 @@ Tensor film_lstm_evaluate(const Tensor& x, const Tensor& weights, const Optional
     check_finite<T>(operation, "x", a.x);
     const Tensor states = a.empty_states();
     const FilmLstmInput<T> input = a.input();
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace =
+            a.empty({cuda::film_lstm_evaluate_workspace<T>(a.shape, call.plan())});
+        call.check(cuda::film_lstm_evaluate(call.plan(), input, states.mutable_data_ptr<T>(),
+                                            workspace.mutable_data_ptr<T>()));
+        return states;
+      }
     static thread_local Workspace<T> preparation;
     T* prepared = preparation.of_size(engine.prepared_size(a.shape));
     engine.prepare(input, prepared);

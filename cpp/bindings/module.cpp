@@ -123,6 +123,10 @@ const timl::Engine<T>& usable_engine() {
   return *engine;
 }
 
+void require_no_cuda(bool cuda) {
+  if (cuda) throw std::invalid_argument("cuda is True: this build of timl has no CUDA engine");
+}
+
 // Elements that one row of the opaque buffers takes on the CPU or on CUDA: what the fake kernels
 // need.
 template <class T>
@@ -132,16 +136,22 @@ std::pair<int64_t, int64_t> buffer_row(int64_t steps, int64_t bands, int64_t hid
       .steps = steps, .bands = bands, .hidden = hidden, .layers = layers, .outputs = outputs};
   if constexpr (timl::kHasCuda)
     if (cuda) return {timl::cuda::tape_size<T>(shape, 1), timl::cuda::adjoint_size<T>(shape, 1)};
-  if (cuda) throw std::invalid_argument("cuda is True: this build of timl has no CUDA engine");
+  require_no_cuda(cuda);
   const timl::Engine<T>& engine = usable_engine<T>();
   return {engine.tape_size(shape, 1), engine.adjoint_size(shape, 1)};
 }
 
-// Likewise of the buffers of the LSTM alone, which is computed on the CPU.
+// Likewise of the buffers of the LSTM alone.
 template <class T>
-std::pair<int64_t, int64_t> film_lstm_buffer_row(int64_t steps, int64_t bands, int64_t hidden) {
+std::pair<int64_t, int64_t> film_lstm_buffer_row(int64_t steps, int64_t bands, int64_t hidden,
+                                                 bool cuda) {
   const timl::FilmLstmShape shape = {
       .steps = steps, .bands = bands, .hidden = hidden, .every_step = true};
+  if constexpr (timl::kHasCuda)
+    if (cuda)
+      return {timl::cuda::film_lstm_tape_size<T>(shape, 1),
+              timl::cuda::film_lstm_adjoint_size<T>(shape, 1)};
+  require_no_cuda(cuda);
   const timl::FilmLstmEngine<T>& engine = usable_engine<T>().film_lstm;
   return {engine.tape_size(shape, 1), engine.adjoint_size(shape, 1)};
 }
@@ -203,7 +213,9 @@ PYBIND11_MODULE(_core, module) {
   module.def("buffer_row_float32", &buffer_row<float>, row);
   module.def("buffer_row_float64", &buffer_row<double>, row);
   const char* lstm_row =
-      "Return elements per row of tape and adjoints of the LSTM alone, for steps, bands, hidden.";
+      "Return elements per row of tape and adjoints of the LSTM alone, for steps, bands, hidden, "
+      "on "
+      "the CPU or on CUDA.";
   module.def("film_lstm_buffer_row_float32", &film_lstm_buffer_row<float>, lstm_row);
   module.def("film_lstm_buffer_row_float64", &film_lstm_buffer_row<double>, lstm_row);
   const char* loss =

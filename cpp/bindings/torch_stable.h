@@ -106,10 +106,7 @@ inline void check_device(const char* operation, const char* name, const Tensor& 
     if (!tensor.is_cuda() || tensor.get_device_index() != call.device())
       refuse(device_text(tensor), ", x on cuda:", call.device(), one);
   } else if (kHasCuda && tensor.is_cuda()) {
-    if (call.device() == Call::kCpu) refuse(device_text(tensor), ", x on cpu", one);
-    refuse(device_text(tensor),
-           ": this operator computes on the CPU only, so move the model and "
-           "its inputs with .cpu()");
+    refuse(device_text(tensor), ", x on cpu", one);
   } else if (!tensor.is_cpu()) {
     refuse("another device: this build of timl computes on the CPU ",
            kHasCuda ? "and on CUDA only" : "only",
@@ -230,28 +227,16 @@ inline T* thread_workspace(int64_t count) {
 // parts.
 inline int64_t buffer_rows(int64_t batch) { return batch + batch / kChunkRows + 1; }
 
-// Begins a call of an operator that computes where `device` says (Call): calls body with a float or
-// a double, by the tensor's dtype.
+// Begins a call of an operator that computes where the tensor is, on the CPU or on CUDA: calls body
+// with a float or a double, by the tensor's dtype.
 template <class Body>
-inline auto begin_call(const char* operation, const Tensor& tensor, int device, const Body& body) {
+inline auto by_dtype_and_device(const char* operation, const Tensor& tensor, const Body& body) {
   const ScalarType dtype = dtype_of(operation, "x", tensor);
   require(dtype == ScalarType::Float || dtype == ScalarType::Double, operation, ": x is ",
           dtype_text(dtype), " of shape ", shape_text(tensor), ": give float32 or float64");
-  const Call call(operation, device);
+  const bool cuda = kHasCuda && tensor.is_cuda();
+  const Call call(operation, cuda ? tensor.get_device_index() : Call::kCpu);
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
-}
-
-// For operators that compute on the CPU alone.
-template <class Body>
-inline auto by_dtype(const char* operation, const Tensor& tensor, const Body& body) {
-  return begin_call(operation, tensor, Call::kCpuOnly, body);
-}
-
-// For operators that compute where the tensor is, on the CPU or on CUDA.
-template <class Body>
-inline auto by_dtype_and_device(const char* operation, const Tensor& tensor, const Body& body) {
-  const bool cuda = kHasCuda && tensor.defined() && tensor.is_cuda();
-  return begin_call(operation, tensor, cuda ? tensor.get_device_index() : Call::kCpu, body);
 }
 
 // The engine in use, or an error that says which instruction sets can run.

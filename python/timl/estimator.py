@@ -25,7 +25,16 @@ from timl.data.tasks.information import INFO_SIZE
 from timl.evaluation import probabilities
 from timl.meta import fit_strong, fit_strong_classes, unlearned_kernel
 from timl.meta.finetuning import Protocol, chosen_kernel, descend
-from timl.nn import TIML, Classifier, DeepKernel, StrongClassifier, load_pretrained, seeded
+from timl.nn import (
+    TIML,
+    Classifier,
+    DeepKernel,
+    Device,
+    StrongClassifier,
+    checked_device,
+    load_pretrained,
+    seeded,
+)
 from timl.normalization import Normalization
 
 _LEAST_KELVIN = 150.0
@@ -74,6 +83,9 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         the classes nearly alike. See `timl.evaluation.prevalence.logit_line`.
     random_state : int, RandomState or None
         Seed of new weights, draws, dropout and trees; the same int gives the same bits.
+    device
+        Device of the classifier, on which it predicts and the paper's protocol trains it, such as
+        "cuda"; the strong protocol fits on the CPU.
 
     Attributes
     ----------
@@ -111,6 +123,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate: float | None = None,
         prevalence: float | Mapping[Any, float] | None = None,
         random_state: Any = None,
+        device: Device = "cpu",
     ) -> None:
         self.pretrained = pretrained
         self.lat = lat
@@ -125,6 +138,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.learning_rate = learning_rate
         self.prevalence = prevalence
         self.random_state = random_state
+        self.device = device
 
     def fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -146,13 +160,14 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If an argument is of another kind, shape or range.
+            If an argument is of another kind, shape or range, or there is no such device.
 
         Warns
         -----
         UserWarning
             If series of the record's bands seem to be standardised already.
         """
+        place = checked_device(self.device)
         series, labels = self._validated(X, y, reset=True)
         counts = None
         if sample_weight is not None:
@@ -185,7 +200,8 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         self.classifier_: Classifier | StrongClassifier
         if kernel is not None:
-            self.classifier_ = self._fit_strong(model, kernel, series, codes, seed, counts)
+            fitted = self._fit_strong(model, kernel, series, codes, seed, counts)
+            self.classifier_ = fitted.float().to(place)
             return self
         if counts is not None:
             raise ValueError(
@@ -193,7 +209,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "or use the strong protocol, which needs the record's 18 bands"
             )
         assert_all_finite(series, estimator_name=type(self).__name__, input_name="X")
-        classifier = self._start(model, series, seed)
+        classifier = self._start(model, series, seed).float().to(place)
         if self._several:
             classifier = classifier.with_outputs(len(self.classes_))
         if classifier.normalization is None:
@@ -302,7 +318,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             normalization = _statistics(series)
         x = _normalized(series, normalization)
         if self._several:
-            fitted = fit_strong_classes(
+            return fit_strong_classes(
                 kernel,
                 x,
                 codes,
@@ -312,7 +328,6 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 counts=counts,
                 seed=seed,
             )
-            return fitted.float().cpu()
         crop = CROP if self.crop is None else self.crop
         if crop not in (CROP, *CLASSES):
             raise ValueError(f"crop is {crop!r}: give one of {', '.join(CLASSES)}, or None")
@@ -320,19 +335,15 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"label is {self.label!r}, crop is None: give the label's FAO class as crop too"
             )
-        return (
-            fit_strong(
-                kernel,
-                x,
-                codes,
-                normalization=normalization,
-                classification_label=crop,
-                target_label=CROP if self.crop is None else self.label,
-                seed=seed,
-                counts=counts,
-            )
-            .float()
-            .cpu()
+        return fit_strong(
+            kernel,
+            x,
+            codes,
+            normalization=normalization,
+            classification_label=crop,
+            target_label=CROP if self.crop is None else self.label,
+            seed=seed,
+            counts=counts,
         )
 
     def _model(self, series: NDArray[np.float64]) -> Any:
@@ -353,7 +364,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return model
 
     def _start(self, model: Any, series: NDArray[np.float64], seed: int) -> Classifier:
-        """Return a new classifier to fine-tune, float32 on the CPU, that fits the series."""
+        """Return a new classifier to fine-tune that fits the series."""
         steps, bands = series.shape[1:]
         if model is None:
             with seeded(seed):
@@ -373,7 +384,7 @@ class CropClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"X is of series of shape {[steps, bands]}: give "
                 f"{[classifier.steps, classifier.bands]}, as the pre-trained model takes"
             )
-        return classifier.float().cpu()
+        return classifier
 
     def _information(self) -> NDArray[np.float32]:
         """Return the task information, [13]."""

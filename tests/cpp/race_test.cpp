@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "../../cpp/src/cuda/simt.h"
+#include "cuda_film_lstm_problem.h"
 #include "cuda_strong_problem.h"
 #include "meta_batch.h"
 
@@ -48,6 +49,9 @@ int main(int count, char** values) {
                                                    .known = 3,
                                                    .outputs = 3},
                                                   42));
-  std::printf("no race: loss %g, logit %g, %g, %g\n", meta.loss[0], passes.logits[0],
-              logits.get()[0], strong.logits[0]);
+  const LstmProblem lstm_problem = {{2, 3, 5, true}, 42, true, true};
+  const LstmOutcome lstm =
+      run(CudaFilmLstm<float>{engine.plan}, lstm_problem, LstmInputs(lstm_problem));
+  std::printf("no race: loss %g, logit %g, %g, %g, state %g\n", meta.loss[0], passes.logits[0],
+              logits.get()[0], strong.logits[0], lstm.evaluated[0]);
 }

@@ -308,3 +308,15 @@ def test_what_is_refused(arguments: dict[str, Any], message: str) -> None:
         timl.CropClassifier(label="maize").fit(x, y)
     with pytest.raises(TypeError, match="pretrained is a int"):
         timl.CropClassifier(3).fit(x, y == "maize")
+
+
+@pytest.mark.parametrize("options", [{}, {"protocol": "paper", "steps": 3}])
+def test_on_a_gpu_it_predicts_what_it_does_on_the_cpu(gpu: str, options: dict[str, Any]) -> None:
+    x, y = toy()
+    bound = 1e-3 if torch.cuda.is_available() else 0
+    here = timl.CropClassifier(random_state=0, **options).fit(x, y)
+    there = clone(here).set_params(device=gpu).fit(x, y)
+    assert {t.device.type for t in there.classifier_.state_dict().values()} == {"cuda"}
+    assert np.abs(there.predict_proba(x) - here.predict_proba(x)).max() <= bound
+    with pytest.raises(ValueError, match="device is 'gpu': give 'cpu', 'cuda' or"):
+        timl.CropClassifier(device="gpu").fit(x, y)

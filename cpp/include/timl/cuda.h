@@ -80,6 +80,32 @@ const char* meta_gradient(const Plan&, const MetaShape&, int64_t tasks, const T*
                           const T* step_sizes, const Episode<T>& episodes, const MetaResult<T>&,
                           T* workspace);
 
+// The LSTM alone, with FiLM at its input (film_lstm.h).
+template <class T>
+int64_t film_lstm_tape_size(const FilmLstmShape&, int64_t batch);
+template <class T>
+int64_t film_lstm_adjoint_size(const FilmLstmShape&, int64_t batch);
+template <class T>
+int64_t film_lstm_forward_workspace(const FilmLstmShape&);
+template <class T>
+int64_t film_lstm_tangent_workspace(const FilmLstmShape&, int64_t batch);
+template <class T>
+int64_t film_lstm_evaluate_workspace(const FilmLstmShape&, const Plan&);
+
+template <class T>
+const char* film_lstm_forward(const Plan&, const FilmLstmInput<T>&, T* states, T* tape,
+                              T* workspace);
+template <class T>
+const char* film_lstm_backward(const Plan&, const FilmLstmInput<T>&, const T* cotangent,
+                               const T* tape, const FilmLstmGradient<T>&, T* adjoints);
+template <class T>
+const char* film_lstm_tangent(const Plan&, const FilmLstmInput<T>&, const T* tape,
+                              const T* adjoints, const FilmLstmDirection<T>&, T* states_tangent,
+                              const FilmLstmGradient<T>&, T* workspace);
+// Without a tape, for any number of rows.
+template <class T>
+const char* film_lstm_evaluate(const Plan&, const FilmLstmInput<T>&, T* states, T* workspace);
+
 // Descriptions [rows,D] of series x [rows,T,18], normalised by bands [2,18] (mean, deviation).
 template <class T>
 const char* describe(const Plan&, int64_t steps, const T* bands, const T* x, int64_t rows, T* out);

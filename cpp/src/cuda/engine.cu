@@ -1,4 +1,6 @@
-// The functions of cuda.h: each lays out its memory and starts its kernels.
+// The functions of cuda.h: each lays out its memory and starts its kernels. Those of the LSTM alone
+// are in film_lstm.h; here, where the network's kernels are, they become machine code.
+#include "film_lstm.h"
 #include "meta_step.h"
 
 namespace timl {
@@ -177,7 +179,19 @@ const char* meta_gradient(const Plan& plan, const MetaShape& m, int64_t tasks, c
                                   const NetworkDirection<T>&, T*, const NetworkGradient<T>&, T*); \
   template const char* evaluate<T>(const Plan&, const NetworkInput<T>&, T*, T*);                  \
   template const char* meta_gradient<T>(const Plan&, const MetaShape&, int64_t, const T*,         \
-                                        const T*, const Episode<T>&, const MetaResult<T>&, T*);
+                                        const T*, const Episode<T>&, const MetaResult<T>&, T*);   \
+  template int64_t film_lstm_tape_size<T>(const FilmLstmShape&, int64_t);                         \
+  template int64_t film_lstm_adjoint_size<T>(const FilmLstmShape&, int64_t);                      \
+  template int64_t film_lstm_forward_workspace<T>(const FilmLstmShape&);                          \
+  template int64_t film_lstm_tangent_workspace<T>(const FilmLstmShape&, int64_t);                 \
+  template int64_t film_lstm_evaluate_workspace<T>(const FilmLstmShape&, const Plan&);            \
+  template const char* film_lstm_forward<T>(const Plan&, const FilmLstmInput<T>&, T*, T*, T*);    \
+  template const char* film_lstm_backward<T>(const Plan&, const FilmLstmInput<T>&, const T*,      \
+                                             const T*, const FilmLstmGradient<T>&, T*);           \
+  template const char* film_lstm_tangent<T>(const Plan&, const FilmLstmInput<T>&, const T*,       \
+                                            const T*, const FilmLstmDirection<T>&, T*,            \
+                                            const FilmLstmGradient<T>&, T*);                      \
+  template const char* film_lstm_evaluate<T>(const Plan&, const FilmLstmInput<T>&, T*, T*);
 TIML_INSTANTIATE(float)
 TIML_INSTANTIATE(double)
 

@@ -20,6 +20,31 @@ __device__ __forceinline__ T mask_at(const Layout& layout, const Batch<T>& batch
   return batch.mask == nullptr ? T(1) : batch.mask[row * layout.hidden + unit];
 }
 
+// The input FiLM's gamma and beta of a value of a series; none changes nothing.
+template <class T>
+__device__ __forceinline__ T gamma_at(const Batch<T>& batch, int64_t film) {
+  return batch.film == nullptr ? T(1) : batch.film[film];
+}
+template <class T>
+__device__ __forceinline__ T beta_at(const Layout& layout, const Batch<T>& batch, int64_t film) {
+  return batch.film == nullptr ? T(0) : batch.film[layout.series + film];
+}
+
+// Hidden states, or their gradients, as the caller has them: of every step [B,T,H], or of the last
+// alone [B,H]; null for none.
+template <class T>
+struct States {
+  T* values;
+  bool every_step;
+
+  __device__ bool have(const Layout& layout, int64_t step) const {
+    return values != nullptr && (every_step || step == layout.steps - 1);
+  }
+  __device__ T& at(const Layout& layout, int64_t row, int64_t step, int64_t unit) const {
+    return values[(every_step ? row * layout.steps + step : row) * layout.hidden + unit];
+  }
+};
+
 // What the forward pass keeps: input (x after FiLM) [T,B,F]; gates (activations) [T,B,4H]; cell,
 // tanh_cell and hidden (= hd) [T,B,H]. Without keep, what it needs: cell of one step, hidden of
 // two.
@@ -78,9 +103,8 @@ __device__ __forceinline__ T* last_hidden(const Layout& layout, int64_t batch, T
 template <class T, bool kKeep = true>
 __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch<T>& batch,
                              const Range& rows, const Weights<T>& weights, bool staged,
-                             const LstmTape<T>& tape) {
+                             const LstmTape<T>& tape, const States<T>& states = {}) {
   const int64_t bands = layout.bands, hidden = layout.hidden;
-  const T *gamma = batch.film, *beta = batch.film + layout.series;
   const Range units = team.share(hidden);
   SliceRoom<T> room(team, staged);
   const Slice<T> mine =
@@ -88,8 +112,10 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
   for_each(team, rows.count() * layout.series, [&](int64_t index) {
     const int64_t f = index % bands, t = index / bands % layout.steps;
     const int64_t b = rows.begin + index / layout.series, film = t * bands + f;
+    const T x = batch.x[b * layout.series + film];
+    // x - x: the gates of an infinite value would be finite, and nobody would know of it
     tape.input[(t * batch.size + b) * bands + f] =
-        batch.x[b * layout.series + film] * gamma[film] + beta[film];
+        x * gamma_at(batch, film) + beta_at(layout, batch, film) + (x - x);
   });
   simt::copy_async_wait();
   team.sync();
@@ -116,6 +142,8 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
           const T tanh_c = std::tanh(c);
           tape.cell[(cells + row) * hidden + u] = c;
           tape.hidden[(now + row) * hidden + u] = mask_at(layout, batch, row, u) * gates.o * tanh_c;
+          if (states.have(layout, t))
+            states.at(layout, row, t, u) = tape.hidden[(now + row) * hidden + u];
           if constexpr (kKeep) {
             store_gates(tape.gates + (step + row) * layout.gates + u, hidden, gates);
             tape.tanh_cell[(step + row) * hidden + u] = tanh_c;
@@ -125,11 +153,11 @@ __device__ void lstm_forward(const Team& team, const Layout& layout, const Batch
   }
 }
 
-// Gradients of the gates of the rows. hidden_gradient [B,H] reaches hd_T.
+// Gradients of the gates of the rows; `given` are those of the hidden states hd.
 template <class T>
 __device__ void lstm_backward(const Team& team, const Layout& layout, const Batch<T>& batch,
                               const Range& rows, const Weights<T>& weights, bool staged,
-                              const LstmTape<T>& tape, const T* hidden_gradient,
+                              const LstmTape<T>& tape, const States<const T>& given,
                               const LstmAdjoints<T>& adjoints) {
   const int64_t hidden = layout.hidden;
   const Range units = team.share(hidden);
@@ -157,8 +185,8 @@ __device__ void lstm_backward(const Team& team, const Layout& layout, const Batc
       const T c0 = t == 0 ? T(0) : tape.cell[(before + row) * hidden + u];
       const T carry =
           last ? T(0) : adjoints.cell[next] * tape.gates[(after + row) * layout.gates + hidden + u];
-      const T dh =
-          mask_at(layout, batch, row, u) * (last ? hidden_gradient[row * hidden + u] : arriving);
+      const T more = given.have(layout, t) ? given.at(layout, row, t, u) : T(0);
+      const T dh = mask_at(layout, batch, row, u) * (arriving + more);
       const T dc = carry + dh * o * (T(1) - tanh_c * tanh_c);
       store_gates(adjoints.gates + (step + row) * layout.gates + u, hidden,
                   Gates<T>{dc * g * i * (T(1) - i), dc * c0 * f * (T(1) - f),
@@ -197,28 +225,30 @@ __device__ void lstm_weight_gradients(const Team& team, const Layout& layout, in
           [&](int64_t at, int64_t f, T sum) { adjoints.input[at * bands + f] = sum; });
 }
 
-// The input FiLM's gradients [T,F] each, and that of x [B,T,F] unless null, from the gradient of
-// the input after FiLM.
+// The input FiLM's gradients [T,F] each and that of x [B,T,F], each unless null, from the gradient
+// of the input after FiLM.
 template <class T>
 __device__ void input_gradients(const Team& team, const Layout& layout, const Batch<T>& batch,
                                 const LstmAdjoints<T>& adjoints, T* film_gradient, T* x_gradient) {
   const int64_t bands = layout.bands;
-  for_each(team, layout.series, [&](int64_t film) {
-    const int64_t first = film / bands * batch.size * bands + film % bands;
-    T gamma = 0, beta = 0;
-    for (int64_t b = 0; b < batch.size; ++b) {
-      const T d = adjoints.input[first + b * bands];
-      gamma += batch.x[b * layout.series + film] * d;
-      beta += d;
-    }
-    film_gradient[film] = gamma;
-    film_gradient[layout.series + film] = beta;
-  });
+  if (film_gradient != nullptr) {
+    for_each(team, layout.series, [&](int64_t film) {
+      const int64_t first = film / bands * batch.size * bands + film % bands;
+      T gamma = 0, beta = 0;
+      for (int64_t b = 0; b < batch.size; ++b) {
+        const T d = adjoints.input[first + b * bands];
+        gamma += batch.x[b * layout.series + film] * d;
+        beta += d;
+      }
+      film_gradient[film] = gamma;
+      film_gradient[layout.series + film] = beta;
+    });
+  }
   if (x_gradient == nullptr) return;
   for_each(team, batch.size * layout.series, [&](int64_t index) {
     const int64_t film = index % layout.series, b = index / layout.series;
-    x_gradient[index] =
-        batch.film[film] * adjoints.input[(film / bands * batch.size + b) * bands + film % bands];
+    x_gradient[index] = gamma_at(batch, film) *
+                        adjoints.input[(film / bands * batch.size + b) * bands + film % bands];
   });
 }
 

@@ -40,7 +40,8 @@ template <class T>
 __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, const Batch<T>& batch,
                                      const Range& rows, const Weights<T>& weights, bool staged,
                                      const LstmTape<T>& tape, const Direction<T>& direction,
-                                     const LstmTangents<T>& tangents) {
+                                     const LstmTangents<T>& tangents,
+                                     const States<T>& states_dot = {}) {
   const int64_t bands = layout.bands, hidden = layout.hidden;
   const Range units = team.share(hidden);
   SliceRoom<T> room(team, staged);
@@ -56,7 +57,7 @@ __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, con
       T dot = 0;
       if (direction.film != nullptr)
         dot += batch.x[from] * direction.film[film] + direction.film[layout.series + film];
-      if (direction.x != nullptr) dot += direction.x[from] * batch.film[film];
+      if (direction.x != nullptr) dot += direction.x[from] * gamma_at(batch, film);
       tangents.input[(film / bands * batch.size + b) * bands + film % bands] = dot;
     });
   }
@@ -97,13 +98,14 @@ __device__ void lstm_tangent_forward(const Team& team, const Layout& layout, con
           tangents.cell[at] = c_dot;
           tangents.tanh_cell[at] = tanh_c_dot;
           tangents.hidden[at] = mask_at(layout, batch, row, u) * (o_dot * tanh_c + o * tanh_c_dot);
+          if (states_dot.have(layout, t)) states_dot.at(layout, row, t, u) = tangents.hidden[at];
         });
     team.sync();
   }
 }
 
 // Second half: derivatives of what the backward pass computed, line by line. hidden_gradient_dot
-// [B,H] is the tangent of what reached hd_T.
+// [B,H] is the tangent of what reached hd_T, null where that stands still.
 template <class T>
 __device__ void lstm_tangent_backward(const Team& team, const Layout& layout, const Batch<T>& batch,
                                       const Range& rows, const Weights<T>& weights, bool staged,
@@ -144,8 +146,9 @@ __device__ void lstm_tangent_backward(const Team& team, const Layout& layout, co
                                : tangents.cell_adjoints[next] * tape.gates[next_gate] +
                                      adjoints.cell[next] * tangents.gates[next_gate];
 
+      const bool moves = last && hidden_gradient_dot != nullptr;
       const T dh_dot = mask_at(layout, batch, row, u) *
-                       (last ? hidden_gradient_dot[row * hidden + u] : arriving);
+                       (moves ? hidden_gradient_dot[row * hidden + u] : arriving);
       const T dc_dot = carry_dot + (dh_dot * o + dh * o_dot) * (T(1) - tanh_c * tanh_c) -
                        T(2) * dh * o * tanh_c * tanh_c_dot;
       const T di = dc * g, di_dot = dc_dot * g + dc * g_dot;
@@ -205,24 +208,26 @@ __device__ void input_tangents(const Team& team, const Layout& layout, const Bat
                                const LstmTangents<T>& tangents, T* film_gradient_dot,
                                T* x_gradient_dot) {
   const int64_t bands = layout.bands;
-  for_each(team, layout.series, [&](int64_t film) {
-    const int64_t first = film / bands * batch.size * bands + film % bands;
-    T gamma = 0, beta = 0;
-    for (int64_t b = 0; b < batch.size; ++b) {
-      const T d_dot = tangents.input_adjoints[first + b * bands];
-      gamma += batch.x[b * layout.series + film] * d_dot;
-      if (direction.x != nullptr)
-        gamma += direction.x[b * layout.series + film] * adjoints.input[first + b * bands];
-      beta += d_dot;
-    }
-    film_gradient_dot[film] = gamma;
-    film_gradient_dot[layout.series + film] = beta;
-  });
+  if (film_gradient_dot != nullptr) {
+    for_each(team, layout.series, [&](int64_t film) {
+      const int64_t first = film / bands * batch.size * bands + film % bands;
+      T gamma = 0, beta = 0;
+      for (int64_t b = 0; b < batch.size; ++b) {
+        const T d_dot = tangents.input_adjoints[first + b * bands];
+        gamma += batch.x[b * layout.series + film] * d_dot;
+        if (direction.x != nullptr)
+          gamma += direction.x[b * layout.series + film] * adjoints.input[first + b * bands];
+        beta += d_dot;
+      }
+      film_gradient_dot[film] = gamma;
+      film_gradient_dot[layout.series + film] = beta;
+    });
+  }
   if (x_gradient_dot == nullptr) return;
   for_each(team, batch.size * layout.series, [&](int64_t index) {
     const int64_t film = index % layout.series, b = index / layout.series;
     const int64_t at = (film / bands * batch.size + b) * bands + film % bands;
-    T dot = batch.film[film] * tangents.input_adjoints[at];
+    T dot = gamma_at(batch, film) * tangents.input_adjoints[at];
     if (direction.film != nullptr) dot += direction.film[film] * adjoints.input[at];
     x_gradient_dot[index] = dot;
   });

@@ -49,9 +49,11 @@ struct Pass {
   T* tape;
   T* logits;  // [B,K]
   Statistics<T> statistics;
+  States<T> states;  // where the LSTM stands alone (film_lstm.h), which it does if K = 0
   // What backward takes besides, keeps and returns. cotangent may be null where it is already in
   // its place among the adjoints.
-  const T* cotangent;  // [B,K]
+  const T* cotangent;                // [B,K]
+  States<const T> states_cotangent;  // where the LSTM stands alone
   T* adjoints;
   T *gradient, *film_gradient;  // [P], [Phi]
   T* x_gradient;                // [B,T,F] or null
@@ -129,7 +131,8 @@ TIML_KERNEL transpose_kernel(Layout layout, const T* flat, T* transposed) {
 TIML_KERNEL lstm_forward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
-  lstm_forward(cluster_team(), p.layout, p.batch, rows, p.weights, staged, p.tape_parts().lstm);
+  lstm_forward(cluster_team(), p.layout, p.batch, rows, p.weights, staged, p.tape_parts().lstm,
+               p.states);
 }
 
 TIML_KERNEL head_forward_kernel(Pass<T> all) {
@@ -157,8 +160,9 @@ TIML_KERNEL lstm_backward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
   const NetworkAdjoints<T> adjoints = p.adjoint_parts();
+  const States<const T> of_head = {adjoints.head.before_norm, false};
   lstm_backward(cluster_team(), p.layout, p.batch, rows, p.weights, staged, p.tape_parts().lstm,
-                static_cast<const T*>(adjoints.head.before_norm), adjoints.lstm);
+                p.layout.outputs > 0 ? of_head : p.states_cotangent, adjoints.lstm);
 }
 
 TIML_KERNEL lstm_weight_gradients_kernel(Pass<T> all) {
@@ -178,7 +182,7 @@ TIML_KERNEL lstm_tangent_forward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
   lstm_tangent_forward(cluster_team(), p.layout, p.batch, rows, p.weights, staged,
-                       p.tape_parts().lstm, p.direction, p.tangent_parts().lstm);
+                       p.tape_parts().lstm, p.direction, p.tangent_parts().lstm, p.states);
 }
 
 TIML_KERNEL head_tangent_forward_kernel(Pass<T> all) {
@@ -201,9 +205,10 @@ TIML_KERNEL lstm_tangent_backward_kernel(Pass<T> all, bool staged) {
   Range rows;
   const Pass<T> p = task_of_cluster(all, &rows);
   const NetworkTangents<T> tangents = p.tangent_parts();
-  lstm_tangent_backward(cluster_team(), p.layout, p.batch, rows, p.weights, staged,
-                        p.tape_parts().lstm, p.adjoint_parts().lstm, p.direction, tangents.lstm,
-                        static_cast<const T*>(tangents.head.arriving));
+  lstm_tangent_backward(
+      cluster_team(), p.layout, p.batch, rows, p.weights, staged, p.tape_parts().lstm,
+      p.adjoint_parts().lstm, p.direction, tangents.lstm,
+      static_cast<const T*>(p.layout.outputs > 0 ? tangents.head.arriving : nullptr));
 }
 
 TIML_KERNEL lstm_weight_tangents_kernel(Pass<T> all) {
@@ -220,40 +225,60 @@ TIML_KERNEL input_tangents_kernel(Pass<T> all) {
                  p.tangent_parts().lstm, p.film_gradient, p.x_gradient);
 }
 
+// The LSTM's part of the passes.
 template <class T>
-void network_forward(Start<T>& start, const Pass<T>& pass) {
+void lstm_forward_pass(Start<T>& start, const Pass<T>& pass) {
   start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
                                 forward_slices(pass.layout, start.plan().cluster),
                                 lstm_forward_kernel<T>, pass);
+}
+template <class T>
+void lstm_backward_pass(Start<T>& start, const Pass<T>& pass) {
+  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
+                                backward_slices(pass.layout, start.plan().cluster),
+                                lstm_backward_kernel<T>, pass);
+  start.on_grid(pass.tasks, lstm_weight_gradients_kernel<T>, pass);
+  if (pass.film_gradient != nullptr || pass.x_gradient != nullptr)
+    start.on_grid(pass.tasks, input_gradients_kernel<T>, pass);
+}
+template <class T>
+void lstm_tangent_forward_pass(Start<T>& start, const Pass<T>& pass) {
+  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
+                                2 * forward_slices(pass.layout, start.plan().cluster),
+                                lstm_tangent_forward_kernel<T>, pass);
+}
+template <class T>
+void lstm_tangent_backward_pass(Start<T>& start, const Pass<T>& pass) {
+  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
+                                2 * backward_slices(pass.layout, start.plan().cluster),
+                                lstm_tangent_backward_kernel<T>, pass);
+  start.on_grid(pass.tasks, lstm_weight_tangents_kernel<T>, pass);
+  if (pass.film_gradient != nullptr || pass.x_gradient != nullptr)
+    start.on_grid(pass.tasks, input_tangents_kernel<T>, pass);
+}
+
+template <class T>
+void network_forward(Start<T>& start, const Pass<T>& pass) {
+  lstm_forward_pass(start, pass);
   start.on_clusters(pass.tasks, head_forward_kernel<T>, pass);
 }
 
 template <class T>
 void network_backward(Start<T>& start, const Pass<T>& pass) {
   start.on_clusters(pass.tasks, head_backward_kernel<T>, pass);
-  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
-                                backward_slices(pass.layout, start.plan().cluster),
-                                lstm_backward_kernel<T>, pass);
-  start.on_grid(pass.tasks, lstm_weight_gradients_kernel<T>, pass);
-  start.on_grid(pass.tasks, input_gradients_kernel<T>, pass);
+  lstm_backward_pass(start, pass);
 }
 
 template <class T>
 void network_tangent_forward(Start<T>& start, const Pass<T>& pass) {
-  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
-                                2 * forward_slices(pass.layout, start.plan().cluster),
-                                lstm_tangent_forward_kernel<T>, pass);
+  lstm_tangent_forward_pass(start, pass);
   start.on_clusters(pass.tasks, head_tangent_forward_kernel<T>, pass);
 }
 
 template <class T>
 void network_tangent_backward(Start<T>& start, const Pass<T>& pass) {
   start.on_clusters(pass.tasks, head_tangent_backward_kernel<T>, pass);
-  start.on_clusters_with_slices(pass.tasks * chunk_count(pass.batch.size),
-                                2 * backward_slices(pass.layout, start.plan().cluster),
-                                lstm_tangent_backward_kernel<T>, pass);
-  start.on_grid(pass.tasks, lstm_weight_tangents_kernel<T>, pass);
-  start.on_grid(pass.tasks, input_tangents_kernel<T>, pass);
+  lstm_tangent_backward_pass(start, pass);
 }
 
 // Working memory of a cluster that evaluates: the LSTM's of two steps, the head's of a chunk.

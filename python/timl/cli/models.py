@@ -52,6 +52,7 @@ def make(
     ] = defaults.KERNEL_STEPS,
     regions: Regions = None,
     seed: Seed = 0,
+    device: Device = None,
     record: Annotated[
         int | None,
         typer.Option(min=1, help="Number of the record on Zenodo, as of timl download."),
@@ -74,6 +75,7 @@ def make(
         kernel_steps=kernel_steps,
         regions=regions,
         seed=seed,
+        device=device,
         base_url=base_url,
         **({} if record is None else {"record": record}),
         restart=restart,
@@ -341,6 +343,7 @@ def in_season(
         int, typer.Option(min=1, help="Divisions in space, where the task has no test set.")
     ] = 3,
     seed: Seed = 0,
+    device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Score a task by the last month seen: each time adapted to the months up to it."""
@@ -359,6 +362,7 @@ def in_season(
             first_month=first_month,
             draws=draws,
             seed=seed,
+            device=device,
         )
         result.save(out)
     say(result.to_markdown())

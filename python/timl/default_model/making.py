@@ -17,7 +17,7 @@ from timl.evaluation.scores import evaluate
 from timl.files import atomic_write, output_folder, read_json, user_cache
 from timl.meta import finetune, meta_train
 from timl.model_folders import CONFIGURATION, DEFAULT_MODEL, WEIGHTS, named_folder
-from timl.nn import TIML, seeded
+from timl.nn import TIML, Device, checked_device, seeded
 
 TRAINING, PROVENANCE = "training", "provenance.json"
 EPOCHS = 100
@@ -33,6 +33,7 @@ def make_model(
     kernel_steps: int = defaults.KERNEL_STEPS,
     regions: str | Path | Sequence[BBox] | None = None,
     seed: int = 0,
+    device: Device | None = None,
     base_url: str | None = None,
     restart: bool = False,
     progress: bool = True,
@@ -61,6 +62,8 @@ def make_model(
         As of `timl.meta_tasks`.
     seed
         Seed of everything.
+    device
+        Device that the model is meta-trained and scored on, as of `timl.meta_train`. None: the CPU.
     base_url
         Mirror of Zenodo, as of `timl download`.
     restart
@@ -80,17 +83,19 @@ def make_model(
     ConnectionError, PermissionError
         If the record is not there and cannot be downloaded.
     ValueError
-        If an argument is out of range, the training in the folder is of other data or options, or
-        the data have no region with two labels to learn a kernel from.
+        If an argument is out of range, the training in the folder is of other data or options, the
+        data have no region with two labels to learn a kernel from, or there is no such device.
     BlockingIOError
         If another process is making the model.
     """
     folder = named_folder(name)
     if kernel_steps < 1:
         raise ValueError(f"kernel_steps is {kernel_steps}: give at least 1")
+    # before a long download
+    place = {} if device is None else {"device": str(checked_device(device))}
     harvest = CropHarvest(_record(folder, record, base_url, progress) if data is None else data)
     tasks = meta_tasks(harvest, regions)
-    settings = {"epochs": epochs, "kernel_steps": kernel_steps, "seed": seed}
+    settings = {"epochs": epochs, "kernel_steps": kernel_steps, "seed": seed, **place}
     described = provenance(harvest, settings)
     described["data"]["meta_training_tasks"] = [task.id for task in tasks]
     with output_folder(folder):
@@ -103,6 +108,7 @@ def make_model(
             epochs=epochs,
             kernel_steps=kernel_steps,
             seed=seed,
+            device=device,
             out=folder / TRAINING,
             resume=not restart,
             progress=progress,

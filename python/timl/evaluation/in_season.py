@@ -23,7 +23,7 @@ from timl.evaluation.scores import evaluate
 from timl.files import atomic_write
 from timl.meta import finetune
 from timl.meta.finetuning import Protocol, chosen_kernel
-from timl.nn import TIML, Classifier, DeepKernel
+from timl.nn import TIML, Classifier, DeepKernel, Device, checked_device
 from timl.normalization import normalization_of
 from timl.text import drawn
 
@@ -227,6 +227,7 @@ def in_season(
     first_month: int | None = None,
     draws: int = 3,
     seed: int = 0,
+    device: Device | None = None,
 ) -> InSeason:
     """Score a task as a function of the last month seen: what a map made in June would be worth.
 
@@ -254,12 +255,14 @@ def in_season(
         Divisions into halves, where the task has no test set.
     seed
         Seed of adaptation and divisions.
+    device
+        Device that classifiers are adapted and scored on, as of `timl.finetune`. None: the model's.
 
     Raises
     ------
     ValueError
-        If the model has no deep kernel, an argument is out of range, or the task has no test set
-        and cannot be divided in space.
+        If the model has no deep kernel, an argument is out of range, the task has no test set and
+        cannot be divided in space, or there is no such device.
     """
     strong = chosen_kernel(model, protocol, {})
     kernel = model.deep_kernel if strong is None and isinstance(model, TIML) else strong
@@ -281,12 +284,14 @@ def in_season(
     if first_month is None and len(known) == 1:
         first_month = known[0]
     settings = {"protocol": protocol, "draws": draws, "seed": seed, "months": wanted}
-    described = provenance(benchmark.data, settings)
+    place = {} if device is None else {"device": str(checked_device(device))}
+    described = provenance(benchmark.data, settings | place)
     cells = []
     for number, division in enumerate(_divisions(benchmark, draws, seed)):
         for count in wanted:
             seen = InSeasonTask(division, count, None if strong is not None else kernel)
-            scores = evaluate(finetune(model, seen, protocol=protocol, seed=seed), seen)
+            adapted = finetune(model, seen, protocol=protocol, seed=seed, device=device)
+            scores = evaluate(adapted, seen)
             cells.append(
                 InSeasonCell(
                     months=count,

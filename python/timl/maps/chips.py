@@ -20,7 +20,7 @@ from timl.files import atomic_write
 from timl.maps.drawing.legend import CLASS_COLOURS
 from timl.maps.drawing.legend import NO_CLASS as NO_DATA
 from timl.maps.writing import colour_table
-from timl.nn import Classifier
+from timl.nn import Classifier, Device, on_device
 
 
 def predict_chip(
@@ -29,6 +29,7 @@ def predict_chip(
     out: str | Path | None = None,
     *,
     classes: Sequence[str] | None = None,
+    device: Device | None = None,
 ) -> NDArray[np.int8]:
     """Map the class of every pixel of a chip.
 
@@ -44,6 +45,8 @@ def predict_chip(
         their names and colours, as `timl area` reads it.
     classes
         Names of the classes; by default the chip's.
+    device
+        Device that computes, such as "cuda"; the classifier stays as it is. None: where it is.
 
     Returns
     -------
@@ -55,10 +58,12 @@ def predict_chip(
     FileNotFoundError
         If there is no such image.
     ValueError
-        If the classifier does not fit the chip or the names, or the image cannot be read.
+        If the classifier does not fit the chip or the names, the image cannot be read, or there is
+        no such device.
     ImportError
         If rasterio is not installed: the extra ``timl[maps]``.
     """
+    classifier = on_device(classifier, device)
     names = chip.class_names if classes is None else tuple(classes)
     if classifier.outputs != len(names) or not 2 <= len(names) <= len(CLASS_COLOURS):
         raise ValueError(
@@ -86,13 +91,15 @@ def predict_chip(
     return found
 
 
-def evaluate_chips(classifier: Classifier, chips: Sequence[Chip]) -> ClassScores:
+def evaluate_chips(
+    classifier: Classifier, chips: Sequence[Chip], *, device: Device | None = None
+) -> ClassScores:
     """Score a classifier on all labelled pixels of chips, which are read one after the other.
 
     Parameters
     ----------
-    classifier
-        Classifier, as of `predict_chip`.
+    classifier, device
+        Those of `predict_chip`.
     chips
         Chips with masks, of the same classes.
 
@@ -101,11 +108,12 @@ def evaluate_chips(classifier: Classifier, chips: Sequence[Chip]) -> ClassScores
     FileNotFoundError
         If an image or a mask does not exist.
     ValueError
-        If there is no chip, the classifier does not fit, or no pixel has a label.
+        If there is no chip, the classifier does not fit, no pixel has a label, or there is no such
+        device.
     """
     if not chips:
         raise ValueError("chips is an empty list: give at least one chip")
-    truth, found = [], []
+    classifier, truth, found = on_device(classifier, device), [], []
     for chip in chips:
         labels, mapped = chip.labels(), predict_chip(classifier, chip)
         counted = (labels != NO_CLASS) & (mapped != NO_CLASS)

@@ -32,12 +32,10 @@ class Checks:
         Name of the operator.
     x : tensor
         First series of the call: its dtype and device are those of all tensors.
-    cuda
-        Whether the operator computes on CUDA, too, where timl was built for it.
     """
 
-    def __init__(self, operation: str, x: Tensor, cuda: bool = False) -> None:
-        self.operation, self.x, self.cuda = operation, x, cuda and HAS_CUDA
+    def __init__(self, operation: str, x: Tensor) -> None:
+        self.operation, self.x = operation, x
         self.require(
             x.dtype in (torch.float32, torch.float64),
             f"x is {_name(x.dtype)} of shape {_text(x)}: give float32 or float64",
@@ -52,12 +50,6 @@ class Checks:
     ) -> None:
         """Check device, layout, dtype (by default of `x`) and shape, where -1 is any size but 0."""
         shape, device = _text(tensor), tensor.device
-        if HAS_CUDA and not self.cuda:
-            self.require(
-                device.type != "cuda",
-                f"{name} is {shape} on {device}: this operator computes on the CPU only, so move "
-                f"the model and its inputs with .cpu()",
-            )
         self.require(
             device.type in ("cpu", "meta", *(("cuda",) if HAS_CUDA else ())),
             f"{name} is {shape} on another device: this build of timl computes on the CPU "
@@ -136,7 +128,7 @@ def check_network(
     outputs: int,
 ) -> Checks:
     """Check the arguments that the operators of one task's network share."""
-    check = Checks(operation, x, cuda=True)
+    check = Checks(operation, x)
     steps, bands, weights_size, film_size = check.network_sizes(3, hidden, layers, outputs)
     check.tensor("x", x, (-1, steps, bands))
     batch = x.shape[0]
@@ -205,7 +197,7 @@ def check_meta_gradient(
     order: int,
 ) -> None:
     """Check the arguments of the meta-gradient but for labels and finite values."""
-    check = Checks("timl::meta_gradient", support_x, cuda=True)
+    check = Checks("timl::meta_gradient", support_x)
     steps, bands, weights_size, film_size = check.network_sizes(5, hidden, layers, outputs)
     check.require(
         0 <= order <= 2,
@@ -236,7 +228,7 @@ def check_meta_gradient(
 
 def check_describe(x: Tensor, bands: Tensor) -> Any:
     """Check the arguments of the description and return its size D."""
-    check = Checks("timl::describe", x, cuda=True)
+    check = Checks("timl::describe", x)
     size = check.described_series()
     check.tensor("bands", bands, (2, len(BANDS)))
     return size
@@ -263,7 +255,7 @@ def check_strong_evaluate(
     constants: Tensor,
 ) -> None:
     """Check the arguments of the strong protocol's classifier but for values."""
-    check = Checks("timl::strong_evaluate", x, cuda=True)
+    check = Checks("timl::strong_evaluate", x)
     size = check.described_series()
     networks, dimensions = check.size("axes", axes, 3, 0), check.size("axes", axes, 3, 2)
     width = check.size("hidden_weight", hidden_weight, 3, 1)

@@ -137,10 +137,10 @@ def test_the_gpu_benchmark_checks_and_times_where_it_is_tried(
     import gpu
 
     written = tmp_path / "gpu.json"
-    small = ["--tasks", "2", "--series", "64", "--repeats", "1", "--skip", "compile,jax"]
-    gpu.main(["--device", "cpu", *small, "--json", str(written)])
+    small = ["--tasks", "2", "--series", "64", "--batch", "24", "--repeats", "1"]
+    gpu.main(["--device", "cpu", *small, "--skip", "compile,jax", "--json", str(written)])
     report = json.loads(written.read_text())
-    assert [len(rows) for rows in report.values()] == [2, 1, 2]
+    assert [len(rows) for rows in report.values()] == [2, 1, 2, *[3] * gpu.LAYER_WORKS]
     for row in (row for rows in report.values() for row in rows):
         assert len(row["milliseconds"]) == 1 and (row["error"] or 0) < 1e-4
     assert "| torch.func, eager " in capsys.readouterr().out

@@ -106,6 +106,8 @@ def test_without_internet_the_message_says_what_to_copy_where(
         load_pretrained("copied")
     with pytest.raises(ValueError, match=r"name is .\.\./x"):
         timl.make_model(benchmarked_world, "../x", **OPTIONS)
+    with pytest.raises(ValueError, match="device is 'gpu': give 'cpu', 'cuda' or"):
+        timl.make_model(benchmarked_world, "other", device="gpu", **OPTIONS)
 
 
 def test_a_folder_of_the_name_comes_first(cache: Path) -> None:

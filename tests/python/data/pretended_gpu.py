@@ -2,9 +2,9 @@
 
 All tensors are on the CPU and computed there; a tensor is on the pretended GPU if its storage was
 moved there. So code runs with device="cuda" where there is no GPU, its results are the CPU's to
-the bit, and an operation on tensors of both raises, as does NumPy's look at one of the GPU. Zeros
-that autograd itself puts for a gradient that is missing count as the CPU's: second derivatives do
-not run so. The modes are of one thread.
+the bit, and an operation on tensors of both raises, as does NumPy's look at one of the GPU. What
+PyTorch makes by itself within a call on tensors, such as zeros for a derivative that is missing, is
+of either device: on a real one it would be made where it is needed. The modes are of one thread.
 """
 
 from __future__ import annotations
@@ -31,17 +31,30 @@ _MIXED = {
 
 
 class _Storages:
-    """The storages that count as the GPU's, kept so that none is given to another tensor."""
+    """The storages of the GPU and of either, kept so that none is given to another tensor."""
 
     def __init__(self) -> None:
         self.kept: dict[int, Any] = {}
+        self.either: dict[int, Any] = {}
+        self.within_a_call_on_tensors = False
 
     def hold(self, tensor: Tensor) -> bool:
+        """Return whether a tensor, or what torch.func wraps in it, is the GPU's."""
+        while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            tensor = torch._C._functorch.get_unwrapped(tensor)
         return tensor.untyped_storage()._cdata in self.kept
 
     def add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         self.kept[storage._cdata] = storage
+        self.either.pop(storage._cdata, None)
+
+    def on_either(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage()._cdata in self.either
+
+    def add_to_either(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self.either[storage._cdata] = storage
 
     def move(self, tensor: Tensor, place: torch.device) -> Tensor:
         """Return a tensor where it should be: itself, or a copy."""
@@ -65,7 +78,7 @@ class _Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tensors = [v for v in tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
         there = [tensor for tensor in tensors if self.gpu.hold(tensor)]
-        here = [tensor for tensor in tensors if not self.gpu.hold(tensor)]
+        here = [t for t in tensors if not (self.gpu.hold(t) or self.gpu.on_either(t))]
         ours = func.namespace == "timl"
         if there and func not in _MIXED and any(t.dim() > 0 or ours for t in here):
             raise RuntimeError(
@@ -76,10 +89,13 @@ class _Operations(TorchDispatchMode):
         if func is torch.ops.aten.index.Tensor and there and not self.gpu.hold(args[0]):
             raise RuntimeError(f"{func}: indices on {GPU} for a tensor on {CPU}")
         found = func(*args, **(kwargs or {}))
+        made = [value for value in tree_leaves(found) if isinstance(value, Tensor)]
         if there and func is not torch.ops.aten.copy_.default:
-            for value in tree_leaves(found):
-                if isinstance(value, Tensor):
-                    self.gpu.add(value)
+            for value in made:
+                self.gpu.add(value)
+        elif not (there or here) and (tensors or self.gpu.within_a_call_on_tensors):
+            for value in made:
+                self.gpu.add_to_either(value)
         return found
 
 
@@ -111,7 +127,14 @@ class _Names(TorchFunctionMode):
         if func in (torch.Tensor.new_tensor, torch.Tensor.__deepcopy__) and there:
             place = GPU
         kwargs = {name: _without(value) for name, value in kwargs.items()}
-        found = func(*args, **kwargs)
+        before = self.gpu.within_a_call_on_tensors
+        self.gpu.within_a_call_on_tensors = any(
+            isinstance(value, Tensor) for value in tree_leaves((args, kwargs))
+        )
+        try:
+            found = func(*args, **kwargs)
+        finally:
+            self.gpu.within_a_call_on_tensors = before
         return found if place is None else self.gpu.move(found, place)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timl
+import torch
 from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 from timl.data import BBox, BenchmarkTask, CropHarvest, Task
 from timl.data.regions.sphere import on_unit_sphere
@@ -191,3 +192,15 @@ def test_a_curve_is_extrapolated_by_its_power() -> None:
     fraction = LearningCurve((10.0, 20.0, 40.0, 79.6), scores, rows, 0.95)  # a mean over folds
     assert "About 79 more points" in fraction.hint()
     assert math.isnan(LearningCurve(labels, scores, np.full((2, 4), np.nan), 0.95).gain(1).low)
+
+
+def test_on_a_gpu_logits_are_those_of_the_cpu(
+    gpu: str, kernel: DeepKernel, points: BenchmarkTask
+) -> None:
+    here, there = (
+        timl.cross_validate(kernel, points, folds=2, device=device) for device in (None, gpu)
+    )
+    bound = 1e-3 if torch.cuda.is_available() else 0
+    assert np.abs(there.logits - here.logits).max() <= bound
+    with pytest.raises(ValueError, match="device is 'meta', where timl does not compute"):
+        timl.cross_validate(kernel, points, folds=2, device="meta")

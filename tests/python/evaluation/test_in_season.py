@@ -107,6 +107,16 @@ def test_the_papers_protocol_takes_the_completed_series(
         timl.finetune(model, seen, protocol="paper")(x)
 
 
+def test_on_a_gpu_scores_are_those_of_the_cpu(
+    gpu: str, world: timl.CropHarvest, kernel: DeepKernel
+) -> None:
+    here, there = (
+        timl.in_season(kernel, world.benchmarks[0], [6], device=device) for device in (None, gpu)
+    )
+    assert there.cells[0].auc_roc == pytest.approx(here.cells[0].auc_roc, abs=1e-3)
+    assert there.provenance["settings"]["device"] == "cuda:0"
+
+
 def test_a_task_without_test_set_is_divided_in_space(
     world: timl.CropHarvest, kernel: DeepKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from timl.area import open_map
 from timl.data import Chip, open_chips, simulate_chips
 from timl.maps import evaluate_chips, predict_chip
 from timl.nn import Classifier, seeded
+from timl.nn.devices import device_of
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -57,6 +58,20 @@ def test_scores_count_every_labelled_pixel_of_all_chips(
         right += ((labels >= 0) & (labels == found)).sum()
     assert scores.samples == labelled
     assert scores.overall_accuracy == right / labelled
+
+
+def test_on_a_gpu_maps_are_those_of_the_cpu(
+    gpu: str, chips: list[Chip], classifier: Classifier
+) -> None:
+    here, there = (predict_chip(classifier, chips[0], device=device) for device in (None, gpu))
+    assert (here == there).mean() >= (0.999 if torch.cuda.is_available() else 1)
+    scores = evaluate_chips(classifier, chips[:1], device=gpu)
+    assert scores.overall_accuracy == pytest.approx(
+        evaluate_chips(classifier, chips[:1]).overall_accuracy, abs=0.01
+    )
+    assert device_of(classifier).type == "cpu"
+    with pytest.raises(ValueError, match="device is 'gpu': give 'cpu'"):
+        predict_chip(classifier, chips[0], device="gpu")
 
 
 def test_what_does_not_fit_is_refused(

@@ -210,6 +210,7 @@ def test_without_a_gpu_the_error_says_what_is_missing(
             lambda: timl.finetune(small_model(), benchmark_task, device="cuda"),
             lambda: timl.meta_train(small_model(), made_tasks(), **QUICK, device="cuda"),
             lambda: timl.evaluate(Classifier(), benchmark_task, device="cuda"),
+            lambda: timl.CropClassifier(device="cuda").fit(MadeData(1, 1).x, np.arange(48) % 2),
         ):
             with pytest.raises(ValueError, match=f"device is 'cuda', and {match}"):
                 call()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 CALLS = test_operator_checks.CALLS
 BOUNDS = {torch.float64: 1e-10, torch.float32: 1e-3}
-OPAQUE = {"network": (3,), "network_backward": (3,)}
+OPAQUE = {"network": (3,), "network_backward": (3,), "film_lstm": (1,), "film_lstm_backward": (3,)}
 """Places of tapes and adjoints among results: their layouts are each device's own."""
 
 
@@ -44,7 +44,11 @@ def require_close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", BOUNDS)
 @pytest.mark.parametrize(
-    "name", ["network", "network_evaluate", "meta_gradient", "describe", "strong_evaluate"]
+    "name",
+    [
+        *("network", "network_evaluate", "meta_gradient", "describe", "strong_evaluate"),
+        *("film_lstm", "film_lstm_evaluate"),
+    ],
 )
 def test_results_are_those_of_the_cpu(name: str, dtype: torch.dtype) -> None:
     given = moved(CALLS[name], dtype)
@@ -70,7 +74,9 @@ def test_first_and_second_derivatives_are_those_of_the_cpu(dtype: torch.dtype) -
         require_close(other.detach(), expected.detach(), dtype)
 
 
-@pytest.mark.parametrize("name", ["network_evaluate", "meta_gradient", "strong_evaluate"])
+@pytest.mark.parametrize(
+    "name", ["network_evaluate", "meta_gradient", "strong_evaluate", "film_lstm_evaluate"]
+)
 def test_a_call_is_captured_and_replayed_on_new_numbers(name: str) -> None:
     given = moved(moved(CALLS[name], torch.float32), "cuda")
     with torch.cuda.stream(torch.cuda.Stream()):
@@ -86,8 +92,9 @@ def test_a_call_is_captured_and_replayed_on_new_numbers(name: str) -> None:
         assert torch.equal(replayed, called)
 
 
-def test_what_is_not_finite_makes_results_that_are_not() -> None:
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_makes_results_that_are_not(bad: float) -> None:
     classifier = Classifier(3, 4, 8).eval().cuda()
     x = torch.zeros(2, 4, 3, device="cuda")
-    x[1, 2, 1] = torch.nan
+    x[1, 2, 1] = bad
     assert classifier(x).isfinite().tolist() == [True, False]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from pretended_gpu import to_cpu
 from test_operator_checks import refusal
 from test_transforms import TRANSFORMS
 from timl import reference
@@ -14,7 +15,7 @@ from timl._core import HAS_CUDA
 from timl.nn import FiLMLSTM, decompositions, operators
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jvp, vmap
 
 SIZES = {  # batch, steps, bands, hidden
     "small": (4, 3, 2, 5),
@@ -22,6 +23,7 @@ SIZES = {  # batch, steps, bands, hidden
     "wider than a tile, several chunks": (50, 2, 40, 70),
 }
 TENSORS = ("x", "weights", "film")
+REAL = torch.cuda.is_available()
 
 
 def arguments(name: str, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
@@ -342,10 +344,80 @@ def test_bad_input_is_named_with_its_shape(
         FiLMLSTM(2, 5, 0)
 
 
-def test_on_cuda_it_says_that_it_computes_on_the_cpu() -> None:
+# --- on a GPU; where there is none, on one that is pretended, which gives the CPU's bits ---------
+
+
+def layer_and_inputs(dtype: torch.dtype) -> tuple[FiLMLSTM, list[Tensor]]:
+    torch.manual_seed(0)
+    layer = FiLMLSTM(3, 6, 2, dropout=0.3, dtype=dtype)
+    x, film = torch.randn(45, 4, 3, dtype=dtype), torch.rand(2, 4, 3, dtype=dtype)
+    return layer, [x, film, torch.bernoulli(torch.full((2, 45, 6), 0.7, dtype=dtype)) / 0.7]
+
+
+def second_order(layer: FiLMLSTM, x: Tensor, film: Tensor, mask: Tensor) -> list[Tensor]:
+    """States, gradients by all and second derivatives, of which the last are of one gradient."""
+    by = [x.requires_grad_(), film.requires_grad_(), *layer.parameters()]
+    states = layer(x, film, mask)
+    first = torch.autograd.grad(states.square().sum(), by, create_graph=True)
+    norm = sum(g.square().sum() for g in first)
+    second = torch.autograd.grad(norm, by, retain_graph=True)
+    return [states, *first, *second, *torch.autograd.grad(first[3].square().sum(), by)]
+
+
+def by_torch_func(layer: FiLMLSTM, x: Tensor, film: Tensor, mask: Tensor) -> list[Tensor]:
+    """Forward mode over reverse mode, reverse over reverse, and vmap of a gradient over tasks."""
+    parameters = {name: p.detach() for name, p in layer.named_parameters()}
+
+    def loss(parameters: Any, x: Tensor) -> Tensor:
+        states: Tensor = functional_call(layer, parameters, (x, film, mask))
+        return states.square().sum()
+
+    def norm(parameters: Any) -> Tensor:
+        return sum(g.square().sum() for g in grad(loss)(parameters, x).values())
+
+    pushed = jvp(lambda p: grad(loss)(p, x), (parameters,), (parameters,))
+    tasks = vmap(grad(loss), in_dims=(None, 0))(parameters, torch.stack([x, 2 * x]))
+    return [v for found in (*pushed, grad(norm)(parameters), tasks) for v in found.values()]
+
+
+def without_derivatives(layer: FiLMLSTM, x: Tensor, film: Tensor, mask: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        every = layer(x, film, mask)
+        layer.return_sequences = False
+        return [every, layer(x, film, mask), layer.eval()(x)]
+
+
+@pytest.mark.parametrize("computed", [second_order, by_torch_func, without_derivatives])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_on_a_gpu_the_layer_computes_what_it_does_on_the_cpu(
+    gpu: str, dtype: torch.dtype, computed: Callable[..., list[Tensor]]
+) -> None:
+    layer, inputs = layer_and_inputs(dtype)
+    expected = computed(layer, *inputs)
+    layer, inputs = layer_and_inputs(dtype)
+    found = computed(layer.to(gpu), *(t.detach().to(gpu) for t in inputs))
+    assert {t.device.type for t in found} == {"cuda"}
+    bound = (1e-10 if dtype == torch.float64 else 1e-3) if REAL else 0
+    for there, here in zip(to_cpu(found), to_cpu(expected), strict=True):
+        assert (there - here).norm() <= bound * here.norm()
+
+
+def test_the_layer_on_a_gpu_refuses_what_is_on_the_cpu(gpu: str) -> None:
+    layer, (x, film, mask) = layer_and_inputs(torch.float32)
+    with pytest.raises(ValueError, match=r"film is on cuda:0, .*the model on cpu: move one"):
+        layer(x, film.to(gpu), mask)
+    with pytest.raises(ValueError, match=r"x is on cpu, .*the model on cuda:0: move one"):
+        layer.to(gpu)(x, film, mask)
+
+
+@pytest.mark.skipif(not HAS_CUDA, reason="this build has no CUDA engine")
+def test_shapes_on_cuda_are_those_on_the_cpu_and_mixed_devices_are_refused() -> None:
     with FakeTensorMode():
         x, weights = (torch.empty(s, device="cuda") for s in ((4, 3, 2), (160,)))
-        message = refusal(lambda: operators.film_lstm(x, weights, hidden=5))
-    assert ": x is [4, 3, 2] on " in message
-    assert message.endswith("so move the model and its inputs with .cpu()")
-    assert ("this operator computes on the CPU only" in message) == HAS_CUDA
+        states, tape = torch.ops.timl.film_lstm(x, weights, None, None, 5, True)
+        assert (states.device.type, states.shape, tape.device.type) == ("cuda", (4, 3, 5), "cuda")
+        message = refusal(lambda: operators.film_lstm(x, torch.empty(160), hidden=5))
+    assert message == (
+        "timl::film_lstm_evaluate: weights is [160] on cpu, x on cuda:0: give all tensors on one "
+        "device"
+    )

@@ -18,7 +18,7 @@ from timl.evaluation.cross_validation.folds import BlockFolds, block_folds
 from timl.evaluation.cross_validation.resampling import Interval, block_weights, weighted_auc
 from timl.evaluation.cross_validation.validation import fold_logits
 from timl.meta.finetuning import Protocol
-from timl.nn import TIML, Classifier, DeepKernel
+from timl.nn import TIML, Classifier, DeepKernel, Device
 from timl.random import Purpose
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def learning_curve(
     learning_rate: float | Sequence[float] | None = None,
     level: float = 0.95,
     seed: int = 0,
+    device: Device | None = None,
 ) -> LearningCurve:
     """Measure a score against the number of labels, by cross-validation over blocks.
 
@@ -168,13 +169,15 @@ def learning_curve(
 
     Parameters
     ----------
-    model, points, folds, block_km, distance_km, protocol, steps, k, learning_rate, level, seed
+    model, points, folds, block_km, distance_km, protocol, steps, k, learning_rate, level
         Those of `cross_validate`.
     sizes
         Numbers of labels, at least 2 for each class, instead of those shares. All there are in the
         other folds always come last.
     draws
         Draws of each smaller number of labels, which are averaged.
+    seed, device
+        Those of `cross_validate`.
 
     Raises
     ------
@@ -194,6 +197,7 @@ def learning_curve(
         "steps": steps,
         "k": k,
         "learning_rate": learning_rate,
+        "device": device,
     }
     trained = [divided.trained(fold) for fold in range(divided.count)]
     every = [int(samples.sum()) for samples in trained]

@@ -22,7 +22,7 @@ from timl.evaluation.prevalence import (
     given_prevalence,
 )
 from timl.meta.finetuning import Protocol, finetune
-from timl.nn import TIML, Classifier, DeepKernel
+from timl.nn import TIML, Classifier, DeepKernel, Device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +110,7 @@ def cross_validate(
     threshold: float = 0.5,
     level: float = 0.95,
     seed: int = 0,
+    device: Device | None = None,
 ) -> CrossValidation: ...
 @overload
 def cross_validate(
@@ -126,6 +127,7 @@ def cross_validate(
     threshold: float = 0.5,
     level: float = 0.95,
     seed: int = 0,
+    device: Device | None = None,
 ) -> CropTypeValidation: ...
 def cross_validate(
     model: TIML | Classifier | DeepKernel,
@@ -141,6 +143,7 @@ def cross_validate(
     threshold: float = 0.5,
     level: float = 0.95,
     seed: int = 0,
+    device: Device | None = None,
 ) -> CrossValidation | CropTypeValidation:
     """Score fine-tuning on a task's own samples by cross-validation over blocks of the map.
 
@@ -167,6 +170,8 @@ def cross_validate(
         Level of the intervals.
     seed
         Seed of folds, fine-tuning and bootstrap.
+    device
+        Device that classifiers are adapted and scored on, as of `timl.finetune`. None: the model's.
 
     Returns
     -------
@@ -176,7 +181,7 @@ def cross_validate(
     Raises
     ------
     ValueError
-        If an argument is out of range, or the samples cannot be divided.
+        If an argument is out of range, the samples cannot be divided, or there is no such device.
 
     Warns
     -----
@@ -193,6 +198,7 @@ def cross_validate(
         "steps": steps,
         "k": k,
         "learning_rate": learning_rate,
+        "device": device,
     }
     outputs = [len(points.classes)] if isinstance(points, CropTypeTask) else []
     logits = np.empty((len(divided.labels), *outputs))

@@ -20,7 +20,7 @@ class FiLMLSTM(nn.Module):
     takes FiLM values for its input (Perez et al., "FiLM: Visual Reasoning with a General
     Conditioning Layer", 2018) and a variational dropout mask (Gal and Ghahramani, "A Theoretically
     Grounded Application of Dropout in Recurrent Neural Networks", 2016). Forward, backward and
-    double backward run in the engine, on the CPU.
+    double backward run in the engine, on the CPU or on CUDA.
 
     Unlike `torch.nn.LSTM` it returns the hidden states alone, starts from a state of zero, and
     runs in one direction; `dropout` is that of the hidden state itself, in every layer.

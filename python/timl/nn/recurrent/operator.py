@@ -30,7 +30,7 @@ def film_lstm(
     Differentiable twice by `x`, `weights` and `film`, in reverse and forward mode and by
     `torch.func`'s grad, jvp, vmap and what is made of them; a third derivative raises.
     `torch.func.vmap` calls the engine once for each entry, but without derivatives and mask once
-    for all entries' series where only they differ. It computes on the CPU.
+    for all entries' series where only they differ.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _buffers(x: Tensor, hidden: int) -> tuple[Tensor, Tensor]:
         if x.dtype == torch.float64
         else _core.film_lstm_buffer_row_float32
     )
-    tape, adjoints = row(int(steps), int(bands), int(hidden))
+    tape, adjoints = row(int(steps), int(bands), int(hidden), x.device.type == "cuda")
     rows = batch + batch // _core.CHUNK_ROWS + 1
     return x.new_empty(rows * tape), x.new_empty(rows * adjoints)
 
