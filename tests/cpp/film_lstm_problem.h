@@ -1,6 +1,7 @@
 // A random problem of the LSTM alone, and what an engine computes of it.
 #pragma once
 
+#include "catch.h"
 #include "problem.h"
 
 struct LstmProblem {
@@ -31,7 +32,20 @@ struct LstmOutcome {
   std::vector<double> states, x, weights, film;
   std::vector<double> states_dot, x_dot, weights_dot, film_dot;
   std::vector<double> evaluated;
+  bool operator==(const LstmOutcome&) const = default;
 };
+
+inline void check_close(const LstmOutcome& a, const LstmOutcome& truth, double bound) {
+  CHECK(relative_error(a.states, truth.states) < bound);
+  CHECK(relative_error(a.x, truth.x) < bound);
+  CHECK(relative_error(a.weights, truth.weights) < bound);
+  CHECK(relative_error(a.film, truth.film) < bound);
+  CHECK(relative_error(a.states_dot, truth.states_dot) < bound);
+  CHECK(relative_error(a.x_dot, truth.x_dot) < bound);
+  CHECK(relative_error(a.weights_dot, truth.weights_dot) < bound);
+  CHECK(relative_error(a.film_dot, truth.film_dot) < bound);
+  CHECK(relative_error(a.evaluated, truth.evaluated) < bound);
+}
 
 // Hidden states without a tape.
 template <class T>

@@ -38,11 +38,6 @@ TEST_CASE("backward is the slope of forward, tangent that of backward", "[networ
         sides[side].cotangent = moved(in.cotangent, step, in.cotangent_direction);
       }
       const Outcome low = run(engine, p, sides[0]), high = run(engine, p, sides[1]);
-      const auto slope = [&](const std::vector<double>& a, const std::vector<double>& b) {
-        std::vector<double> out(a.size());
-        for (size_t i = 0; i < a.size(); ++i) out[i] = (b[i] - a[i]) / (2 * h);
-        return out;
-      };
       // <gradient, direction> is the derivative of <cotangent, logits>.
       const double exact = inner_product(here.x, in.x_direction) +
                            inner_product(here.weights, in.weights_direction) +
@@ -51,10 +46,10 @@ TEST_CASE("backward is the slope of forward, tangent that of backward", "[networ
           (inner_product(high.logits, in.cotangent) - inner_product(low.logits, in.cotangent)) /
           (2 * h);
       CHECK(exact == Approx(measured).epsilon(1e-6));
-      CHECK(relative_error(here.logits_dot, slope(low.logits, high.logits)) < 1e-6);
-      CHECK(relative_error(here.x_dot, slope(low.x, high.x)) < 1e-6);
-      CHECK(relative_error(here.weights_dot, slope(low.weights, high.weights)) < 1e-6);
-      CHECK(relative_error(here.film_dot, slope(low.film, high.film)) < 1e-6);
+      CHECK(relative_error(here.logits_dot, slopes(low.logits, high.logits, h)) < 1e-6);
+      CHECK(relative_error(here.x_dot, slopes(low.x, high.x, h)) < 1e-6);
+      CHECK(relative_error(here.weights_dot, slopes(low.weights, high.weights, h)) < 1e-6);
+      CHECK(relative_error(here.film_dot, slopes(low.film, high.film, h)) < 1e-6);
     }
 }
 
@@ -84,11 +79,7 @@ TEST_CASE("the order in which chunks run changes no bit", "[network]") {
     for (const Problem& p : kProblems) {
       const Inputs in(p);
       const timl::Engine<float>& engine = *timl::engine_for<float>(isa);
-      const Outcome forwards = run(engine, p, in), backwards = run(engine, p, in, kBackwards);
-      CHECK(forwards.logits == backwards.logits);
-      CHECK(forwards.weights == backwards.weights);
-      CHECK(forwards.weights_dot == backwards.weights_dot);
-      CHECK(forwards.film_dot == backwards.film_dot);
+      CHECK(run(engine, p, in) == run(engine, p, in, kBackwards));
     }
 }
 

@@ -79,6 +79,14 @@ inline double relative_error(const std::vector<double>& a, const std::vector<dou
   return std::sqrt(difference) / (std::sqrt(size) + 1e-300);
 }
 
+// Central differences: what changes over 2 h.
+inline std::vector<double> slopes(const std::vector<double>& low, const std::vector<double>& high,
+                                  double h) {
+  std::vector<double> out(low.size());
+  for (size_t i = 0; i < low.size(); ++i) out[i] = (high[i] - low[i]) / (2 * h);
+  return out;
+}
+
 inline double inner_product(const std::vector<double>& a, const std::vector<double>& b) {
   double sum = 0;
   for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
@@ -96,6 +104,7 @@ struct Problem {
 struct Outcome {
   std::vector<double> logits, mean, variance, x, weights, film;
   std::vector<double> logits_dot, x_dot, weights_dot, film_dot;
+  bool operator==(const Outcome&) const = default;
 };
 
 // Inputs of a problem, and directions for the tangent, in double.
