@@ -69,12 +69,12 @@ TEST_CASE("evaluation on CUDA is that of the CPU, whatever else is evaluated", "
 
 TEST_CASE("the meta-step of CUDA is that of the CPU", "[cuda]") {
   uint64_t seed = 0;
-  for (const auto& [inner_steps, outputs, order] :
-       {std::tuple{1, 1, 2}, {3, 4, 2}, {2, 1, 1}, {2, 3, 0}}) {
+  for (const auto& [inner_steps, outputs, order, support] :
+       {std::tuple{1, 1, 2, 43}, {3, 4, 2, 12}, {2, 1, 1, 12}, {2, 3, 0, 12}}) {
     const MetaBatch batch(
         {.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2, .outputs = outputs},
          .inner_steps = inner_steps,
-         .support = 12,
+         .support = support,
          .query = 9,
          .order = order},
         3, inner_steps != 2);
@@ -140,6 +140,21 @@ TEST_CASE("the order of threads and clusters changes no bit", "[cuda]") {
 }
 
 #if !defined(TIML_ON_DEVICE)
+TEST_CASE("a plan has clusters of as many blocks as fit, and as many as fit at once", "[cuda]") {
+  for (const auto& [blocks, cluster, clusters] :
+       {std::tuple{132, 4, 33}, {7, 4, 1}, {3, 2, 1}, {1, 1, 1}}) {
+    const Order order(0);
+    timl::simt::options().blocks_in_reach = blocks;
+    timl::cuda::Plan plan = {.threads = 256, .cluster = 4, .shared = 1024};
+    require_no_trouble(timl::cuda::fit_clusters(&plan));
+    CHECK((plan.cluster == cluster && plan.clusters == clusters));
+  }
+  const Order order(0);
+  timl::simt::options().blocks_in_reach = 0;
+  timl::cuda::Plan plan;
+  CHECK_THROWS(require_no_trouble(timl::cuda::fit_clusters(&plan)));
+}
+
 TEST_CASE("kernels without their clusters' barriers are noticed", "[cuda]") {
   const Problem p = kProblems[0];
   const Inputs in(p);
@@ -147,7 +162,11 @@ TEST_CASE("kernels without their clusters' barriers are noticed", "[cuda]") {
   for (uint64_t seed = 0; seed < 3; ++seed) {
     const Order order(seed);
     timl::simt::options().without_cluster_barriers = true;
-    const Outcome wrong = run(CudaEngine<double>{plans()[0]}, p, in);
+    // With shared memory of other blocks the emulator complains by itself.
+    CHECK_THROWS(run(CudaEngine<double>{plans()[0]}, p, in));
+    timl::cuda::Plan without_room = plans()[0];
+    without_room.shared = 0;
+    const Outcome wrong = run(CudaEngine<double>{without_room}, p, in);
     CHECK_FALSE(relative_error(wrong.weights_dot, truth.weights_dot) < 1e-3);
   }
 }

@@ -33,6 +33,10 @@ struct Plan {
 // Makes a device the thread's current one and writes the plan for it: null, or what went wrong.
 const char* plan_for_device(int device, void* stream, Plan* plan);
 
+// Halves the plan's clusters until the current device has room for one, and writes how many it then
+// runs at once: null, or what went wrong. plan_for_device does this.
+const char* fit_clusters(Plan* plan);
+
 // What a meta-batch of N tasks returns; the arrays of gradients are not written when order is 0.
 template <class T>
 struct MetaResult {

@@ -10,7 +10,6 @@ template <class T>
 Pass<T> pass_of(const Layout& layout, const NetworkInput<T>& in) {
   Pass<T> pass = {};
   pass.layout = layout;
-  pass.tasks = 1;
   pass.batch = batch_of(in);
   pass.weights.flat = in.weights;
   return pass;
@@ -87,7 +86,7 @@ const char* forward(const Plan& plan, const NetworkInput<T>& in, T* logits, T* b
   pass.logits = logits;
   pass.statistics = {.mean = batch_mean, .variance = batch_variance};
   Start<T> start(plan);
-  start.on_grid(1, transpose_kernel<T>, layout, in.weights, workspace);
+  start.on_grid(transpose_kernel<T>, layout, in.weights, workspace);
   network_forward(start, pass);
   return start.trouble();
 }
@@ -127,10 +126,9 @@ const char* tangent(const Plan& plan, const NetworkInput<T>& in, const T* tape, 
   pass.film_gradient = out.film;
   pass.x_gradient = out.x;
   Start<T> start(plan);
-  start.on_grid(1, transpose_kernel<T>, layout, in.weights, memory.transposed);
-  start.on_grid(1, transpose_kernel<T>, layout, along.weights, memory.direction_transposed);
-  network_tangent_forward(start, pass);
-  network_tangent_backward(start, pass);
+  start.on_grid(transpose_kernel<T>, layout, in.weights, memory.transposed);
+  start.on_grid(transpose_kernel<T>, layout, along.weights, memory.direction_transposed);
+  network_tangent(start, pass);
   return start.trouble();
 }
 
@@ -143,11 +141,11 @@ const char* evaluate(const Plan& plan, const NetworkInput<T>& in, T* logits, T* 
   batch.batch_statistics = false;
   const int64_t chunks = chunk_count(in.batch);
   Start<T> start(plan);
-  start.on_grid(1, transpose_kernel<T>, layout, in.weights, memory.transposed);
-  start.on_clusters_with_slices(
-      chunks < plan.clusters ? chunks : plan.clusters, forward_slices(layout, plan.cluster),
-      evaluate_kernel<T>, layout, batch,
-      Weights<T>{.flat = in.weights, .transposed = memory.transposed}, memory.pieces,
+  start.on_grid(transpose_kernel<T>, layout, in.weights, memory.transposed);
+  start.on_clusters_with_room(
+      chunks < plan.clusters ? chunks : plan.clusters,
+      ForwardRoom<T>(layout, plan.cluster, kChunk, Arena<T>(nullptr)).used, evaluate_kernel<T>,
+      layout, batch, Weights<T>{.flat = in.weights, .transposed = memory.transposed}, memory.pieces,
       EvaluateMemory<T>(layout, nullptr).arena.used(), logits);
   return start.trouble();
 }
@@ -157,12 +155,34 @@ const char* meta_gradient(const Plan& plan, const MetaShape& m, int64_t tasks, c
                           const T* step_sizes, const Episode<T>& episodes,
                           const MetaResult<T>& results, T* workspace) {
   const Layout layout(m.network);
-  const PiecesMemory<T> memory(layout, workspace);
+  const PiecesMemory<T> pieces(layout, workspace);
+  const MetaMemory<T> memory(layout, m, pieces.pieces);
   Start<T> start(plan);
-  start.on_grid(1, transpose_kernel<T>, layout, weights, memory.transposed);
-  meta_step(start, layout, m, tasks, Weights<T>{.flat = weights, .transposed = memory.transposed},
-            step_sizes, episodes, results, memory.pieces);
+  start.on_grid(transpose_kernel<T>, layout, weights, pieces.transposed);
+  meta_step(start,
+            MetaInput<T>{.layout = layout,
+                         .shape = m,
+                         .tasks = tasks,
+                         .base = {.flat = weights, .transposed = pieces.transposed},
+                         .step_sizes = step_sizes,
+                         .episodes = episodes,
+                         .memory = memory,
+                         .stride = memory.arena.used()},
+            results);
   return start.trouble();
+}
+
+// The kernel that takes most of a block decides for all.
+const char* fit_clusters(Plan* plan) {
+  for (;; plan->cluster /= 2) {
+    const simt::Launch launch = {.blocks = plan->cluster,
+                                 .threads = plan->threads,
+                                 .cluster = plan->cluster,
+                                 .shared = static_cast<size_t>(plan->shared)};
+    const char* trouble = simt::clusters_at_once(meta_step_kernel<float>, launch, &plan->clusters);
+    if (trouble != nullptr || plan->clusters > 0) return trouble;
+    if (plan->cluster == 1) return "the device has no room for a block of 256 threads";
+  }
 }
 
 #define TIML_INSTANTIATE(T)                                                                       \

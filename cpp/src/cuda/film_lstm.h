@@ -19,7 +19,6 @@ template <class T>
 Pass<T> pass_of(const FilmLstmInput<T>& in) {
   Pass<T> pass = {};
   pass.layout = Layout(in.shape.network());
-  pass.tasks = 1;
   pass.batch.size = in.batch;
   pass.batch.x = in.x;
   pass.batch.film = in.film;
@@ -118,7 +117,7 @@ const char* film_lstm_forward(const Plan& plan, const FilmLstmInput<T>& in, T* s
   pass.tape = tape;
   pass.states = {states, in.shape.every_step};
   Start<T> start(plan);
-  start.on_grid(1, transpose_kernel<T>, pass.layout, in.weights, workspace);
+  start.on_grid(transpose_kernel<T>, pass.layout, in.weights, workspace);
   lstm_forward_pass(start, pass);
   return start.trouble();
 }
@@ -152,8 +151,8 @@ const char* film_lstm_tangent(const Plan& plan, const FilmLstmInput<T>& in, cons
   pass.states = {states_tangent, in.shape.every_step};
   set_gradients(out, &pass);
   Start<T> start(plan);
-  start.on_grid(1, transpose_kernel<T>, pass.layout, in.weights, memory.transposed);
-  start.on_grid(1, transpose_kernel<T>, pass.layout, along.weights, memory.direction_transposed);
+  start.on_grid(transpose_kernel<T>, pass.layout, in.weights, memory.transposed);
+  start.on_grid(transpose_kernel<T>, pass.layout, along.weights, memory.direction_transposed);
   lstm_tangent_forward_pass(start, pass);
   lstm_tangent_backward_pass(start, pass);
   return start.trouble();
@@ -166,12 +165,12 @@ const char* film_lstm_evaluate(const Plan& plan, const FilmLstmInput<T>& in, T* 
   const Pass<T> pass = pass_of(in);
   const int64_t chunks = chunk_count(in.batch);
   Start<T> start(plan);
-  start.on_grid(1, transpose_kernel<T>, pass.layout, in.weights, memory.transposed);
-  start.on_clusters_with_slices(
-      chunks < plan.clusters ? chunks : plan.clusters, forward_slices(pass.layout, plan.cluster),
-      film_lstm_evaluate_kernel<T>, pass.layout, pass.batch,
-      Weights<T>{.flat = in.weights, .transposed = memory.transposed}, memory.pieces, memory.piece,
-      States<T>{states, in.shape.every_step});
+  start.on_grid(transpose_kernel<T>, pass.layout, in.weights, memory.transposed);
+  start.on_clusters_with_room(chunks < plan.clusters ? chunks : plan.clusters,
+                              forward_room<T>(pass.layout, plan.cluster, kChunk),
+                              film_lstm_evaluate_kernel<T>, pass.layout, pass.batch,
+                              Weights<T>{.flat = in.weights, .transposed = memory.transposed},
+                              memory.pieces, memory.piece, States<T>{states, in.shape.every_step});
   return start.trouble();
 }
 

@@ -96,15 +96,16 @@ __device__ void head_forward(const Team& team, const Layout& layout, const Batch
     });
     team.sync();
     if (l + 1 < layout.layers) {
-      const Term<T> term = {
-          filmed, width, 1, weights.transposed + layout.dense_transposed + l * width * width,
-          width,  width};
-      product(team, {0, batch.size}, team.share(width), &term, 1, [&](int64_t b, int64_t u, T r) {
-        T density, distribution;
-        normal_functions(r, density, distribution);
-        tape.before_gelu[l * units + b * width + u] = r;
-        normal[units + b * width + u] = r * distribution;
-      });
+      const Term<T> term = {filmed, width,
+                            weights.transposed + layout.dense_transposed + l * width * width, width,
+                            width};
+      product(team, {0, batch.size}, team.share_in_fours(width), &term, 1,
+              [&](int64_t b, int64_t u, T r) {
+                T density, distribution;
+                normal_functions(r, density, distribution);
+                tape.before_gelu[l * units + b * width + u] = r;
+                normal[units + b * width + u] = r * distribution;
+              });
       team.sync();
     }
   }
@@ -165,14 +166,15 @@ __device__ void head_backward(const Team& team, const Layout& layout, const Batc
     T *d_filmed = adjoints.filmed + l * units, *d_in = adjoints.before_norm + l * units;
     if (l < top) {
       const T* d_r = adjoints.before_gelu + l * units;
-      const Term<T> to_weights = {d_r, 1, width, filmed, width, batch.size};
-      product(team, team.share(width), {0, width}, &to_weights, 1,
-              [&](int64_t n, int64_t k, T sum) {
-                gradient[layout.dense + (l * width + n) * width + k] = sum;
-              });
-      const Term<T> to_filmed = {d_r,   width, 1, weights.flat + layout.dense + l * width * width,
-                                 width, width};
-      product(team, {0, batch.size}, team.share(width), &to_filmed, 1,
+      const Term<T> to_weights = {d_r, width, filmed, width, batch.size};
+      quad_product<Operands::kTransposed>(
+          team, team.share_in_fours(width), {0, width}, &to_weights, 1,
+          [&](int64_t n, int64_t k, const T(&sums)[4]) {
+            store_sums(gradient + layout.dense + (l * width + n) * width + k, sums, width - k);
+          });
+      const Term<T> to_filmed = {d_r, width, weights.flat + layout.dense + l * width * width, width,
+                                 width};
+      product(team, {0, batch.size}, team.share_in_fours(width), &to_filmed, 1,
               [&](int64_t b, int64_t u, T sum) { d_filmed[b * width + u] = sum; });
       team.sync();
     }
@@ -244,16 +246,17 @@ __device__ void head_tangent_forward(const Team& team, const Layout& layout, con
     if (l == top) break;
     const int64_t dense = layout.dense_transposed + l * width * width;
     const Term<T> terms[] = {
-        {filmed, width, 1, direction.weights.transposed + dense, width, width},
-        {filmed_dot, width, 1, weights.transposed + dense, width, width},
+        {filmed, width, direction.weights.transposed + dense, width, width},
+        {filmed_dot, width, weights.transposed + dense, width, width},
     };
-    product(team, {0, batch.size}, team.share(width), terms, 2, [&](int64_t b, int64_t u, T r_dot) {
-      T density, distribution;
-      const T r = tape.before_gelu[l * units + b * width + u];
-      normal_functions(r, density, distribution);
-      tangents.before_gelu[l * units + b * width + u] = r_dot;
-      normal_dot[units + b * width + u] = (distribution + r * density) * r_dot;
-    });
+    product(team, {0, batch.size}, team.share_in_fours(width), terms, 2,
+            [&](int64_t b, int64_t u, T r_dot) {
+              T density, distribution;
+              const T r = tape.before_gelu[l * units + b * width + u];
+              normal_functions(r, density, distribution);
+              tangents.before_gelu[l * units + b * width + u] = r_dot;
+              normal_dot[units + b * width + u] = (distribution + r * density) * r_dot;
+            });
     team.sync();
   }
   const T *filmed = tape.filmed + top * units, *filmed_dot = tangents.filmed + top * units;
@@ -310,18 +313,20 @@ __device__ void head_tangent_backward(const Team& team, const Layout& layout, co
     if (l < top) {
       const T *d_r = adjoints.before_gelu + l * units, *d_r_dot = tangents.arriving;
       const Term<T> to_weights[] = {
-          {d_r_dot, 1, width, filmed, width, batch.size},
-          {d_r, 1, width, filmed_dot, width, batch.size},
+          {d_r_dot, width, filmed, width, batch.size},
+          {d_r, width, filmed_dot, width, batch.size},
       };
-      product(team, team.share(width), {0, width}, to_weights, 2, [&](int64_t n, int64_t k, T sum) {
-        gradient_dot[layout.dense + (l * width + n) * width + k] = sum;
-      });
+      quad_product<Operands::kTransposed>(
+          team, team.share_in_fours(width), {0, width}, to_weights, 2,
+          [&](int64_t n, int64_t k, const T(&sums)[4]) {
+            store_sums(gradient_dot + layout.dense + (l * width + n) * width + k, sums, width - k);
+          });
       const int64_t dense = layout.dense + l * width * width;
       const Term<T> to_filmed[] = {
-          {d_r_dot, width, 1, weights.flat + dense, width, width},
-          {d_r, width, 1, direction.weights.flat + dense, width, width},
+          {d_r_dot, width, weights.flat + dense, width, width},
+          {d_r, width, direction.weights.flat + dense, width, width},
       };
-      product(team, {0, batch.size}, team.share(width), to_filmed, 2,
+      product(team, {0, batch.size}, team.share_in_fours(width), to_filmed, 2,
               [&](int64_t b, int64_t u, T sum) { tangents.filmed_adjoints[b * width + u] = sum; });
       team.sync();
     }

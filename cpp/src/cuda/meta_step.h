@@ -1,5 +1,5 @@
-// The meta-step of many tasks at once: inner steps of gradient descent on support batches, the
-// query's gradient, and its exact way back through every inner step
+// The meta-step of many tasks at once, each on a cluster: inner steps of gradient descent on
+// support batches, the query's gradient, and its exact way back through every inner step
 // (docs/explanation/meta-step.md).
 #pragma once
 
@@ -24,9 +24,9 @@ struct MetaMemory {
     gradient = arena.take(layout.size);
     film_gradient = arena.take(layout.film);
     step_size_gradient = arena.take(m.inner_steps * layout.tensors);
-    weights = arena.take(m.inner_steps * layout.size);
+    weights = arena.take(m.inner_steps * layout.stored);
     transposed = arena.take(m.inner_steps * layout.transposed_size);
-    gradients = arena.take(m.inner_steps * layout.size);
+    gradients = arena.take(m.inner_steps * layout.stored);
     film = arena.take(layout.film);
     logits = arena.take(m.support * layout.outputs);
     losses = arena.take(m.support > m.query ? m.support : m.query);
@@ -59,21 +59,89 @@ struct MetaMemory {
   int64_t tape_size, adjoint_size, step_stride;
 };
 
-// The mean loss of each task's batch (mean_loss in loss.h), with its gradient and curvature [B,K];
-// losses [B] is working memory. Labels [B] and class weights lie label_stride and class_stride
-// apart from task to task, everything else memory_stride. Nobody has looked at the labels: where
-// one is no class, all is NaN.
-TIML_KERNEL batch_loss_kernel(int64_t batch, int64_t outputs, const T* logits, const T* labels,
-                              const T* class_weights, int64_t label_stride, int64_t class_stride,
-                              int64_t memory_stride, T* gradient, T* curvature, T* losses, T* out) {
-  const Team team = cluster_team();
-  const int64_t n = cluster_index(), classes = outputs == 1 ? 2 : outputs;
-  logits += n * memory_stride;
-  gradient += n * memory_stride;
-  curvature += n * memory_stride;
-  losses += n * memory_stride;
-  labels += n * label_stride;
-  if (class_weights != nullptr) class_weights += n * class_stride;
+// What the meta-step of all tasks is given: arrays of `episodes` have those of one task after
+// another.
+template <class T>
+struct MetaInput {
+  Layout layout;
+  MetaShape shape;
+  int64_t tasks;
+  Weights<T> base;      // that all tasks begin with
+  const T* step_sizes;  // [S, tensors]
+  Episode<T> episodes;
+  MetaMemory<T> memory;  // of the first task; those of the others lie
+  int64_t stride;        // so far apart
+};
+
+// A task at work.
+template <class T>
+struct MetaTask {
+  // Its piece of memory where that of the first task is `first`.
+  __device__ T* own(T* first) const { return first + n * in.stride; }
+
+  // The pass at w_s, of the support batch of step s or, for s = S, of the query.
+  TIML_NOT_INLINED __device__ Pass<T> pass(int64_t s) const {
+    const Layout& layout = in.layout;
+    const MetaMemory<T>& memory = in.memory;
+    const MetaShape& m = in.shape;
+    const Episode<T>& e = in.episodes;
+    const bool query = s == m.inner_steps;
+    const int64_t first = query ? n * m.query : (n * m.inner_steps + s) * m.support;  // row
+    const int64_t kept = s * memory.step_stride, norm = layout.layers * layout.hidden;
+    const T* const mask = query ? e.query_mask : e.support_mask;
+    Pass<T> p = {};
+    p.layout = layout;
+    p.batch.size = query ? m.query : m.support;
+    p.batch.x = (query ? e.query_x : e.support_x) + first * layout.series;
+    p.batch.film = e.film + n * layout.film;
+    p.batch.mask = mask == nullptr ? nullptr : mask + first * layout.hidden;
+    p.batch.batch_statistics = true;
+    p.weights = in.base;
+    if (s > 0)
+      p.weights = {.flat = own(memory.weights) + (s - 1) * layout.stored,
+                   .transposed = own(memory.transposed) + (s - 1) * layout.transposed_size};
+    p.statistics = {.mean = own(memory.mean) + s * norm,
+                    .variance = own(memory.variance) + s * norm};
+    p.tape = query ? own(memory.query_tape) : own(memory.tapes) + kept * memory.tape_size;
+    p.adjoints =
+        query ? own(memory.query_adjoints) : own(memory.adjoints) + kept * memory.adjoint_size;
+    p.logits = query ? own(memory.query_logits) : own(memory.logits);
+    p.gradient = query ? own(memory.gradient) : own(memory.gradients) + s * layout.stored;
+    p.film_gradient = query ? own(memory.film_gradient) : own(memory.film);
+    return p;
+  }
+  // That pass's labels [B] and class weights [K] or [2], or null.
+  __device__ const T* labels(int64_t s) const {
+    const MetaShape& m = in.shape;
+    return s == m.inner_steps ? in.episodes.query_y + n * m.query
+                              : in.episodes.support_y + (n * m.inner_steps + s) * m.support;
+  }
+  __device__ const T* class_weights() const {
+    const T* const all = in.episodes.class_weights;
+    return all == nullptr ? nullptr : all + n * (in.layout.outputs == 1 ? 2 : in.layout.outputs);
+  }
+  // Where its mean loss belongs.
+  __device__ T* loss(int64_t s) const {
+    return s == in.shape.inner_steps ? own(in.memory.loss) : own(in.memory.support_loss) + s;
+  }
+  // The curvature of that pass's loss [B,K].
+  __device__ T* curvature(int64_t s) const {
+    return own(in.memory.curvatures) + s * in.shape.support * in.layout.outputs;
+  }
+  __device__ const T* step_sizes(int64_t s) const { return in.step_sizes + s * in.layout.tensors; }
+
+  const MetaInput<T>& in;
+  int64_t n;
+};
+
+// The mean loss of a pass's batch (mean_loss in loss.h), with its gradient, which the team can read
+// at once, and curvature [B,K]; losses [B] is working memory. Nobody has looked at the labels [B]:
+// where one is no class, all is NaN.
+TIML_PART batch_loss(const Team& team, const Pass<T>& p, const T* labels, const T* class_weights,
+                     T* curvature, T* losses, T* out) {
+  const int64_t batch = p.batch.size, outputs = p.layout.outputs,
+                classes = outputs == 1 ? 2 : outputs;
+  T* const gradient = p.adjoint_parts().head.logits;
   T count = 0;
   for (int64_t b = 0; b < batch; ++b) {
     const T label = labels[b];
@@ -88,7 +156,7 @@ TIML_KERNEL batch_loss_kernel(int64_t batch, int64_t outputs, const T* logits, c
       losses[b] = count;
       return;
     }
-    losses[b] = sample_loss(outputs, logits + b * outputs, labels[b],
+    losses[b] = sample_loss(outputs, p.logits + b * outputs, labels[b],
                             sample_weight(labels[b], class_weights), count, gradient + b * outputs,
                             curvature + b * outputs);
   });
@@ -96,85 +164,164 @@ TIML_KERNEL batch_loss_kernel(int64_t batch, int64_t outputs, const T* logits, c
   if (team.rank != 0 || team.thread != 0) return;
   T total = 0;
   for (int64_t b = 0; b < batch; ++b) total += losses[b];
-  out[n * memory_stride] = count == T(0) ? T(0) : total * (T(1) / count);
-}
-
-// w_(s+1) = w_s - alpha g, in both orders of the weights.
-TIML_KERNEL descend_kernel(Layout layout, int64_t tasks, Strides stride, const T* weights,
-                           const T* step_sizes, const T* gradient, T* next, T* next_transposed) {
-  int64_t n = 0;
-  const Team team = task_team(tasks, &n);
-  const int64_t memory = n * stride.memory;
-  write_weights(team, layout, next + memory, next_transposed + memory, [&](int64_t i) {
-    return weights[n * stride.weights + i] - step_sizes[layout.tensor_of(i)] * gradient[memory + i];
-  });
-}
-
-// The direction alpha v.
-TIML_KERNEL direction_kernel(Layout layout, int64_t tasks, int64_t memory_stride, const T* v,
-                             const T* step_sizes, T* direction, T* direction_transposed) {
-  int64_t n = 0;
-  const Team team = task_team(tasks, &n);
-  const int64_t memory = n * memory_stride;
-  write_weights(team, layout, direction + memory, direction_transposed + memory,
-                [&](int64_t i) { return step_sizes[layout.tensor_of(i)] * v[memory + i]; });
+  *out = count == T(0) ? T(0) : total * (T(1) / count);
 }
 
 // -<v, g> for each tensor: warps leave their sums in shared memory, and the first block of the
 // cluster collects them in order.
-TIML_KERNEL step_size_gradient_kernel(Layout layout, int64_t memory_stride, const T* v,
-                                      const T* gradient, T* step_size_gradient) {
-  const Team team = cluster_team();
-  T* const sums = simt::shared_memory<T>();  // [warps]
-  const int64_t memory = cluster_index() * memory_stride;
-  for (int64_t tensor = 0; tensor < layout.tensors; ++tensor) {
-    const int64_t begin = memory + layout.begin(tensor);
-    const Range mine = team.share(layout.begin(tensor + 1) - layout.begin(tensor));
-    T sum = 0;
-    for (int64_t i = mine.begin + team.thread; i < mine.end; i += team.threads)
-      sum += v[begin + i] * gradient[begin + i];
-    sum = sum_lanes(sum);
-    if (team.thread % kLanes == 0) sums[team.thread / kLanes] = sum;
+TIML_PART step_size_gradients(const Team& team, const Layout& layout, const T* v, const T* gradient,
+                              T* step_size_gradient) {
+  const int warps = team.threads / kLanes, warp = team.thread / kLanes;
+  for (int64_t begin = 0; begin < layout.tensors; begin += team.threads) {
+    T* const sums = simt::shared_memory<T>();  // [tensors at once][warps]
+    const int64_t left = layout.tensors - begin;
+    const int at_once = static_cast<int>(left < team.threads ? left : team.threads);
+    for (int i = 0; i < at_once; ++i) {
+      const int64_t first = layout.begin(begin + i);
+      const Range mine = team.share(layout.begin(begin + i + 1) - first);
+      T sum = 0;
+#pragma unroll 8
+      for (int64_t at = first + mine.begin + team.thread; at < first + mine.end; at += team.threads)
+        sum += v[at] * gradient[at];
+      sum = sum_lanes(sum);
+      if (team.thread % kLanes == 0) sums[i * warps + warp] = sum;
+    }
     team.sync();
-    if (team.rank == 0 && team.thread == 0) {
+    if (team.rank == 0 && team.thread < at_once) {
       T total = 0;
       for (int block = 0; block < team.blocks; ++block) {
-        const T* theirs = simt::cluster_map(sums, block);
-        for (int warp = 0; warp < team.threads / kLanes; ++warp) total += theirs[warp];
+        const T* const theirs = simt::cluster_map(sums + team.thread * warps, block);
+        for (int w = 0; w < warps; ++w) total += theirs[w];
       }
-      step_size_gradient[memory + tensor] = -total;
+      step_size_gradient[begin + team.thread] = -total;
     }
     team.sync();  // `sums` may be written again
   }
 }
 
+// w_(s+1) = w_s - alpha g_s, in both orders of the weights.
+TIML_PART descend(const Team& team, const Layout& layout, const T* step_sizes, const T* weights,
+                  const T* gradient, T* next, T* next_transposed) {
+  write_weights(team, layout, next, next_transposed, [&](int64_t i, int64_t tensor) {
+    return weights[i] - step_sizes[tensor] * gradient[i];
+  });
+}
+
+// The direction alpha v.
+TIML_PART scale_by_step_sizes(const Team& team, const Layout& layout, const T* step_sizes,
+                              const T* v, T* direction, T* direction_transposed) {
+  write_weights(team, layout, direction, direction_transposed,
+                [&](int64_t i, int64_t tensor) { return step_sizes[tensor] * v[i]; });
+}
+
 // The tangent of the loss's gradient along that of the logits, [B,K] each.
-TIML_KERNEL curvature_product_kernel(int64_t tasks, int64_t batch, int64_t outputs,
-                                     int64_t memory_stride, const T* curvature, const T* logits_dot,
-                                     T* cotangent_dot) {
-  int64_t n = 0;
-  const Team team = task_team(tasks, &n);
-  for_each(team, batch, [&](int64_t b) {
-    const int64_t at = n * memory_stride + b * outputs;
-    sample_curvature_product(outputs, curvature + at, logits_dot + at, cotangent_dot + at);
+TIML_PART curvature_products(const Team& team, const Pass<T>& p, const T* curvature, T* out) {
+  for_each(team, p.batch.size, [&](int64_t b) {
+    const int64_t at = b * p.layout.outputs;
+    sample_curvature_product(p.layout.outputs, curvature + at, p.logits + at, out + at);
   });
 }
 
 // v -= H alpha v, u -= C alpha v.
-TIML_KERNEL subtract_kernel(Layout layout, int64_t tasks, int64_t memory_stride, const T* product,
-                            const T* film, T* v, T* u) {
-  int64_t n = 0;
-  const Team team = task_team(tasks, &n);
-  const int64_t memory = n * memory_stride;
-  for_each(team, layout.size, [&](int64_t i) { v[memory + i] -= product[memory + i]; });
-  for_each(team, layout.film, [&](int64_t i) { u[memory + i] -= film[memory + i]; });
+TIML_PART subtract(const Team& team, const Layout& layout, const T* product, const T* film, T* v,
+                   T* u) {
+  subtract_all(team, layout.size, product, v);
+  subtract_all(team, layout.film, film, u);
+}
+
+// The LSTM of all rows of a pass, chunk after chunk.
+template <class T>
+__device__ __forceinline__ void for_chunks(const Team& team, const Pass<T>& p, int64_t chunk_rows,
+                                           bool staged,
+                                           void (*part)(const Team&, const Pass<T>&, const Range&,
+                                                        bool)) {
+  for (int64_t chunk = 0; chunk * chunk_rows < p.batch.size; ++chunk)
+    part(team, p, chunk_of(p.batch.size, chunk_rows, chunk), staged);
+  team.sync();
+}
+
+// All inner steps of a task, and the gradient of the query.
+TIML_PART adapt(const Team& team, const MetaTask<T>& task, int64_t chunk_rows, bool staged) {
+  const Layout& layout = task.in.layout;
+  const MetaShape& m = task.in.shape;
+  const MetaMemory<T>& memory = task.in.memory;
+  for (int64_t s = 0; s <= m.inner_steps; ++s) {
+    const Pass<T> p = task.pass(s);
+    for_chunks(team, p, chunk_rows, staged, lstm_forward_part<T>);
+    head_forward_part(team, p);
+    team.sync();
+    batch_loss<T>(team, p, task.labels(s), task.class_weights(), task.curvature(s),
+                  task.own(memory.losses), task.loss(s));
+    if (m.order == 0 && s == m.inner_steps) return;
+    head_backward_part(team, p);
+    for_chunks(team, p, chunk_rows, staged, lstm_backward_part<T>);
+    lstm_weight_gradients_part(team, p);
+    team.sync();
+    input_gradients_part(team, p);
+    if (s < m.inner_steps)
+      descend<T>(team, layout, task.step_sizes(s), p.weights.flat, p.gradient,
+                 task.own(memory.weights) + s * layout.stored,
+                 task.own(memory.transposed) + s * layout.transposed_size);
+    team.sync();
+  }
+}
+
+// The way back through the inner steps.
+TIML_PART way_back(const Team& team, const MetaTask<T>& task, int64_t chunk_rows, bool staged) {
+  const Layout& layout = task.in.layout;
+  const MetaShape& m = task.in.shape;
+  const MetaMemory<T>& memory = task.in.memory;
+  for (int64_t s = m.inner_steps - 1; s >= 0; --s) {
+    // w_(s+1) = w_s - alpha_s g_s(w_s): the step sizes see -<v, g_s>, tensor by tensor.
+    step_size_gradients<T>(team, layout, task.own(memory.gradient),
+                           task.own(memory.gradients) + s * layout.stored,
+                           task.own(memory.step_size_gradient) + s * layout.tensors);
+    if (m.order == 1) continue;
+    scale_by_step_sizes<T>(team, layout, task.step_sizes(s), task.own(memory.gradient),
+                           task.own(memory.direction), task.own(memory.direction_transposed));
+    Pass<T> p = task.pass(s);
+    p.direction.weights = {.flat = task.own(memory.direction),
+                           .transposed = task.own(memory.direction_transposed)};
+    p.tangents = task.own(memory.tangents);
+    p.cotangent_dot = task.own(memory.cotangent_dot);
+    p.gradient = task.own(memory.product);
+    team.sync();
+    for_chunks(team, p, chunk_rows, staged, lstm_tangent_forward_part<T>);
+    head_tangent_forward_part(team, p);
+    team.sync();
+    curvature_products<T>(team, p, task.curvature(s), task.own(memory.cotangent_dot));
+    team.sync();
+    head_tangent_backward_part(team, p);
+    for_chunks(team, p, chunk_rows, staged, lstm_tangent_backward_part<T>);
+    lstm_weight_tangents_part(team, p);
+    team.sync();
+    input_tangents_part(team, p);
+    team.sync();
+    subtract<T>(team, layout, task.own(memory.product), task.own(memory.film),
+                task.own(memory.gradient), task.own(memory.film_gradient));
+    team.sync();
+  }
+}
+
+// A cluster for each task, or as many as there are, each with one task after another.
+TIML_KERNEL meta_step_kernel(MetaInput<T> in, int64_t chunk_rows, bool staged) {
+  const Team team = cluster_team();
+  for (int64_t n = cluster_index(); n < in.tasks; n += cluster_count()) {
+    const MetaTask<T> task = {in, n};
+    adapt(team, task, chunk_rows, staged);
+    if (in.shape.order > 0) way_back(team, task, chunk_rows, staged);
+    team.sync();  // shared memory may be written again
+  }
 }
 
 // What tasks leave in their memory, to where the caller wants it: one after another, and for the
 // gradients of the mean loss the means over tasks, summed in their order.
-TIML_KERNEL results_kernel(Layout layout, MetaShape m, int64_t tasks, int64_t memory_stride,
-                           MetaMemory<T> first, cuda::MetaResult<T> results) {
+TIML_KERNEL results_kernel(MetaInput<T> in, cuda::MetaResult<T> results) {
   const Team team = grid_team();
+  const Layout& layout = in.layout;
+  const MetaShape& m = in.shape;
+  const MetaMemory<T>& first = in.memory;
+  const int64_t tasks = in.tasks, memory_stride = in.stride;
   const T scale = T(1) / static_cast<T>(tasks);
   const auto collect = [&](const T* values, int64_t size, T factor, T* out) {
     for_each(team, tasks * size,
@@ -183,6 +330,7 @@ TIML_KERNEL results_kernel(Layout layout, MetaShape m, int64_t tasks, int64_t me
   const auto mean = [&](const T* values, int64_t size, T* out) {
     for_each(team, size, [&](int64_t i) {
       T sum = 0;
+#pragma unroll 8
       for (int64_t n = 0; n < tasks; ++n) sum += values[n * memory_stride + i];
       out[i] = scale * sum;
     });
@@ -199,91 +347,32 @@ TIML_KERNEL results_kernel(Layout layout, MetaShape m, int64_t tasks, int64_t me
   mean(first.step_size_gradient, m.inner_steps * layout.tensors, results.step_size_gradient);
 }
 
-// `base` are the shared weights; task_memory has a piece of first.arena.used() for each task.
+// Elements of shared memory that a task's passes take for so many rows of a batch.
 template <class T>
-void meta_step(Start<T>& start, const Layout& layout, const MetaShape& m, int64_t tasks,
-               const Weights<T>& base, const T* step_sizes, const Episode<T>& episodes,
-               const cuda::MetaResult<T>& results, T* task_memory) {
-  const MetaMemory<T> memory(layout, m, task_memory);
-  const int64_t stride = memory.arena.used(), support = m.inner_steps * m.support;
-  const int64_t norm = layout.layers * layout.hidden;
-  const int64_t classes = layout.outputs == 1 ? 2 : layout.outputs;
-  // A pass at w_s, of the support batch of step s or, for s = S, of the query.
-  const auto pass_of = [&](int64_t s) {
-    const bool query = s == m.inner_steps;
-    const T* mask = query ? episodes.query_mask : episodes.support_mask;
-    Pass<T> pass = {};
-    pass.layout = layout;
-    pass.tasks = tasks;
-    pass.stride = {.x = (query ? m.query : support) * layout.series,
-                   .film = layout.film,
-                   .mask = (query ? m.query : support) * layout.hidden,
-                   .weights = s == 0 ? 0 : stride,
-                   .memory = stride};
-    pass.batch.size = query ? m.query : m.support;
-    pass.batch.x = query ? episodes.query_x : episodes.support_x + s * m.support * layout.series;
-    pass.batch.film = episodes.film;
-    pass.batch.mask = query || mask == nullptr ? mask : mask + s * m.support * layout.hidden;
-    pass.batch.batch_statistics = true;
-    pass.weights = base;
-    if (s > 0)
-      pass.weights = {.flat = memory.weights + (s - 1) * layout.size,
-                      .transposed = memory.transposed + (s - 1) * layout.transposed_size};
-    pass.statistics = {.mean = memory.mean + s * norm, .variance = memory.variance + s * norm};
-    pass.tape =
-        query ? memory.query_tape : memory.tapes + s * memory.step_stride * memory.tape_size;
-    pass.adjoints = query ? memory.query_adjoints
-                          : memory.adjoints + s * memory.step_stride * memory.adjoint_size;
-    pass.logits = query ? memory.query_logits : memory.logits;
-    pass.gradient = query ? memory.gradient : memory.gradients + s * layout.size;
-    pass.film_gradient = query ? memory.film_gradient : memory.film;
-    return pass;
-  };
-  const auto curvature = [&](int64_t s) {
-    return memory.curvatures + s * m.support * layout.outputs;
-  };
-  const auto loss = [&](const Pass<T>& pass, int64_t s, const T* labels, int64_t label_stride,
-                        T* out) {
-    start.on_clusters(tasks, batch_loss_kernel<T>, pass.batch.size, layout.outputs, pass.logits,
-                      labels, episodes.class_weights, label_stride, classes, stride,
-                      NetworkAdjoints<T>(layout, pass.batch.size, pass.adjoints).head.logits,
-                      curvature(s), memory.losses, out);
-  };
+int64_t meta_room(const MetaShape& m, const Layout& layout, int64_t blocks, int64_t rows) {
+  const int64_t forward = forward_room<T>(layout, blocks, rows);
+  const int64_t backward = backward_room<T>(layout, blocks, rows);
+  int64_t most = forward > backward ? forward : backward;
+  if (m.order == 2) {
+    const int64_t tangent_forward = tangent_forward_room<T>(layout, blocks, rows);
+    const int64_t tangent_backward = tangent_backward_room<T>(layout, blocks, rows);
+    most = tangent_forward > most ? tangent_forward : most;
+    most = tangent_backward > most ? tangent_backward : most;
+  }
+  return most;
+}
 
-  for (int64_t s = 0; s < m.inner_steps; ++s) {
-    const Pass<T> pass = pass_of(s);
-    network_forward(start, pass);
-    loss(pass, s, episodes.support_y + s * m.support, support, memory.support_loss + s);
-    network_backward(start, pass);
-    start.on_grid(tasks, descend_kernel<T>, layout, tasks, pass.stride, pass.weights.flat,
-                  step_sizes + s * layout.tensors, pass.gradient, memory.weights + s * layout.size,
-                  memory.transposed + s * layout.transposed_size);
-  }
-  const Pass<T> query = pass_of(m.inner_steps);
-  network_forward(start, query);
-  loss(query, m.inner_steps, episodes.query_y, m.query, memory.loss);
-  if (m.order > 0) network_backward(start, query);
-  for (int64_t s = m.inner_steps - 1; s >= 0 && m.order > 0; --s) {
-    // w_(s+1) = w_s - alpha_s g_s(w_s): the step sizes see -<v, g_s>, tensor by tensor.
-    start.on_clusters(tasks, step_size_gradient_kernel<T>, layout, stride, memory.gradient,
-                      memory.gradients + s * layout.size,
-                      memory.step_size_gradient + s * layout.tensors);
-    if (m.order == 1) continue;
-    start.on_grid(tasks, direction_kernel<T>, layout, tasks, stride, memory.gradient,
-                  step_sizes + s * layout.tensors, memory.direction, memory.direction_transposed);
-    Pass<T> pass = pass_of(s);
-    pass.direction.weights = {.flat = memory.direction, .transposed = memory.direction_transposed};
-    pass.tangents = memory.tangents;
-    pass.cotangent_dot = memory.cotangent_dot;
-    pass.gradient = memory.product;
-    network_tangent_forward(start, pass);
-    start.on_grid(tasks, curvature_product_kernel<T>, tasks, m.support, layout.outputs, stride,
-                  curvature(s), memory.logits, memory.cotangent_dot);
-    network_tangent_backward(start, pass);
-    start.on_grid(tasks, subtract_kernel<T>, layout, tasks, stride, memory.product, memory.film,
-                  memory.gradient, memory.film_gradient);
-  }
-  start.on_grid(1, results_kernel<T>, layout, m, tasks, stride, memory, results);
+template <class T>
+void meta_step(Start<T>& start, const MetaInput<T>& in, const cuda::MetaResult<T>& results) {
+  const MetaShape& m = in.shape;
+  const auto room = [&](int64_t rows) {
+    return meta_room<T>(m, in.layout, start.plan().cluster, rows);
+  };
+  const int64_t rows = rows_of_chunk(start, m.support > m.query ? m.support : m.query, room);
+  const int64_t clusters = start.plan().clusters;
+  start.on_clusters_with_room(in.tasks < clusters ? in.tasks : clusters, room(rows),
+                              meta_step_kernel<T>, in, rows);
+  start.on_grid(results_kernel<T>, in, results);
 }
 
 }  // namespace

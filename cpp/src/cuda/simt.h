@@ -52,6 +52,13 @@ __device__ __forceinline__ T* cluster_map(T* mine, int) {
 }
 #endif
 
+// Tells the compiler that a pointer is into this block's shared memory, whose loads take addresses
+// of half the size.
+template <class T>
+__device__ __forceinline__ void assume_shared(const T* at) {
+  __builtin_assume(__isShared(at));
+}
+
 // kBytes (4, 8 or 16, both addresses aligned to them) from global to shared memory in the
 // background. copy_async_wait() waits for all copies of this thread; other threads see them after a
 // barrier that follows the wait.
@@ -73,27 +80,58 @@ struct Launch {
   Stream stream = nullptr;
 };
 
-// Null, or what went wrong.
-template <class... Parameters, class... Arguments>
-const char* launch(void (*kernel)(Parameters...), const Launch& l, const Arguments&... arguments) {
-  constexpr size_t kWithoutAsking = 48 * 1024;
-  cudaError_t error = cudaSuccess;
-  if (l.shared > kWithoutAsking)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(l.shared));
-  if (error == cudaSuccess) {
-    cudaLaunchAttribute attribute = {};
+// A launch in CUDA's words.
+struct Configuration {
+  explicit Configuration(const Launch& l) {
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim.x = static_cast<unsigned>(l.cluster);
     attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-    cudaLaunchConfig_t configuration = {};
-    configuration.gridDim = dim3(static_cast<unsigned>(l.blocks));
-    configuration.blockDim = dim3(static_cast<unsigned>(l.threads));
-    configuration.dynamicSmemBytes = l.shared;
-    configuration.stream = l.stream;
-    configuration.attrs = &attribute;
-    configuration.numAttrs = l.cluster > 1 ? 1 : 0;
-    error = cudaLaunchKernelEx(&configuration, kernel, static_cast<Parameters>(arguments)...);
+    launch.gridDim = dim3(static_cast<unsigned>(l.blocks));
+    launch.blockDim = dim3(static_cast<unsigned>(l.threads));
+    launch.dynamicSmemBytes = l.shared;
+    launch.stream = l.stream;
+    launch.attrs = &attribute;
+    launch.numAttrs = l.cluster > 1 ? 1 : 0;
+  }
+  Configuration(const Configuration&) = delete;
+  cudaLaunchAttribute attribute = {};
+  cudaLaunchConfig_t launch = {};
+};
+template <class... Parameters>
+cudaError_t allow_shared_memory(void (*kernel)(Parameters...), size_t bytes) {
+  constexpr size_t kWithoutAsking = 48 * 1024;
+  if (bytes <= kWithoutAsking) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(bytes));
+}
+
+// Null, or what went wrong.
+template <class... Parameters, class... Arguments>
+const char* launch(void (*kernel)(Parameters...), const Launch& l, const Arguments&... arguments) {
+  const Configuration configuration(l);
+  cudaError_t error = allow_shared_memory(kernel, l.shared);
+  if (error == cudaSuccess)
+    error =
+        cudaLaunchKernelEx(&configuration.launch, kernel, static_cast<Parameters>(arguments)...);
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+
+// Writes how many clusters of such a launch the current device runs at once: null, or what went
+// wrong.
+template <class... Parameters>
+const char* clusters_at_once(void (*kernel)(Parameters...), const Launch& l, int* clusters) {
+  const Configuration configuration(l);
+  cudaError_t error = allow_shared_memory(kernel, l.shared);
+  if (error == cudaSuccess && l.cluster > 1) {
+    error = cudaOccupancyMaxActiveClusters(clusters, kernel, &configuration.launch);
+  } else if (error == cudaSuccess) {
+    int device = 0, multiprocessors = 0, blocks = 0;
+    error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+      error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess)
+      error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, l.threads, l.shared);
+    *clusters = blocks * multiprocessors;
   }
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }

@@ -24,21 +24,24 @@ class Start {
   void on_clusters(int64_t count, void (*kernel)(Parameters...), const Arguments&... arguments) {
     start(count * plan_.cluster, plan_.cluster, 0, kernel, arguments...);
   }
-  // The same with shared memory for slices of weights of so many elements, where the plan has it;
-  // the kernel's last parameter says whether.
-  template <class... Parameters, class... Arguments>
-  void on_clusters_with_slices(int64_t count, int64_t elements, void (*kernel)(Parameters...),
-                               const Arguments&... arguments) {
-    const size_t slices = static_cast<size_t>(elements) * sizeof(T);
-    const bool staged =
-        product_shared<T>(plan_.threads) + slices <= static_cast<size_t>(plan_.shared);
-    start(count * plan_.cluster, plan_.cluster, staged ? slices : 0, kernel, arguments..., staged);
+  // Whether a block may have so many elements of shared memory besides what products need.
+  bool has_room(int64_t elements) const {
+    return product_shared<T>(plan_.threads) + static_cast<size_t>(elements) * sizeof(T) <=
+           static_cast<size_t>(plan_.shared);
   }
-  // Blocks that never meet, about as many as the device runs at once, as many for each task.
+  // The same with shared memory for so many elements, where the plan has it; the kernel's last
+  // parameter says whether.
   template <class... Parameters, class... Arguments>
-  void on_grid(int64_t tasks, void (*kernel)(Parameters...), const Arguments&... arguments) {
-    const int64_t blocks = int64_t{plan_.clusters} * plan_.cluster;
-    start(tasks * (blocks > tasks ? blocks / tasks : 1), 1, 0, kernel, arguments...);
+  void on_clusters_with_room(int64_t count, int64_t elements, void (*kernel)(Parameters...),
+                             const Arguments&... arguments) {
+    const bool staged = has_room(elements);
+    start(count * plan_.cluster, plan_.cluster,
+          staged ? static_cast<size_t>(elements) * sizeof(T) : 0, kernel, arguments..., staged);
+  }
+  // Blocks that never meet, about as many as the device runs at once.
+  template <class... Parameters, class... Arguments>
+  void on_grid(void (*kernel)(Parameters...), const Arguments&... arguments) {
+    start(int64_t{plan_.clusters} * plan_.cluster, 1, 0, kernel, arguments...);
   }
 
   const cuda::Plan& plan() const { return plan_; }
@@ -46,13 +49,13 @@ class Start {
 
  private:
   template <class... Parameters, class... Arguments>
-  void start(int64_t blocks, int cluster, size_t slices, void (*kernel)(Parameters...),
+  void start(int64_t blocks, int cluster, size_t room, void (*kernel)(Parameters...),
              const Arguments&... arguments) {
     if (trouble_ != nullptr) return;
     const simt::Launch launch = {.blocks = static_cast<int>(blocks),
                                  .threads = plan_.threads,
                                  .cluster = cluster,
-                                 .shared = product_shared<T>(plan_.threads) + slices,
+                                 .shared = product_shared<T>(plan_.threads) + room,
                                  .stream = static_cast<simt::Stream>(plan_.stream)};
     trouble_ = simt::launch(kernel, launch, arguments...);
   }

@@ -8,7 +8,7 @@ template <class T>
 const char* describe(const Plan& plan, int64_t steps, const T* bands, const T* x, int64_t rows,
                      T* out) {
   Start<T> start(plan);
-  start.on_grid(1, describe_kernel<T>, steps, description_size(steps), bands, x, rows, out);
+  start.on_grid(describe_kernel<T>, steps, description_size(steps), bands, x, rows, out);
   return start.trouble();
 }
 
@@ -26,7 +26,7 @@ const char* strong_evaluate(const Plan& plan, const StrongInput<T>& in, const Pl
   const int64_t chunks = chunk_count(rows);
   T* const pieces = workspace + PreparedStrong<T>(s, nullptr).arena.used();
   Start<T> start(plan);
-  start.on_grid(1, strong_prepare_kernel<T>, s, in, workspace);
+  start.on_grid(strong_prepare_kernel<T>, s, in, workspace);
   start.on_clusters(chunks < plan.clusters ? chunks : plan.clusters, strong_kernel<T>, s, in, trees,
                     x, rows, workspace, pieces,
                     StrongMemory<T>(s, trees.trees, nullptr).arena.used(), logits, distances);

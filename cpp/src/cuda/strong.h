@@ -238,8 +238,8 @@ __device__ double forest_logit(const PlainTrees<T>& trees, const int32_t* leaves
 template <class T>
 TIML_NOT_INLINED __device__ void chunk_product(const Team& team, const T* a, const T* b,
                                                int64_t depth, int64_t columns, bool add, T* out) {
-  const Term<T> term = {a, depth, 1, b, columns, depth};
-  product(team, {0, kChunk}, team.share(columns), &term, 1,
+  const Term<T> term = {a, depth, b, columns, depth};
+  product(team, {0, kChunk}, team.share_in_fours(columns), &term, 1,
           [&](int64_t row, int64_t column, T sum) {
             T* const at = out + row * columns + column;
             *at = add ? *at + sum : sum;

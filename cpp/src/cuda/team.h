@@ -23,6 +23,14 @@ struct Team {
     const int64_t each = (count + blocks - 1) / blocks, begin = rank * each;
     return {begin < count ? begin : count, begin + each < count ? begin + each : count};
   }
+  // The same in whole fours, but for the last block that has any.
+  TIML_HOST_DEVICE static int64_t fours_each(int64_t count, int64_t blocks) {
+    return ((count + 3) / 4 + blocks - 1) / blocks * 4;
+  }
+  __device__ Range share_in_fours(int64_t count) const {
+    const int64_t each = fours_each(count, blocks), begin = rank * each;
+    return {begin < count ? begin : count, begin + each < count ? begin + each : count};
+  }
   // What the team has written is there for all of it to read. Clusters only.
   __device__ void sync() const { simt::cluster_sync(); }
 };
@@ -48,6 +56,36 @@ __device__ __forceinline__ void for_each(const Team& team, int64_t count, const 
   const Range mine = team.share(count);
   for (int64_t index = mine.begin + team.thread; index < mine.end; index += team.threads)
     body(index);
+}
+
+// Subtracts `values` from `from`, several on a thread, all of which it reads before it writes one.
+template <class T>
+__device__ __forceinline__ void subtract_all(const Team& team, int64_t count, const T* values,
+                                             T* from) {
+  constexpr int kAtOnce = 4;
+  const Range mine = team.share(count);
+  for (int64_t begin = mine.begin + team.thread; begin < mine.end;
+       begin += kAtOnce * team.threads) {
+    T differences[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int64_t at = begin + i * team.threads;
+      if (at < mine.end) differences[i] = from[at] - values[at];
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int64_t at = begin + i * team.threads;
+      if (at < mine.end) from[at] = differences[i];
+    }
+  }
+}
+
+// Calls body(row, column) for each element on one thread of this block, neighbours on neighbours.
+template <class Body>
+__device__ __forceinline__ void for_each_element(const Team& team, int64_t rows, int64_t columns,
+                                                 const Body& body) {
+  const int width = static_cast<int>(columns), count = static_cast<int>(rows) * width;
+  for (int i = team.thread; i < count; i += team.threads) body(i / width, i % width);
 }
 
 // Sum over the lanes of the warp, for all of them, always in the same order.

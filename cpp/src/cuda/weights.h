@@ -1,5 +1,5 @@
-// The weights, twice: flat, as shape.h says, and their transposes. Products find in one or the
-// other what they need side by side.
+// The weights, twice: flat, as shape.h says, and their transposes, in which a unit's four gates lie
+// side by side. Products find in one or the other the columns of a thread in 16 bytes.
 #pragma once
 
 #include "product.h"
@@ -23,8 +23,11 @@ struct Layout {
         last(dense + (s.layers - 1) * s.hidden * s.hidden),
         last_bias(last + s.outputs * s.hidden),
         size(last_bias + s.outputs),
-        dense_transposed((s.bands + s.hidden) * gates),
-        transposed_size(dense_transposed + (s.layers - 1) * s.hidden * s.hidden),
+        bias_transposed((s.bands + s.hidden) * gates),
+        dense_transposed(bias_transposed + gates),
+        transposed_size(round_to_fours(dense_transposed + (s.layers - 1) * s.hidden * s.hidden)),
+        stored(round_to_fours(size)),
+        padded_bands(round_to_fours(s.bands + 1)),
         series(s.steps * s.bands),
         film(film_size(s)),
         tensors(tensor_count(s)) {}
@@ -32,8 +35,10 @@ struct Layout {
   int64_t steps, bands, hidden, layers, outputs, gates;  // T, F, H, L, K, 4H
   // Flat: input [4H,F], recurrent [4H,H], bias [4H], dense [L-1,H,H], last [K,H], its bias [K].
   int64_t recurrent, bias, dense, last, last_bias, size;
-  // Transposed: input [F,4H], recurrent [H,4H], dense [L-1,H,H].
-  int64_t dense_transposed, transposed_size;
+  // Transposed: recurrent [H,H,4], input [F,H,4], bias [H,4], dense [L-1,H,H].
+  int64_t bias_transposed, dense_transposed, transposed_size;
+  int64_t stored;                 // from one copy of the flat weights to the next
+  int64_t padded_bands;           // from one row of the LSTM's input to the next
   int64_t series, film, tensors;  // T F, sizes of FiLM, number of parameter tensors
 
   // Where the tensors of shape.h begin in the flat weights; begin(tensors) is the end.
@@ -42,19 +47,9 @@ struct Layout {
     if (tensor < kLstmTensors + layers) return dense + (tensor - kLstmTensors) * hidden * hidden;
     return tensor == tensors - 1 ? last_bias : size;
   }
-  __device__ int64_t tensor_of(int64_t flat) const {
-    if (flat < dense) return flat < recurrent ? 0 : flat < bias ? 1 : 2;
-    if (flat >= last) return flat < last_bias ? tensors - 2 : tensors - 1;
-    return kLstmTensors + (flat - dense) / (hidden * hidden);
-  }
-  // Place among the transposes of a flat weight; -1 for those that have none.
-  __device__ int64_t transposed(int64_t flat) const {
-    if (flat < recurrent) return flat % bands * gates + flat / bands;
-    if (flat < bias)
-      return (bands + (flat - recurrent) % hidden) * gates + (flat - recurrent) / hidden;
-    if (flat < dense || flat >= last) return -1;
-    const int64_t square = hidden * hidden, at = flat - dense;
-    return dense_transposed + at / square * square + at % hidden * hidden + at % square / hidden;
+  // The flat weight of a gate and a band, or, behind the last band, the gate's bias.
+  __device__ int64_t input_or_bias(int64_t gate, int64_t band) const {
+    return band < bands ? gate * bands + band : bias + gate;
   }
   // gamma_l [H] of a dense layer's FiLM pair; beta_l follows.
   __device__ int64_t dense_film(int64_t layer) const { return 2 * series + 2 * layer * hidden; }
@@ -66,63 +61,82 @@ struct Weights {
   const T* transposed;
 };
 
-// Writes value(index) for all weights, flat (unless null) and transposed.
+// Writes value(index, tensor) for all weights, flat (unless null) and transposed. A thread has four
+// rows of a column of a matrix, which lie side by side in the transpose, and reads them all before
+// it writes one.
 template <class T, class Value>
 __device__ __forceinline__ void write_weights(const Team& team, const Layout& layout, T* flat,
                                               T* transposed, const Value& value) {
-  for_each(team, layout.size, [&](int64_t i) {
-    const T w = value(i);
-    if (flat != nullptr) flat[i] = w;
-    const int64_t at = layout.transposed(i);
-    if (at >= 0) transposed[at] = w;
+  // The four rows of a group begin with row group * group_rows and lie rows_apart rows apart.
+  const auto write_matrix = [&](int64_t begin, int64_t rows, int64_t columns, int64_t group_rows,
+                                int64_t rows_apart, int64_t tensor, T* to, int64_t to_stride) {
+    for_each(team, (rows + 3) / 4 * columns, [&](int64_t index) {
+      const int item = static_cast<int>(index), width = static_cast<int>(columns);
+      const int group = item / width, column = item % width;
+      const int64_t left = rows - group * group_rows;
+      const int count = rows_apart > 1 || left >= 4 ? 4 : static_cast<int>(left);
+      const int64_t at = begin + group * group_rows * columns + column;
+      T values[4];
+#pragma unroll
+      for (int row = 0; row < 4; ++row)
+        if (row < count) values[row] = value(at + row * rows_apart * columns, tensor);
+#pragma unroll
+      for (int row = 0; row < 4; ++row)
+        if (flat != nullptr && row < count) flat[at + row * rows_apart * columns] = values[row];
+      store_sums(to + column * to_stride + group * 4, values, count);
+    });
+  };
+  const int64_t hidden = layout.hidden, gates = layout.gates;
+  write_matrix(0, gates, layout.bands, 1, hidden, 0, transposed + hidden * gates, gates);
+  write_matrix(layout.recurrent, gates, hidden, 1, hidden, 1, transposed, gates);
+  write_matrix(layout.bias, gates, 1, 1, hidden, 2, transposed + layout.bias_transposed, gates);
+  for (int64_t l = 0; l + 1 < layout.layers; ++l)
+    write_matrix(layout.dense + l * hidden * hidden, hidden, hidden, 4, 1, kLstmTensors + l,
+                 transposed + layout.dense_transposed + l * hidden * hidden, hidden);
+  if (flat == nullptr) return;
+  for_each(team, layout.size - layout.last, [&](int64_t index) {
+    const int64_t at = layout.last + index;
+    flat[at] = value(at, layout.tensors - (at < layout.last_bias ? 2 : 1));
   });
 }
 
+// Copies rows of a matrix to shared memory in the background, 16 bytes at once where both sides are
+// aligned for them. row_of(k) is where the k-th row is. They are there after copy_async_wait and a
+// barrier of the block.
+template <class T, class RowOf>
+__device__ __forceinline__ void copy_each_row(const Team& team, int64_t rows, int64_t columns,
+                                              T* to, int64_t to_stride, bool aligned,
+                                              const RowOf& row_of) {
+  const int each = static_cast<int>(aligned ? columns / 4 : columns);  // copies of a row
+  for (int i = team.thread; i < static_cast<int>(rows) * each; i += team.threads) {
+    const int k = i / each, column = i % each;
+    if (aligned) {
+      constexpr int kEach = kVectorBytes / static_cast<int>(sizeof(T));
+#pragma unroll
+      for (int part = 0; part < 4; part += kEach)
+        simt::copy_async<kVectorBytes>(to + k * to_stride + column * 4 + part,
+                                       row_of(k) + column * 4 + part);
+    } else {
+      simt::copy_async<sizeof(T)>(to + k * to_stride + column, row_of(k) + column);
+    }
+  }
+}
+template <class T>
+__device__ __forceinline__ void copy_rows(const Team& team, int64_t rows, int64_t columns,
+                                          const T* from, int64_t stride, T* to, int64_t to_stride) {
+  const bool aligned = columns % 4 == 0 && aligned_rows<Quad<T>>(from, stride) &&
+                       aligned_rows<Quad<T>>(to, to_stride);
+  copy_each_row(team, rows, columns, to, to_stride, aligned,
+                [&](int64_t k) { return from + k * stride; });
+}
+
 // A block's columns of a matrix of weights: B(k, column), counted from the block's first column, is
-// values[k * stride + column]; the columns of a unit's next gate lie `step` further.
+// values[k * stride + column].
 template <class T>
 struct Slice {
   const T* values;
-  int64_t stride, step;
+  int64_t stride;
 };
-
-// Shared memory beyond that of products, where slices stay for many products; without it they are
-// read where they are.
-template <class T>
-class SliceRoom {
- public:
-  __device__ SliceRoom(const Team& team, bool any)
-      : next_(any ? simt::shared_memory<T>() + product_shared<T>(team.threads) / sizeof(T)
-                  : nullptr) {}
-
-  // The block's columns of `rows` rows, and of `gates` matrices side by side. They are there after
-  // copy_async_wait and a sync.
-  __device__ Slice<T> take(const Team& team, const T* weights, int64_t rows, int64_t stride,
-                           const Range& columns, int64_t gates, int64_t step) {
-    if (next_ == nullptr) return {weights + columns.begin, stride, step};
-    const int64_t count = columns.count();
-    for (int64_t i = team.thread; i < rows * gates * count; i += team.threads) {
-      const int64_t gate = i / count % gates, row = i / count / gates;
-      simt::copy_async<sizeof(T)>(next_ + i,
-                                  weights + row * stride + gate * step + columns.begin + i % count);
-    }
-    const Slice<T> slice = {next_, gates * count, count};
-    next_ += rows * gates * count;
-    return slice;
-  }
-
- private:
-  T* next_;
-};
-
-// Elements of the largest block's slices of the weights that lstm_forward reads, and of those that
-// lstm_backward reads; their tangents read twice as many.
-inline int64_t forward_slices(const Layout& layout, int64_t blocks) {
-  return (layout.bands + layout.hidden) * 4 * ((layout.hidden + blocks - 1) / blocks);
-}
-inline int64_t backward_slices(const Layout& layout, int64_t blocks) {
-  return layout.gates * ((layout.hidden + blocks - 1) / blocks);
-}
 
 }  // namespace
 }  // namespace timl

@@ -219,6 +219,7 @@ class Cluster {
   // What the running thread calls.
   void barrier(Scope scope, const Where& where);
   void shuffle(unsigned mask, void* value, size_t bytes, int source, const Where& where);
+  void require_shared(const void* at, const Where& where);
   void* map_shared(void* mine, int rank, const Where& where);
   // Gives the launch up. A fiber that is left for good destroys nothing: it must own nothing.
   [[noreturn]] void fail(const char* what, const Where& where);
@@ -415,11 +416,17 @@ void Cluster::shuffle(unsigned mask, void* value, size_t bytes, int source, cons
     __builtin_memcpy(value, &t.taken, 4);
 }
 
+void Cluster::require_shared(const void* at, const Where& where) {
+  const SharedMemory& own = *self().block->shared;
+  const ptrdiff_t offset = static_cast<const char*>(at) - own.begin();
+  if (offset < 0 || offset > static_cast<ptrdiff_t>(own.size()))
+    fail("takes a pointer that is not into the block's shared memory for one that is", where);
+}
+
 void* Cluster::map_shared(void* mine, int rank, const Where& where) {
   const SharedMemory& own = *self().block->shared;
+  require_shared(mine, where);
   const ptrdiff_t offset = static_cast<char*>(mine) - own.begin();
-  if (offset < 0 || offset > static_cast<ptrdiff_t>(own.size()))
-    fail("cluster_map of a pointer that is not into the block's shared memory", where);
   if (rank < 0 || rank >= launch_.cluster) fail("cluster_map to a rank beyond the cluster", where);
   const Block& other = blocks_[static_cast<size_t>(rank)];
   if (other.alive == 0) fail("cluster_map to a block that has ended", where);
@@ -449,6 +456,7 @@ void shuffle(unsigned mask, void* value, size_t bytes, int source, const Where& 
 }
 int lane() { return static_cast<int>(cluster->self().index % 32); }
 void* shared_memory() { return cluster->self().block->shared->begin(); }
+void require_shared(const void* at, const Where& where) { cluster->require_shared(at, where); }
 void* map_shared(void* mine, int rank, const Where& where) {
   return cluster->map_shared(mine, rank, where);
 }

@@ -47,6 +47,7 @@ struct Launch {
 struct Options {
   uint64_t seed = 0;  // 0: ascending order of threads, 1: descending, others: random orders
   bool without_cluster_barriers = false;  // a planted mistake
+  int blocks_in_reach = 8;                // of a pretended device, whose clusters share them
 };
 Options& options();
 
@@ -57,6 +58,7 @@ void barrier(Scope scope, const Where& where);
 void shuffle(unsigned mask, void* value, size_t bytes, int source, const Where& where);
 int lane();
 void* shared_memory();
+void require_shared(const void* at, const Where& where);
 void* map_shared(void* mine, int rank, const Where& where);
 int cluster_rank();
 int cluster_size();
@@ -68,6 +70,10 @@ const char* run(const Launch& launch, void (*body)(void*), void* context);
 template <class T>
 T* shared_memory() {
   return static_cast<T*>(emulator::shared_memory());
+}
+template <class T>
+void assume_shared(const T* at, Where where = Where::current()) {
+  emulator::require_shared(at, where);
 }
 inline int cluster_rank() { return emulator::cluster_rank(); }
 inline int cluster_size() { return emulator::cluster_size(); }
@@ -90,6 +96,13 @@ template <class... Parameters, class... Arguments>
 const char* launch(void (*kernel)(Parameters...), const Launch& l, const Arguments&... arguments) {
   auto call = [&] { kernel(static_cast<Parameters>(arguments)...); };
   return emulator::run(l, [](void* context) { (*static_cast<decltype(call)*>(context))(); }, &call);
+}
+
+// Writes how many clusters of such a launch the pretended device runs at once.
+template <class... Parameters>
+const char* clusters_at_once(void (*)(Parameters...), const Launch& l, int* clusters) {
+  *clusters = options().blocks_in_reach / l.cluster;
+  return nullptr;
 }
 
 }  // namespace timl::simt

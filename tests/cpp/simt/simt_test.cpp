@@ -63,6 +63,7 @@ void two_barriers(float*) {
 void part_of_warp(float* out) {
   if (threadIdx.x < 20) out[threadIdx.x] = __shfl_xor_sync(~0u, 1.0f, 1);
 }
+void not_shared(float* out) { simt::assume_shared(out); }
 void without_wait(const float* in) { simt::copy_async<4>(simt::shared_memory<float>(), in); }
 
 std::string said(const char* trouble) { return trouble == nullptr ? "" : trouble; }
@@ -113,6 +114,7 @@ TEST_CASE("what breaks a rule of CUDA is named", "[simt]") {
   check(simt::launch(part_of_block, one, out.data()), "waits for ever at __syncthreads");
   check(simt::launch(two_barriers, one, out.data()), "comes to another barrier");
   check(simt::launch(part_of_warp, one, out.data()), "waits for ever at a warp collective");
+  check(simt::launch(not_shared, one, out.data()), "not into the block's shared memory");
   check(simt::launch(without_wait, one, in.data()), "asynchronous copies");
   const simt::Launch rings = {.blocks = 8, .threads = 32, .cluster = 4, .shared = 4};
   check(simt::launch(ring<false>, rings, places.data()), "cluster_");

@@ -171,3 +171,20 @@ def test_the_report_of_a_gpu_says_which_step_failed(
     assert "| benchmark | failed (3) | 0 |" in text and text.endswith("| timl | 0.4 |\n")
     assert "- GPU: H100\n" in text and "compute-sanitizer is not installed" in text
     assert (tmp_path / "Python-tests.log").read_text() == "2 passed | 1 skipped\n"
+
+
+def test_the_cycles_of_a_loop_are_its_instructions_times_how_often_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS.parent / "tools"))
+    import cuda_cycles
+
+    body = ["FFMA R1, R2, R3, R1"] * 160 + ["LDS.128 R4, [R5]"] * 28 + ["IADD3 R5, R5, 1, RZ"] * 3
+    lines = [*body, "@P0 BRA 0x0", "EXIT"]
+    code = "".join(f"        /*{16 * i:04x}*/   {text} ;\n" for i, text in enumerate(lines))
+    loops = cuda_cycles.loops_of(f"\t\tFunction : _ZN12lstm_forward_kernelIfEEv\n{code}")
+    (loop,) = loops["lstm_forward"]
+    assert loop.size == 192 and loop.ops["LDS.128"] == 28
+    # 2 x 32 tiles, so 4 threads share a depth of 148: 10 fours each, on 8 warps of 4 schedulers.
+    product = cuda_cycles.Product(20, 128, [148])
+    assert product.cycles([loop]) == (10 * 192 * 8 / 4, 2 * 256 * 40 / 32)
