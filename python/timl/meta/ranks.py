@@ -17,9 +17,13 @@ from torch import Tensor
 
 from timl import _core
 from timl.meta.configuration import differences
+from timl.nn.devices import Device, checked_device
 from timl.parameters import MetaGradient
 
 Result = TypeVar("Result")
+
+_WITH_GPUS = "cpu:gloo,cuda:nccl"
+"""The backends of processes that have GPUs: gradients go from GPU to GPU, all else by the CPU."""
 
 _TIMEOUT = timedelta(days=1)
 """How long a process waits for the others: the first one alone learns the deep kernel."""
@@ -49,6 +53,40 @@ class Ranks:
     def first(self) -> bool:
         """Whether this is the process that writes files and shows progress."""
         return self.number == 0
+
+    def device(self, device: Device) -> torch.device:
+        """Return this process's device where all are given the same one.
+
+        "cuda" without a number is, for each process of a machine, a GPU of its own.
+
+        Raises
+        ------
+        ValueError
+            If timl does not compute there (see `timl.nn.checked_device`), or the machine has fewer
+            GPUs than processes.
+        """
+        found = checked_device(device)
+        if self.count == 1 or found.type == "cpu" or torch.device(device).index is not None:
+            return found
+        number, count = int(os.environ.get("LOCAL_RANK", self.number)), torch.cuda.device_count()
+        if number >= count:
+            raise ValueError(
+                f"device is 'cuda' in process {number} of this machine, counted from 0, which has "
+                f"{count} GPU{'s' * (count > 1)}: start as many processes, for torchrun "
+                f"--nproc-per-node {count}"
+            )
+        return torch.device("cuda", number)
+
+    def require_exchange(self, device: torch.device) -> None:
+        """Raise ValueError unless the processes can gather what lies on a device of each."""
+        if self.count == 1 or device.type == "cpu":
+            return
+        backends = dist.get_backend_config()
+        if "cuda:nccl" not in backends:
+            raise ValueError(
+                f"device is {str(device)!r} in a group of processes with the backends {backends}: "
+                f"join them with init_process_group('{_WITH_GPUS}')"
+            )
 
     def meta_gradient(self, step: Callable[[int], MetaGradient], tasks: int) -> MetaGradient:
         """Return what the engine returns for all tasks, each computed by one process.
@@ -178,7 +216,8 @@ def joined_ranks() -> Iterator[Ranks]:
     if not started or dist.is_initialized():
         yield Ranks()
         return
-    dist.init_process_group("gloo", timeout=_TIMEOUT)
+    gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group(_WITH_GPUS if gpus else "gloo", timeout=_TIMEOUT)
     try:
         yield Ranks()
     finally:

@@ -24,7 +24,7 @@ from timl.meta.progress import progress_bar, tensorboard_log
 from timl.meta.ranks import Ranks
 from timl.meta.run import TrainingRun
 from timl.meta.strong.learning import RECORD, learn_deep_kernel
-from timl.nn import TIML, Device, checked_device, one_thread
+from timl.nn import TIML, Device, one_thread
 from timl.nn.devices import device_of
 
 HISTORY, TENSORBOARD, KERNEL = "history.json", "tensorboard", "deep-kernel"
@@ -179,15 +179,10 @@ def meta_train(
     if tensorboard and out is None:
         raise ValueError("out is None: give a folder for tensorboard=True")
     model.deep_kernel = None  # the run's state is without it
-    if device is not None:
-        model.to(checked_device(device))
     ranks = Ranks()
-    place = device_of(model)
-    if ranks.count > 1 and place.type != "cpu":
-        raise ValueError(
-            f"device is {str(place)!r} in a run of {ranks.count} processes: train on a GPU in one "
-            f"process, or on the CPU in several"
-        )
+    if device is not None:
+        model.to(ranks.device(device))
+    ranks.require_exchange(device_of(model))
     run = TrainingRun(model, tasks, options, ranks)
     ranks.require_same("options, models or data", run.description)
     folder = None if out is None or not ranks.first else Path(out)

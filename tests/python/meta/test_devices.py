@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,6 +15,7 @@ from made import SAMPLES, MadeData, made_task, made_tasks, small_model
 from pretended_gpu import pretended_gpu, to_cpu
 from timl.data import BenchmarkTask, CropTypeTask
 from timl.meta import fit_strong, pretrain, unlearned_kernel
+from timl.meta.ranks import Ranks
 from timl.nn import Classifier, DeepKernel, StrongClassifier, checked_device, load_pretrained
 from timl.nn.devices import device_of
 from torch import Tensor
@@ -180,6 +182,31 @@ def test_ensemble_and_pretraining(
 def test_other_devices_are_refused(gpu: str, device: Any, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         checked_device(device)
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(
+    gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranks = Ranks()
+    ranks.count = 4
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [str(ranks.device(name)) for name in ("cuda", "cuda:0", "cpu")] == [
+        "cuda:1", "cuda:0", "cpu",
+    ]  # fmt: skip
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match=r"has 2 GPUs: start as many .* --nproc-per-node 2"):
+        ranks.device("cuda")
+
+
+def test_processes_with_gpus_need_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = Ranks()
+    ranks.count, there = 2, torch.device("cuda", 0)
+    for backends, accepted in (("cpu:gloo,cuda:gloo", False), ("cpu:gloo,cuda:nccl", True)):
+        monkeypatch.setattr(torch.distributed, "get_backend_config", lambda b=backends: b)
+        with nullcontext() if accepted else pytest.raises(ValueError, match="cpu:gloo,cuda:nccl"):
+            ranks.require_exchange(there)
+        ranks.require_exchange(torch.device("cpu"))
 
 
 @pytest.mark.skipif(REAL, reason="this machine has a GPU")
