@@ -150,8 +150,8 @@ def finishing(kernel: str, loops: list[Loop]) -> int:
 def main(listing: str) -> None:
     """Print the table."""
     kernels, total = loops_of(listing), 0.0
-    print("| part | rows | multiply-adds | loops | sums | finishing | barriers | microseconds |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| part | rows | FMA | loops | sums | finish | barriers | µs |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for rows, tangent in ((20, False), (8, False), (20, True)):
         for part in parts_of(rows, tangent):
             loops = kernels[part.kernel]
@@ -167,7 +167,7 @@ def main(listing: str) -> None:
             microseconds = sum(cycles[1:]) / MEGAHERTZ
             total += microseconds
             shown = " | ".join(f"{c:,.0f}" for c in cycles)
-            print(f"| `{part.kernel}` | {rows} | {shown} | {microseconds:.0f} |")
+            print(f"| {part.kernel.replace('_', ' ')} | {rows} | {shown} | {microseconds:.0f} |")
     weights, launches = WEIGHT_BYTES / L2_RATE, LAUNCHES * LAUNCH
     print(f"| passes over the weights | | | | | | | {weights:.0f} |")
     print(f"| {LAUNCHES} launches | | | | | | | {launches:.0f} |")
