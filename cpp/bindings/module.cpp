@@ -214,8 +214,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("buffer_row_float64", &buffer_row<double>, row);
   const char* lstm_row =
       "Return elements per row of tape and adjoints of the LSTM alone, for steps, bands, hidden, "
-      "on "
-      "the CPU or on CUDA.";
+      "on the CPU or on CUDA.";
   module.def("film_lstm_buffer_row_float32", &film_lstm_buffer_row<float>, lstm_row);
   module.def("film_lstm_buffer_row_float64", &film_lstm_buffer_row<double>, lstm_row);
   const char* loss =

@@ -126,29 +126,24 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
     // way back through g_s goes along alpha_s v.
     T* step_size_gradient = result.step_size_gradient + s * tensors;
     fill<T>(tensors, 0, step_size_gradient);
-    const auto product_with_gradient = [&](int64_t tensor, int64_t at, int64_t count,
-                                           const auto& also) {
+    const auto take_step_size_gradient = [&](int64_t tensor, int64_t at, int64_t count) {
       Vector<T> sum{};
       const T* gradient = memory.gradients + s * layout.packed_size;
-      for (int64_t i = at; i < at + count; i += kLanes<T>) {
-        sum += load(v + i) * load(gradient + i);
-        also(i);
-      }
+      for (int64_t i = at; i < at + count; i += kLanes<T>) sum += load(v + i) * load(gradient + i);
       step_size_gradient[tensor] -= sum_lanes<T>(sum);
     };
     if (m.order == 1) {
-      for_each_segment(layout, [&](int64_t tensor, int64_t at, int64_t count) {
-        product_with_gradient(tensor, at, count, [](int64_t) {});
-      });
+      for_each_segment(layout, take_step_size_gradient);
       continue;
     }
     T* along = memory.direction;
     write_and_transpose(
         layout,
         [&](int64_t tensor, int64_t at, int64_t count) {
+          take_step_size_gradient(tensor, at, count);
           const T step_size = step_sizes[s * tensors + tensor];
-          product_with_gradient(tensor, at, count,
-                                [&](int64_t i) { store<T>(along + i, step_size * load(v + i)); });
+          for (int64_t i = at; i < at + count; i += kLanes<T>)
+            store<T>(along + i, step_size * load(v + i));
         },
         along, along + layout.packed_size);
     const Direction<T> direction = {
