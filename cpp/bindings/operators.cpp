@@ -265,34 +265,35 @@ using MetaResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Te
 // counts for nothing. Every batch needs a label that counts.
 template <class T>
 void check_labels(const Tensor& labels, const char* name, int64_t samples, int64_t outputs) {
+  const char* operation = Call::current()->operation();
   if (Call::current()->on_cuda()) return;  // a label that is no class makes the loss NaN there
   const T* values = labels.const_data_ptr<T>();
   const int64_t classes = outputs == 1 ? 2 : outputs;
   bool counts = false;
   for (int64_t i = 0; i < labels.numel(); ++i) {
     const T label = values[i];
-    require(label >= T(-1) && label < T(classes) && label == std::floor(label),
-            "timl::meta_gradient: ", name, " is ", shape_text(labels), " with the label ",
-            std::to_string(label), " at flat index ", i, ": give classes 0 to ", classes - 1,
+    require(label >= T(-1) && label < T(classes) && label == std::floor(label), operation, ": ",
+            name, " is ", shape_text(labels), " with the label ", std::to_string(label),
+            " at flat index ", i, ": give classes 0 to ", classes - 1,
             ", or -1 for a sample that counts for nothing");
     counts = counts || label >= T(0);
     if ((i + 1) % samples != 0) continue;
-    require(counts, "timl::meta_gradient: ", name, " is ", shape_text(labels),
+    require(counts, operation, ": ", name, " is ", shape_text(labels),
             " with a batch of -1 alone, the one that ends at flat index ", i,
             ": give every batch a label that counts");
     counts = false;
   }
 }
 
-// Checks class weights [N,classes]: finite and above 0.
+// Checks class weights [N,classes] or [classes]: finite and above 0.
 template <class T>
 void check_class_weights(const Tensor& weights) {
   if (Call::current()->on_cuda()) return;
   const T* values = weights.const_data_ptr<T>();
   for (int64_t i = 0; i < weights.numel(); ++i)
-    require(std::isfinite(values[i]) && values[i] > T(0), "timl::meta_gradient: class_weights is ",
-            shape_text(weights), " with the weight ", std::to_string(values[i]), " at flat index ",
-            i, ": give finite weights above 0");
+    require(std::isfinite(values[i]) && values[i] > T(0), Call::current()->operation(),
+            ": class_weights is ", shape_text(weights), " with the weight ",
+            std::to_string(values[i]), " at flat index ", i, ": give finite weights above 0");
 }
 
 // The meta-step of a meta-batch, threaded over tasks.
@@ -441,6 +442,75 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
   });
 }
 
+// The inner steps of one task alone.
+// -> weights [P] after the last, support loss [S], batch mean and variance [S,L,H]
+Four adapt(const Tensor& support_x, const Tensor& support_y, const Tensor& weights,
+           const Tensor& film, const OptionalTensor& support_mask,
+           const OptionalTensor& class_weights, const Tensor& step_sizes, int64_t hidden,
+           int64_t layers, int64_t outputs) {
+  return by_dtype_and_device("timl::adapt", support_x, [&](auto zero) -> Four {
+    using T = decltype(zero);
+    const char* operation = "timl::adapt";
+    const Engine<T>& engine = checked_engine<T>();
+    const Shape shape = checked_shape(operation, support_x, 2, hidden, layers, outputs);
+    const Tensor x =
+        checked(operation, "support_x", support_x, kDtype<T>, {-1, -1, shape.steps, shape.bands});
+    const int64_t inner_steps = x.size(0), support = x.size(1);
+    require(support >= 2, operation, ": support_x is ", shape_text(x),
+            ": give at least 2 samples in each batch for BatchNorm with batch statistics");
+    const Tensor y = checked(operation, "support_y", support_y, kDtype<T>, {inner_steps, support});
+    const Tensor w = checked(operation, "weights", weights, kDtype<T>, {weights_size(shape)});
+    const Tensor phi = checked(operation, "film", film, kDtype<T>, {film_size(shape)});
+    const Tensor alpha =
+        checked(operation, "step_sizes", step_sizes, kDtype<T>, {inner_steps, tensor_count(shape)});
+    OptionalTensor mask, classes;
+    if (support_mask)
+      mask = checked(operation, "support_mask", *support_mask, kDtype<T>,
+                     {inner_steps, support, hidden});
+    if (class_weights) {
+      classes = checked(operation, "class_weights", *class_weights, kDtype<T>,
+                        {outputs == 1 ? 2 : outputs});
+      check_class_weights<T>(*classes);
+    }
+    check_finite<T>(operation, "support_x", x);
+    check_finite<T>(operation, "step_sizes", alpha);
+    check_labels<T>(y, "support_y", support, outputs);
+
+    const Tensor adapted = new_empty(x, {weights_size(shape)});
+    const Tensor loss = new_empty(x, {inner_steps});
+    const Tensor mean = new_empty(x, {inner_steps, layers, hidden});
+    const Tensor variance = new_empty(x, {inner_steps, layers, hidden});
+    const auto values = [](const OptionalTensor& t) {
+      return t ? t->template const_data_ptr<T>() : nullptr;
+    };
+    const AdaptInput<T> input = {.shape = shape,
+                                 .inner_steps = inner_steps,
+                                 .support = support,
+                                 .support_x = x.const_data_ptr<T>(),
+                                 .support_y = y.const_data_ptr<T>(),
+                                 .weights = w.const_data_ptr<T>(),
+                                 .film = phi.const_data_ptr<T>(),
+                                 .support_mask = values(mask),
+                                 .class_weights = values(classes),
+                                 .step_sizes = alpha.const_data_ptr<T>()};
+    const AdaptResult<T> result = {.weights = adapted.mutable_data_ptr<T>(),
+                                   .support_loss = loss.mutable_data_ptr<T>(),
+                                   .batch_mean = mean.mutable_data_ptr<T>(),
+                                   .batch_variance = variance.mutable_data_ptr<T>()};
+    if constexpr (kHasCuda)
+      if (Call::current()->on_cuda()) {
+        const CudaCall call;
+        const Tensor workspace =
+            new_empty(x, {cuda::adapt_workspace<T>(shape, inner_steps, support)});
+        call.check(cuda::adapt(call.plan(), input, result, workspace.mutable_data_ptr<T>()));
+        return {adapted, loss, mean, variance};
+      }
+    engine.adapt(input, result, thread_workspace<T>(engine.adapt_workspace(shape, support)),
+                 kTorchThreads);
+    return {adapted, loss, mean, variance};
+  });
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY(timl, library) {
@@ -469,6 +539,10 @@ STABLE_TORCH_LIBRARY(timl, library) {
       "Tensor step_sizes, int hidden, int layers, int outputs, int order) -> (Tensor, Tensor, "
       "Tensor, Tensor, Tensor, Tensor, "
       "Tensor, Tensor)");
+  library.def(
+      "adapt(Tensor support_x, Tensor support_y, Tensor weights, Tensor film, Tensor? "
+      "support_mask, Tensor? class_weights, Tensor step_sizes, int hidden, int layers, int "
+      "outputs) -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 // For every device, so that the checks name the tensors that are on none which timl computes on.
@@ -478,6 +552,7 @@ STABLE_TORCH_LIBRARY_IMPL(timl, CompositeExplicitAutograd, library) {
   library.impl("network_tangent", TORCH_BOX(&network_tangent));
   library.impl("network_evaluate", TORCH_BOX(&network_evaluate));
   library.impl("meta_gradient", TORCH_BOX(&meta_gradient));
+  library.impl("adapt", TORCH_BOX(&adapt));
 }
 
 }  // namespace timl

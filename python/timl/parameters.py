@@ -49,6 +49,19 @@ class MetaGradient(NamedTuple):
     """Biased batch variances of the same passes, [N, S + 1, L, H]."""
 
 
+class Adapted(NamedTuple):
+    """What S inner steps on one task make of a network; all tensors detached."""
+
+    weights: Tensor
+    """Weights after the last step, [P]."""
+    support_loss: Tensor
+    """Support losses before each step, [S]."""
+    batch_mean: Tensor
+    """Batch means of the support passes in order, [S, L, H]."""
+    batch_variance: Tensor
+    """Biased batch variances of the same passes, [S, L, H]."""
+
+
 def lstm_shapes(bands: int, hidden: int) -> dict[str, Shape]:
     """Return the shapes of an LSTM's three tensors, by name and in order.
 

@@ -88,6 +88,27 @@ TEST_CASE("the meta-step of CUDA is that of the CPU", "[cuda]") {
   }
 }
 
+TEST_CASE("the inner steps alone on CUDA are those of the CPU", "[cuda]") {
+  for (const auto& [inner_steps, outputs] : {std::pair{1, 1}, {3, 4}}) {
+    const MetaBatch batch(
+        {.network = {.steps = 3, .bands = 4, .hidden = 21, .layers = 2, .outputs = outputs},
+         .inner_steps = inner_steps,
+         .support = 12,
+         .query = 2,
+         .order = 0},
+        1, inner_steps == 3);
+    INFO("inner steps " << inner_steps << ", outputs " << outputs);
+    const Adapted truth = adapt(*timl::engine<double>(), batch);
+    for (const timl::cuda::Plan& plan : plans()) {
+      const Adapted found = adapt(CudaEngine<double>{plan}, batch);
+      CHECK(relative_error(found.weights, truth.weights) < 1e-10);
+      CHECK(relative_error(found.support_loss, truth.support_loss) < 1e-10);
+      CHECK(relative_error(found.mean, truth.mean) < 1e-10);
+      CHECK(relative_error(found.variance, truth.variance) < 1e-10);
+    }
+  }
+}
+
 TEST_CASE("a label that is no class makes its task's loss NaN, and no other's", "[cuda]") {
   MetaBatch batch({.network = {.steps = 1, .bands = 2, .hidden = 3, .layers = 1, .outputs = 3},
                    .inner_steps = 1,

@@ -1,4 +1,5 @@
-// A random meta-batch of tasks, and its meta-step by the CPU engine and by the CUDA engine.
+// A random meta-batch of tasks, its meta-step and the inner steps of its first task, by the CPU
+// engine and by the CUDA engine.
 #pragma once
 
 #include "cuda_problem.h"
@@ -148,4 +149,50 @@ MetaBatchOutcome run(const timl::Engine<T>& engine, const MetaBatch& b) {
     for (int64_t n = 0; n < b.tasks; ++n) total += scale * task_steps.get()[n * steps + i];
   }
   return a.outcome();
+}
+
+// The inner steps of a batch's first task alone.
+struct Adapted {
+  std::vector<double> weights, support_loss, mean, variance;
+};
+
+// call(input, result): the engine at work on them.
+template <class T, class Call>
+Adapted adapted(const MetaBatch& b, const Call& call) {
+  const MetaArrays<T> a(b);
+  const timl::MetaShape& m = b.shape;
+  const int64_t statistics = m.inner_steps * m.network.layers * m.network.hidden;
+  const Buffer<T> weights(weights_size(m.network)), loss(m.inner_steps), mean(statistics),
+      variance(statistics);
+  call(timl::AdaptInput<T>{.shape = m.network,
+                           .inner_steps = m.inner_steps,
+                           .support = m.support,
+                           .support_x = a.support_x,
+                           .support_y = a.support_y,
+                           .weights = a.weights,
+                           .film = a.film,
+                           .support_mask = b.support_mask.empty() ? nullptr : a.support_mask.get(),
+                           .class_weights = a.class_weights,
+                           .step_sizes = a.step_sizes},
+       timl::AdaptResult<T>{.weights = weights,
+                            .support_loss = loss,
+                            .batch_mean = mean,
+                            .batch_variance = variance});
+  return {weights.values(), loss.values(), mean.values(), variance.values()};
+}
+
+template <class T>
+Adapted adapt(const CudaEngine<T>& engine, const MetaBatch& b) {
+  return adapted<T>(b, [&](const timl::AdaptInput<T>& in, const timl::AdaptResult<T>& result) {
+    const Buffer<T> workspace(timl::cuda::adapt_workspace<T>(in.shape, in.inner_steps, in.support));
+    require_no_trouble(timl::cuda::adapt<T>(engine.plan, in, result, workspace));
+  });
+}
+
+template <class T>
+Adapted adapt(const timl::Engine<T>& engine, const MetaBatch& b) {
+  return adapted<T>(b, [&](const timl::AdaptInput<T>& in, const timl::AdaptResult<T>& result) {
+    const Buffer<T> workspace(engine.adapt_workspace(in.shape, in.support));
+    engine.adapt(in, result, workspace, timl::kSerial);
+  });
 }

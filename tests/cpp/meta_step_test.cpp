@@ -32,6 +32,7 @@ struct MetaProblem {
 
 struct MetaOutcome {
   double loss;
+  std::vector<double> support_loss, mean, variance;
   std::vector<double> weights, film, step_sizes;
 };
 
@@ -66,9 +67,46 @@ MetaOutcome run(const timl::Engine<double>& engine, const MetaProblem& p, int or
                     .film_gradient = film,
                     .step_size_gradient = steps},
                    workspace, parallel);
-  if (order == 0) return {*loss.get(), {}, {}, {}};
+  MetaOutcome outcome = {.loss = *loss.get(),
+                         .support_loss = support_loss.values(),
+                         .mean = mean.values(),
+                         .variance = variance.values(),
+                         .weights = {},
+                         .film = {},
+                         .step_sizes = {}};
+  if (order == 0) return outcome;
   engine.reduce_gradients(s, 1, packed, 1.0, weights, scratch, timl::kSerial);
-  return {*loss.get(), weights.values(), film.values(), steps.values()};
+  outcome.weights = weights.values();
+  outcome.film = film.values();
+  outcome.step_sizes = steps.values();
+  return outcome;
+}
+
+// The inner steps alone: weights, losses and statistics.
+struct Adapted {
+  std::vector<double> weights, support_loss, mean, variance;
+};
+
+Adapted adapt(const timl::Engine<double>& engine, const MetaProblem& p,
+              const timl::Parallel& parallel = timl::kSerial) {
+  const timl::MetaShape& m = p.shape;
+  const int64_t statistics = m.inner_steps * m.network.layers * m.network.hidden;
+  const Buffer<double> weights(weights_size(m.network)), loss(m.inner_steps), mean(statistics),
+      variance(statistics), workspace(engine.adapt_workspace(m.network, m.support));
+  engine.adapt(
+      {.shape = m.network,
+       .inner_steps = m.inner_steps,
+       .support = m.support,
+       .support_x = p.support_x.data(),
+       .support_y = p.support_y.data(),
+       .weights = p.weights.data(),
+       .film = p.film.data(),
+       .support_mask = p.mask.data(),
+       .class_weights = p.class_weights.data(),
+       .step_sizes = p.step_sizes.data()},
+      {.weights = weights, .support_loss = loss, .batch_mean = mean, .batch_variance = variance},
+      workspace, parallel);
+  return {weights.values(), loss.values(), mean.values(), variance.values()};
 }
 
 }  // namespace
@@ -127,4 +165,29 @@ TEST_CASE("a meta-step can be given up before every inner step, on both ways", "
   }
   left = 6;
   REQUIRE(run(engine, p, 2, parallel).weights == run(engine, p, 2).weights);
+}
+
+TEST_CASE("the inner steps alone are those of the meta-step, to the bit", "[meta]") {
+  for (const char* isa : instruction_sets())
+    for (const auto& [inner_steps, outputs, hidden] : {std::tuple{1, 1, 64}, {3, 4, 21}}) {
+      const timl::Engine<double>& engine = *timl::engine_for<double>(isa);
+      const MetaProblem p(
+          {.network = {.steps = 3, .bands = 4, .hidden = hidden, .layers = 2, .outputs = outputs},
+           .inner_steps = inner_steps,
+           .support = 6,
+           .query = 4,
+           .order = 0});
+      INFO(isa << ", inner steps " << inner_steps << ", outputs " << outputs);
+      const Adapted adapted = adapt(engine, p);
+      MetaOutcome whole = run(engine, p, 0);
+      CHECK(adapted.support_loss == whole.support_loss);
+      whole.mean.resize(adapted.mean.size());  // the query's come last
+      whole.variance.resize(adapted.variance.size());
+      CHECK((adapted.mean == whole.mean && adapted.variance == whole.variance));
+      // The query's loss is that of a meta-step which begins with the adapted weights.
+      MetaProblem after = p;
+      after.shape.inner_steps = 0;
+      after.weights = adapted.weights;
+      CHECK(run(engine, after, 0).loss == whole.loss);
+    }
 }

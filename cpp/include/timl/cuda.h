@@ -84,6 +84,13 @@ const char* meta_gradient(const Plan&, const MetaShape&, int64_t tasks, const T*
                           const T* step_sizes, const Episode<T>& episodes, const MetaResult<T>&,
                           T* workspace);
 
+// The inner steps of one task alone. The kernel is the meta-step's, whose query is the last support
+// batch again.
+template <class T>
+int64_t adapt_workspace(const Shape&, int64_t inner_steps, int64_t support);
+template <class T>
+const char* adapt(const Plan&, const AdaptInput<T>&, const AdaptResult<T>&, T* workspace);
+
 // The LSTM alone, with FiLM at its input (film_lstm.h).
 template <class T>
 int64_t film_lstm_tape_size(const FilmLstmShape&, int64_t batch);

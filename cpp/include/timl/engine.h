@@ -1,5 +1,6 @@
 // The engine's interface: forward, backward and tangent of one task's network, evaluation without
-// a tape, and the meta-step, as one table of functions per scalar type and instruction set.
+// a tape, the meta-step, and its inner steps alone, as one table of functions per scalar type and
+// instruction set.
 //
 // All arrays are dense and row-major. Sizes in brackets: T steps, F bands, H hidden, L dense
 // layers, K outputs, B samples; P = weights_size, Phi = film_size (shape.h). No function allocates
@@ -104,6 +105,29 @@ struct EpisodeResult {
   T* step_size_gradient;  // [S, tensor_count]
 };
 
+// The inner steps of one task alone: gradient descent on its support batches.
+template <class T>
+struct AdaptInput {
+  Shape shape;
+  int64_t inner_steps;  // S, at least 1
+  int64_t support;      // B
+  const T* support_x;   // those of an episode
+  const T* support_y;
+  const T* weights;  // [P]
+  const T* film;
+  const T* support_mask;
+  const T* class_weights;
+  const T* step_sizes;  // [S, tensor_count]
+};
+
+template <class T>
+struct AdaptResult {
+  T* weights;         // [P] after the last step
+  T* support_loss;    // [S] mean support loss before each step
+  T* batch_mean;      // [S,L,H] statistics of the support passes in order
+  T* batch_variance;  // [S,L,H], biased
+};
+
 template <class T>
 struct Engine {
   const char* isa;  // "baseline", "x86-64-v3" or "x86-64-v4"
@@ -153,6 +177,9 @@ struct Engine {
   // order of the tasks. `scratch` is aligned, packed_size elements.
   void (*reduce_gradients)(const Shape&, int64_t tasks, const T* packed_gradients, T scale,
                            T* weights_gradient, T* scratch, const Parallel&);
+
+  int64_t (*adapt_workspace)(const Shape&, int64_t support);
+  void (*adapt)(const AdaptInput<T>&, const AdaptResult<T>&, T* workspace, const Parallel&);
 
   FilmLstmEngine<T> film_lstm;
 

@@ -274,6 +274,17 @@ void reduce_gradients(const Shape& s, int64_t tasks, const T* packed_gradients, 
 }
 
 template <class T>
+int64_t adapt_workspace(const Shape& s, int64_t support) {
+  return AdaptMemory<T>(PackedLayout<T>(s), support, nullptr).arena.used();
+}
+
+template <class T>
+void adapt_task(const AdaptInput<T>& in, const AdaptResult<T>& result, T* workspace,
+                const Parallel& parallel) {
+  adapt(PackedLayout<T>(in.shape), in, result, workspace, parallel);
+}
+
+template <class T>
 constexpr Engine<T> table() {
   return {.isa = TIML_ISA_NAME,
           .tape_size = tape_size<T>,
@@ -295,6 +306,8 @@ constexpr Engine<T> table() {
           .pack_base = pack_base<T>,
           .meta_task = meta_task<T>,
           .reduce_gradients = reduce_gradients<T>,
+          .adapt_workspace = adapt_workspace<T>,
+          .adapt = adapt_task<T>,
           .film_lstm = film_lstm_table<T>(),
           .describe_workspace = describe_workspace<T>,
           .describe = describe<T>,

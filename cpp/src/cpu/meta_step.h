@@ -1,5 +1,6 @@
 // The meta-step of one task: inner steps of gradient descent on support batches, the query's
-// gradient, and its exact way back through every inner step (docs/explanation/meta-step.md).
+// gradient, and its exact way back through every inner step (docs/explanation/meta-step.md). And
+// the inner steps alone, with memory for one.
 #pragma once
 
 #include "../common/loss.h"
@@ -47,55 +48,95 @@ struct MetaMemory {
   int64_t tape_size, adjoint_size, step_stride;
 };
 
+// One inner step of a task: what it runs on, and where everything it makes goes.
+template <class T>
+struct InnerStep {
+  Batch<T> batch;
+  const T* labels;         // [B]
+  const T* class_weights;  // [K] or [2], or null
+  Weights<T> weights;
+  const T* step_sizes;  // [tensors]
+  T *tape, *adjoints, *logits;
+  T* curvature;  // [B,K]
+  T *gradient, *film_gradient;
+  T* loss;                         // [1]
+  T *batch_mean, *batch_variance;  // [L,H]
+  T* next;  // w - alpha g, packed and transposed; may be where the weights are
+};
+
+template <class T>
+inline void inner_step(const PackedLayout<T>& layout, const InnerStep<T>& step,
+                       const NetworkScratch<T>& scratch, const Parallel& parallel) {
+  const NetworkTape<T> tape(layout, step.batch.size, step.tape);
+  const NetworkAdjoints<T> adjoints(layout, step.batch.size, step.adjoints);
+  network_forward(layout, step.batch, step.weights.packed, tape, step.logits, step.batch_mean,
+                  step.batch_variance, parallel);
+  *step.loss = mean_loss(step.batch.size, layout.outputs, step.logits, step.labels,
+                         step.class_weights, adjoints.head.logits, step.curvature);
+  network_backward(layout, step.batch, step.weights, tape, adjoints, scratch, step.gradient,
+                   step.film_gradient, parallel);
+  write_and_transpose(
+      layout,
+      [&](int64_t tensor, int64_t at, int64_t count) {
+        const T step_size = -step.step_sizes[tensor];
+        for (int64_t i = at; i < at + count; i += kLanes<T>)
+          store<T>(step.next + i,
+                   load(step.weights.packed + i) + step_size * load(step.gradient + i));
+      },
+      step.next, step.next + layout.packed_size);
+}
+
+// The support batch of one of a task's inner steps.
+template <class T>
+inline Batch<T> support_batch(const PackedLayout<T>& layout, int64_t s, int64_t size, const T* x,
+                              const T* film, const T* mask) {
+  return {.size = size,
+          .x = x + s * size * layout.steps * layout.bands,
+          .film = film,
+          .mask = mask == nullptr ? nullptr : mask + s * size * layout.hidden,
+          .batch_statistics = true,
+          .running_mean = nullptr,
+          .running_variance = nullptr};
+}
+
 template <class T>
 inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T* base,
                       const T* step_sizes, const Episode<T>& episode,
                       const EpisodeResult<T>& result, T* workspace, const Parallel& parallel) {
-  const int64_t series = layout.steps * layout.bands, tensors = tensor_count(m.network);
+  const int64_t tensors = tensor_count(m.network);
   const MetaMemory<T> memory(layout, m, workspace);
   const auto weights_of = [&](int64_t s) -> Weights<T> {
     const T* packed =
         s == 0 ? base : memory.weights + (s - 1) * (layout.packed_size + layout.transposed_size);
     return {.packed = packed, .transposed = packed + layout.packed_size};
   };
-  const auto support = [&](int64_t s) -> Batch<T> {
-    return {.size = m.support,
-            .x = episode.support_x + s * m.support * series,
-            .film = episode.film,
-            .mask = episode.support_mask == nullptr
-                        ? nullptr
-                        : episode.support_mask + s * m.support * layout.hidden,
-            .batch_statistics = true,
-            .running_mean = nullptr,
-            .running_variance = nullptr};
+  const auto support = [&](int64_t s) {
+    return support_batch(layout, s, m.support, episode.support_x, episode.film,
+                         episode.support_mask);
   };
   const NetworkScratch<T> scratch(layout, m.support, memory.scratch);
 
   for (int64_t s = 0; s < m.inner_steps; ++s) {
     parallel.check();
-    const Batch<T> batch = support(s);
-    const Weights<T> weights = weights_of(s);
-    const NetworkTape<T> tape(layout, m.support, memory.step_tape(s));
-    const NetworkAdjoints<T> adjoints(layout, m.support, memory.step_adjoints(s));
-    network_forward(layout, batch, weights.packed, tape, memory.logits,
-                    result.batch_mean + s * layout.layers * layout.hidden,
-                    result.batch_variance + s * layout.layers * layout.hidden, parallel);
-    result.support_loss[s] =
-        mean_loss(m.support, layout.outputs, memory.logits, episode.support_y + s * m.support,
-                  episode.class_weights, adjoints.head.logits,
-                  memory.curvatures + s * m.support * layout.outputs);
-    T* gradient = memory.gradients + s * layout.packed_size;
-    network_backward(layout, batch, weights, tape, adjoints, scratch, gradient, memory.film,
-                     parallel);
     T* next = memory.weights + s * (layout.packed_size + layout.transposed_size);
-    write_and_transpose(
-        layout,
-        [&](int64_t tensor, int64_t at, int64_t count) {
-          const T step_size = -step_sizes[s * tensors + tensor];
-          for (int64_t i = at; i < at + count; i += kLanes<T>)
-            store<T>(next + i, load(weights.packed + i) + step_size * load(gradient + i));
-        },
-        next, next + layout.packed_size);
+    const int64_t statistics = s * layout.layers * layout.hidden;
+    inner_step(layout,
+               InnerStep<T>{.batch = support(s),
+                            .labels = episode.support_y + s * m.support,
+                            .class_weights = episode.class_weights,
+                            .weights = weights_of(s),
+                            .step_sizes = step_sizes + s * tensors,
+                            .tape = memory.step_tape(s),
+                            .adjoints = memory.step_adjoints(s),
+                            .logits = memory.logits,
+                            .curvature = memory.curvatures + s * m.support * layout.outputs,
+                            .gradient = memory.gradients + s * layout.packed_size,
+                            .film_gradient = memory.film,
+                            .loss = result.support_loss + s,
+                            .batch_mean = result.batch_mean + statistics,
+                            .batch_variance = result.batch_variance + statistics,
+                            .next = next},
+               scratch, parallel);
   }
 
   const Batch<T> query = {.size = m.query,
@@ -166,6 +207,56 @@ inline void meta_step(const PackedLayout<T>& layout, const MetaShape& m, const T
       store<T>(v + i, load(v + i) - load(memory.product + i));
     for (int64_t i = 0; i < film_size(m.network); ++i) result.film_gradient[i] -= memory.film[i];
   }
+}
+
+// Memory of the inner steps alone: one pass, and weights that each step takes the place of.
+template <class T>
+struct AdaptMemory {
+  AdaptMemory(const PackedLayout<T>& layout, int64_t support, T* memory) : arena(memory) {
+    weights = arena.take(layout.packed_size + layout.transposed_size);
+    gradient = arena.take(layout.packed_size);
+    tape = arena.take(NetworkTape<T>::size(layout, support));
+    adjoints = arena.take(NetworkAdjoints<T>::size(layout, support));
+    scratch = arena.take(NetworkScratch<T>::size(layout, support));
+    film = arena.take(2 * layout.steps * layout.bands + 2 * layout.layers * layout.hidden);
+    logits = arena.take(support * layout.outputs);
+    curvature = arena.take(support * layout.outputs);
+  }
+  Arena<T> arena;
+  T *weights, *gradient, *tape, *adjoints, *scratch, *film, *logits, *curvature;
+};
+
+template <class T>
+inline void adapt(const PackedLayout<T>& layout, const AdaptInput<T>& in,
+                  const AdaptResult<T>& result, T* workspace, const Parallel& parallel) {
+  const AdaptMemory<T> memory(layout, in.support, workspace);
+  const NetworkScratch<T> scratch(layout, in.support, memory.scratch);
+  T* transposed = memory.weights + layout.packed_size;
+  pack(layout, in.weights, memory.weights);
+  transpose(layout, memory.weights, transposed);
+  for (int64_t s = 0; s < in.inner_steps; ++s) {
+    parallel.check();
+    const int64_t statistics = s * layout.layers * layout.hidden;
+    inner_step(layout,
+               InnerStep<T>{.batch = support_batch(layout, s, in.support, in.support_x, in.film,
+                                                   in.support_mask),
+                            .labels = in.support_y + s * in.support,
+                            .class_weights = in.class_weights,
+                            .weights = {.packed = memory.weights, .transposed = transposed},
+                            .step_sizes = in.step_sizes + s * tensor_count(in.shape),
+                            .tape = memory.tape,
+                            .adjoints = memory.adjoints,
+                            .logits = memory.logits,
+                            .curvature = memory.curvature,
+                            .gradient = memory.gradient,
+                            .film_gradient = memory.film,
+                            .loss = result.support_loss + s,
+                            .batch_mean = result.batch_mean + statistics,
+                            .batch_variance = result.batch_variance + statistics,
+                            .next = memory.weights},
+               scratch, parallel);
+  }
+  unpack(layout, memory.weights, T(1), result.weights);
 }
 
 }  // namespace

@@ -38,6 +38,28 @@ struct PiecesMemory {
   T *transposed, *pieces;
 };
 
+template <class T>
+MetaInput<T> meta_input(const MetaShape& m, int64_t tasks, const T* weights, const T* step_sizes,
+                        const Episode<T>& episodes, T* workspace) {
+  const Layout layout(m.network);
+  const PiecesMemory<T> pieces(layout, workspace);
+  const MetaMemory<T> memory(layout, m, pieces.pieces);
+  return {.layout = layout,
+          .shape = m,
+          .tasks = tasks,
+          .base = {.flat = weights, .transposed = pieces.transposed},
+          .step_sizes = step_sizes,
+          .episodes = episodes,
+          .memory = memory,
+          .stride = memory.arena.used()};
+}
+
+// A task's inner steps without a gradient of their query, which is one of the support batches.
+MetaShape losses_alone(const Shape& s, int64_t inner_steps, int64_t support) {
+  return {
+      .network = s, .inner_steps = inner_steps, .support = support, .query = support, .order = 0};
+}
+
 }  // namespace
 
 namespace cuda {
@@ -154,21 +176,38 @@ template <class T>
 const char* meta_gradient(const Plan& plan, const MetaShape& m, int64_t tasks, const T* weights,
                           const T* step_sizes, const Episode<T>& episodes,
                           const MetaResult<T>& results, T* workspace) {
-  const Layout layout(m.network);
-  const PiecesMemory<T> pieces(layout, workspace);
-  const MetaMemory<T> memory(layout, m, pieces.pieces);
+  const MetaInput<T> in = meta_input(m, tasks, weights, step_sizes, episodes, workspace);
   Start<T> start(plan);
-  start.on_grid(transpose_kernel<T>, layout, weights, pieces.transposed);
-  meta_step(start,
-            MetaInput<T>{.layout = layout,
-                         .shape = m,
-                         .tasks = tasks,
-                         .base = {.flat = weights, .transposed = pieces.transposed},
-                         .step_sizes = step_sizes,
-                         .episodes = episodes,
-                         .memory = memory,
-                         .stride = memory.arena.used()},
-            results);
+  start.on_grid(transpose_kernel<T>, in.layout, weights, const_cast<T*>(in.base.transposed));
+  start_meta_steps(start, in);
+  start.on_grid(results_kernel<T>, in, results);
+  return start.trouble();
+}
+
+template <class T>
+int64_t adapt_workspace(const Shape& s, int64_t inner_steps, int64_t support) {
+  return meta_workspace<T>(losses_alone(s, inner_steps, support), 1);
+}
+
+template <class T>
+const char* adapt(const Plan& plan, const AdaptInput<T>& in, const AdaptResult<T>& result,
+                  T* workspace) {
+  const int64_t last = (in.inner_steps - 1) * in.support;  // row of the last batch
+  const Episode<T> episode = {
+      .support_x = in.support_x,
+      .support_y = in.support_y,
+      .query_x = in.support_x + last * in.shape.steps * in.shape.bands,
+      .query_y = in.support_y + last,
+      .film = in.film,
+      .support_mask = in.support_mask,
+      .query_mask = in.support_mask == nullptr ? nullptr : in.support_mask + last * in.shape.hidden,
+      .class_weights = in.class_weights};
+  const MetaInput<T> meta = meta_input(losses_alone(in.shape, in.inner_steps, in.support), 1,
+                                       in.weights, in.step_sizes, episode, workspace);
+  Start<T> start(plan);
+  start.on_grid(transpose_kernel<T>, meta.layout, in.weights, const_cast<T*>(meta.base.transposed));
+  start_meta_steps(start, meta);
+  start.on_grid(adapted_kernel<T>, meta, result);
   return start.trouble();
 }
 
@@ -200,6 +239,8 @@ const char* fit_clusters(Plan* plan) {
   template const char* evaluate<T>(const Plan&, const NetworkInput<T>&, T*, T*);                  \
   template const char* meta_gradient<T>(const Plan&, const MetaShape&, int64_t, const T*,         \
                                         const T*, const Episode<T>&, const MetaResult<T>&, T*);   \
+  template int64_t adapt_workspace<T>(const Shape&, int64_t, int64_t);                            \
+  template const char* adapt<T>(const Plan&, const AdaptInput<T>&, const AdaptResult<T>&, T*);    \
   template int64_t film_lstm_tape_size<T>(const FilmLstmShape&, int64_t);                         \
   template int64_t film_lstm_adjoint_size<T>(const FilmLstmShape&, int64_t);                      \
   template int64_t film_lstm_forward_workspace<T>(const FilmLstmShape&);                          \

@@ -347,6 +347,21 @@ TIML_KERNEL results_kernel(MetaInput<T> in, cuda::MetaResult<T> results) {
   mean(first.step_size_gradient, m.inner_steps * layout.tensors, results.step_size_gradient);
 }
 
+// What the inner steps of one task have left in its memory, to where the caller wants it.
+TIML_KERNEL adapted_kernel(MetaInput<T> in, AdaptResult<T> result) {
+  const Team team = grid_team();
+  const Layout& layout = in.layout;
+  const int64_t inner_steps = in.shape.inner_steps, last = inner_steps - 1;
+  const int64_t norms = inner_steps * layout.layers * layout.hidden;
+  const auto copy_all = [&](const T* values, int64_t size, T* out) {
+    for_each(team, size, [&](int64_t i) { out[i] = values[i]; });
+  };
+  copy_all(in.memory.weights + last * layout.stored, layout.size, result.weights);
+  copy_all(in.memory.support_loss, inner_steps, result.support_loss);
+  copy_all(in.memory.mean, norms, result.batch_mean);
+  copy_all(in.memory.variance, norms, result.batch_variance);
+}
+
 // Elements of shared memory that a task's passes take for so many rows of a batch.
 template <class T>
 int64_t meta_room(const MetaShape& m, const Layout& layout, int64_t blocks, int64_t rows) {
@@ -362,8 +377,9 @@ int64_t meta_room(const MetaShape& m, const Layout& layout, int64_t blocks, int6
   return most;
 }
 
+// All tasks' inner steps and what comes after them.
 template <class T>
-void meta_step(Start<T>& start, const MetaInput<T>& in, const cuda::MetaResult<T>& results) {
+void start_meta_steps(Start<T>& start, const MetaInput<T>& in) {
   const MetaShape& m = in.shape;
   const auto room = [&](int64_t rows) {
     return meta_room<T>(m, in.layout, start.plan().cluster, rows);
@@ -372,7 +388,6 @@ void meta_step(Start<T>& start, const MetaInput<T>& in, const cuda::MetaResult<T
   const int64_t clusters = start.plan().clusters;
   start.on_clusters_with_room(in.tasks < clusters ? in.tasks : clusters, room(rows),
                               meta_step_kernel<T>, in, rows);
-  start.on_grid(results_kernel<T>, in, results);
 }
 
 }  // namespace

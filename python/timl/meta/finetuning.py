@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Literal, TypeAlias, overload
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from timl import defaults, random
 from timl.arrays import labelled_series
@@ -26,16 +26,19 @@ from timl.nn import (
     StrongClassifier,
     checked_device,
     load_pretrained,
-    one_thread,
+    operators,
 )
-from timl.nn.checks import require_rate
+from timl.nn.checks import require_finite, require_rate, require_tensor
 from timl.nn.devices import device_of
 from timl.normalization import Normalization, normalization_of
-from timl.parameters import tensor_count
+from timl.parameters import tensor_count, unflatten
 from timl.random import Purpose
 from timl.reference import mean_loss
 
 Protocol: TypeAlias = Literal["paper", "strong"]
+
+_STEPS_AT_ONCE = 64
+"""Steps of gradient descent in one call of the engine, whose draws are in memory together."""
 
 
 @overload
@@ -322,6 +325,8 @@ def descend(
         np.concatenate([rows[drawn[:, i]] for i, rows in enumerate(members)], axis=1)
     )  # [steps, B = classes * k]
     series = torch.as_tensor(series_given, dtype=like.dtype, device=like.device)  # [n, T, F]
+    require_tensor("x", series, ("B", classifier.steps, classifier.bands), like=like)
+    require_finite("x", series)
     targets = torch.as_tensor(labels, dtype=like.dtype, device=like.device)  # [n]
     masks = None
     if rate > 0:
@@ -335,38 +340,53 @@ def descend(
             )
         ).to(like)  # [steps, B, H]
 
-    named = [(p, i) for i, p in enumerate(classifier.parameters()) if p.requires_grad]
-    parameters: list[Tensor] = [p for p, _ in named]
-    common = None if isinstance(learning_rate, Sequence) else -learning_rate
-    rates = []
-    if isinstance(learning_rate, Sequence):
-        rates = [float(learning_rate[i]) for _, i in named]
-    classifier.train()
-    with torch.enable_grad(), one_thread():
-        for step, rows in enumerate(indices):
-            logits = classifier(series[rows], mask=None if masks is None else masks[step])
-            loss = mean_loss(logits, targets[rows])
-            _require_finite_loss(loss, step, name, learning_rate)
-            gradients = torch.autograd.grad(loss, parameters)
-            with torch.no_grad():
-                if common is None:
-                    torch._foreach_sub_(parameters, torch._foreach_mul(gradients, rates))
-                else:
-                    torch._foreach_add_(parameters, gradients, alpha=common)
+    parameters = list(classifier.parameters())
+    given = (
+        learning_rate if isinstance(learning_rate, Sequence) else [learning_rate] * len(parameters)
+    )
+    rates = [float(r) if p.requires_grad else 0.0 for p, r in zip(parameters, given, strict=True)]
+    step_sizes = torch.tensor([rates] * steps).to(like)  # [steps, L + 4]
+    with torch.no_grad():
+        inputs = series
+        if classifier.appended:
+            inputs = classifier.append(series, classifier.information)
+        weights = classifier.flat_weights()
+        for first in range(0, steps, _STEPS_AT_ONCE):
+            these = slice(first, first + _STEPS_AT_ONCE)
+            adapted = operators.adapt(
+                inputs[indices[these]],
+                targets[indices[these]],
+                weights,
+                classifier.film,
+                None if masks is None else masks[these],
+                step_sizes[these],
+                hidden=classifier.hidden,
+                layers=classifier.layers,
+                outputs=classifier.outputs,
+            )
+            for step, loss in enumerate(adapted.support_loss.tolist(), first):
+                _require_finite_loss(loss, step, name, learning_rate)
+            weights = adapted.weights
+            passes = [indices.shape[1]] * len(adapted.support_loss)
+            classifier.update_running_statistics(adapted.batch_mean, adapted.batch_variance, passes)
+        if steps > 0:
+            fine_tuned = unflatten(weights, dict(enumerate(p.shape for p in parameters)))
+            for parameter, value in zip(parameters, fine_tuned.values(), strict=True):
+                parameter.copy_(value)
     classifier.eval()
     if steps > 0:  # the last step may have been the one that went too far
-        with torch.no_grad(), one_thread():
-            loss = mean_loss(classifier(series[rows]), targets[rows])
-        _require_finite_loss(loss, steps, name, learning_rate)
+        with torch.no_grad():
+            loss = mean_loss(classifier(series[indices[-1]]), targets[indices[-1]])
+        _require_finite_loss(loss.item(), steps, name, learning_rate)
     return classifier
 
 
 def _require_finite_loss(
-    loss: Tensor, step: int, name: str, learning_rate: float | Sequence[float]
+    loss: float, step: int, name: str, learning_rate: float | Sequence[float]
 ) -> None:
-    """Raise ValueError unless the loss [] that the steps before this one gave is finite."""
-    if not bool(torch.isfinite(loss)):
+    """Raise ValueError unless the loss that the steps before this one gave is finite."""
+    if not math.isfinite(loss):
         raise ValueError(
-            f"the loss is {loss.item()} after {step} fine-tuning steps on {name}: give a smaller "
+            f"the loss is {loss} after {step} fine-tuning steps on {name}: give a smaller "
             f"learning_rate than {learning_rate}"
         )

@@ -226,6 +226,38 @@ def check_meta_gradient(
         check.tensor("class_weights", class_weights, (tasks, max(2, outputs)))
 
 
+def check_adapt(
+    support_x: Tensor,
+    support_y: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    support_mask: Tensor | None,
+    class_weights: Tensor | None,
+    step_sizes: Tensor,
+    hidden: int,
+    layers: int,
+    outputs: int,
+) -> None:
+    """Check the arguments of the inner steps alone but for labels and finite values."""
+    check = Checks("timl::adapt", support_x)
+    steps, bands, weights_size, film_size = check.network_sizes(4, hidden, layers, outputs)
+    check.tensor("support_x", support_x, (-1, -1, steps, bands))
+    inner_steps, support = support_x.shape[:2]
+    check.require(
+        support >= 2,
+        f"support_x is {_text(support_x)}: give at least 2 samples in each batch for BatchNorm "
+        f"with batch statistics",
+    )
+    check.tensor("support_y", support_y, (inner_steps, support))
+    check.tensor("weights", weights, (weights_size,))
+    check.tensor("film", film, (film_size,))
+    check.tensor("step_sizes", step_sizes, (inner_steps, tensor_count(layers)))
+    if support_mask is not None:
+        check.tensor("support_mask", support_mask, (inner_steps, support, hidden))
+    if class_weights is not None:
+        check.tensor("class_weights", class_weights, (max(2, outputs),))
+
+
 def check_describe(x: Tensor, bands: Tensor) -> Any:
     """Check the arguments of the description and return its size D."""
     check = Checks("timl::describe", x)

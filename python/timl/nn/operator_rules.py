@@ -384,6 +384,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
         "meta_gradient",
         "timl.meta_gradient's results are not differentiable: it returns the gradient itself",
     ),
+    "adapt": _without_derivative("adapt", _NO_GRADIENT.format("adapt")),
     "describe": _without_derivative("describe", _NO_GRADIENT.format("describe")),
     "strong_evaluate": _without_derivative(
         "strong_evaluate", _NO_GRADIENT.format("strong_evaluate")
@@ -396,6 +397,7 @@ _ALTERNATIVES = {
         for part in ("", "_backward", "_tangent", "_evaluate")
     },
     "meta_gradient": "timl.reference.meta_gradient",
+    "adapt": "timl.reference.adapt",
     "describe": "timl.reference.describe",
     "strong_evaluate": "timl.reference.strong_evaluate",
 }

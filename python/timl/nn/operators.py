@@ -17,6 +17,7 @@ from torch import Tensor
 
 from timl import _core
 from timl.nn.operator_checks import (
+    check_adapt,
     check_describe,
     check_meta_gradient,
     check_network,
@@ -24,9 +25,9 @@ from timl.nn.operator_checks import (
 )
 from timl.nn.operator_rules import carries_transform, is_differentiated, transformed
 from timl.nn.recurrent.operator import film_lstm
-from timl.parameters import MetaGradient
+from timl.parameters import Adapted, MetaGradient
 
-__all__ = ["describe", "film_lstm", "meta_gradient", "network", "strong_evaluate"]
+__all__ = ["adapt", "describe", "film_lstm", "meta_gradient", "network", "strong_evaluate"]
 
 _operators = torch.ops.timl
 
@@ -169,6 +170,57 @@ def meta_gradient(
                     order,
                 ),
                 order,
+            )
+        )
+
+
+def adapt(
+    support_x: Tensor,
+    support_y: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    support_mask: Tensor | None,
+    step_sizes: Tensor,
+    *,
+    hidden: int,
+    layers: int,
+    outputs: int = 1,
+    class_weights: Tensor | None = None,
+) -> Adapted:
+    """Adapt to one task by S inner steps, in the engine: those of `meta_gradient`, to the bit.
+
+    Parameters
+    ----------
+    support_x, support_y : float32 or float64 tensors of shape [S, B, T, F] and [S, B]
+        Series and labels, one support set for each inner step. All tensors have one dtype. Labels
+        are those of `meta_gradient`.
+    weights, film : tensors of shape [P] and [Phi]
+        In the order of `timl.parameters`.
+    support_mask : tensor of shape [S, B, H]
+        Variational dropout masks; None for no dropout.
+    step_sizes : tensor of shape [S, L + 4]
+        Inner step sizes: one for each inner step and parameter tensor.
+    hidden, layers, outputs
+        H, L and K.
+    class_weights : tensor of shape [2] with one output, else [K]
+        Weights of the classes, by which losses are weighted means; None for ones.
+
+    Returns
+    -------
+    Adapted
+        Detached from every graph.
+
+    Raises
+    ------
+    RuntimeError
+        If a shape, dtype or device is wrong, a value is not finite, a label is no class, or a batch
+        has no label that counts.
+    """
+    with torch.no_grad():
+        return Adapted(
+            *_operators.adapt(
+                *(support_x, support_y, weights, film, support_mask, class_weights, step_sizes),
+                *(hidden, layers, outputs),
             )
         )
 
@@ -382,6 +434,32 @@ def _fake_meta_gradient(
     )
 
 
+def _fake_adapt(
+    support_x: Tensor,
+    support_y: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    support_mask: Tensor | None,
+    class_weights: Tensor | None,
+    step_sizes: Tensor,
+    hidden: int,
+    layers: int,
+    outputs: int,
+) -> tuple[Tensor, ...]:
+    check_adapt(
+        *(support_x, support_y, weights, film, support_mask, class_weights, step_sizes),
+        *(hidden, layers, outputs),
+    )
+    steps = support_x.shape[0]
+    new = support_x.new_empty
+    return (
+        new(weights.shape),
+        new(steps),
+        new(steps, layers, hidden),
+        new(steps, layers, hidden),
+    )
+
+
 def _fake_describe(x: Tensor, bands: Tensor) -> Tensor:
     return x.new_empty(x.shape[0], check_describe(x, bands))
 
@@ -398,6 +476,7 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "network_tangent": _fake_network_tangent,
     "network_evaluate": _fake_network_evaluate,
     "meta_gradient": _fake_meta_gradient,
+    "adapt": _fake_adapt,
     "describe": _fake_describe,
     "strong_evaluate": _fake_strong_evaluate,
 }

@@ -3,7 +3,7 @@
 from timl.parameters import film_shapes, identity_film, weight_shapes
 from timl.reference.film_lstm import film_lstm
 from timl.reference.loss import mean_loss
-from timl.reference.meta_step import meta_gradient
+from timl.reference.meta_step import adapt, meta_gradient
 from timl.reference.network import (
     network,
     unflatten_film,
@@ -13,6 +13,7 @@ from timl.reference.philox import philox
 from timl.reference.strong import describe, strong_evaluate
 
 __all__ = [
+    "adapt",
     "describe",
     "film_lstm",
     "film_shapes",

@@ -1,14 +1,69 @@
-"""The meta-gradient by automatic differentiation through the unrolled inner steps."""
+"""Inner steps, and the meta-gradient by automatic differentiation through them unrolled."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from timl import parameters
-from timl.parameters import MetaGradient
+from timl.parameters import Adapted, MetaGradient
 from timl.reference.loss import mean_loss
 from timl.reference.network import network
+
+
+def adapt(
+    support_x: Tensor,
+    support_y: Tensor,
+    weights: Tensor,
+    film: Tensor,
+    support_mask: Tensor | None,
+    step_sizes: Tensor,
+    *,
+    hidden: int,
+    layers: int,
+    outputs: int = 1,
+    class_weights: Tensor | None = None,
+) -> Adapted:
+    """Adapt to one task by S inner steps, the first order of `meta_gradient` without a query.
+
+    Parameters
+    ----------
+    support_x, support_y : floating tensors of shape [S, B, T, F] and [S, B]
+        Series and labels, one support set for each inner step. All tensors have one dtype. Labels
+        are those of `mean_loss`.
+    weights, film : tensors of shape [P] and [Phi]
+        In the order of `timl.parameters`.
+    support_mask : tensor of shape [S, B, H]
+        Variational dropout masks; None for no dropout.
+    step_sizes : tensor of shape [S, L + 4]
+        Inner step sizes: one for each inner step and parameter tensor.
+    hidden, layers, outputs
+        H, L and K.
+    class_weights : tensor of shape [2] or [K]
+        Weights of the classes; None for ones.
+
+    Returns
+    -------
+    Adapted
+        Detached from every graph.
+    """
+    sizes = _tensor_sizes(support_x.shape[-1], hidden, layers, outputs, weights.device)
+    forward = _training_pass(weights, hidden, layers, outputs)
+    w = weights.detach()
+    losses, means, variances = [], [], []
+    for s in range(support_x.shape[0]):
+        w.requires_grad_()
+        mask = None if support_mask is None else support_mask[s]
+        logits, mean, variance = forward(support_x[s], w, film, mask)
+        loss = mean_loss(logits, support_y[s], class_weights)
+        (gradient,) = torch.autograd.grad(loss, w)
+        w = (w - step_sizes[s].repeat_interleave(sizes) * gradient).detach()
+        losses.append(loss.detach())
+        means.append(mean)
+        variances.append(variance)
+    return Adapted(w, torch.stack(losses), torch.stack(means), torch.stack(variances))
 
 
 def meta_gradient(
@@ -58,25 +113,8 @@ def meta_gradient(
         Detached from every graph.
     """
     tasks, steps, _, _, bands = support_x.shape
-    counts = torch.tensor(
-        parameters.counts(parameters.weight_shapes(bands, hidden, layers, outputs)),
-        device=weights.device,
-    )
-    unused = weights.new_zeros(layers, hidden)  # running statistics do not enter a training pass
-
-    def forward(x: Tensor, w: Tensor, phi: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
-        return network(
-            x,
-            w,
-            phi,
-            mask,
-            unused,
-            unused,
-            hidden=hidden,
-            layers=layers,
-            outputs=outputs,
-            batch_statistics=True,
-        )
+    counts = _tensor_sizes(bands, hidden, layers, outputs, weights.device)
+    forward = _training_pass(weights, hidden, layers, outputs)
 
     w0 = weights.detach().requires_grad_()
     phis = film.detach().requires_grad_()
@@ -120,3 +158,29 @@ def meta_gradient(
         torch.stack(means).reshape(statistics),
         torch.stack(variances).reshape(statistics),
     )
+
+
+def _tensor_sizes(
+    bands: int, hidden: int, layers: int, outputs: int, device: torch.device
+) -> Tensor:
+    """Return the number of weights in each parameter tensor, [L + 4]."""
+    shapes = parameters.weight_shapes(bands, hidden, layers, outputs)
+    return torch.tensor(parameters.counts(shapes), device=device)
+
+
+def _training_pass(
+    weights: Tensor, hidden: int, layers: int, outputs: int
+) -> Callable[..., tuple[Tensor, ...]]:
+    """Return the network with its batch's own statistics, of series, weights, FiLM and mask."""
+    unused = weights.new_zeros(layers, hidden)  # running statistics do not enter a training pass
+
+    def forward(x: Tensor, w: Tensor, film: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        return network(
+            *(x, w, film, mask, unused, unused),
+            hidden=hidden,
+            layers=layers,
+            outputs=outputs,
+            batch_statistics=True,
+        )
+
+    return forward

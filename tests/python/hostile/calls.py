@@ -63,6 +63,15 @@ def meta_gradient(tasks: int, steps: int) -> Callable[[], Any]:
     return lambda: operators.meta_gradient(*arguments, order=2, **SIZES)
 
 
+def adaptation(steps: int) -> Callable[[], Any]:
+    """Return a call of one task's inner steps, with ten series a batch."""
+    _, weights, film = network_arguments(1)
+    x = torch.randn(steps, 10, T, F, generator=torch.Generator().manual_seed(0))
+    step_sizes = torch.full((steps, parameters.tensor_count(L)), 1e-3)
+    labels = torch.ones(steps, 10)
+    return lambda: operators.adapt(x, labels, weights, film, None, step_sizes, **SIZES)
+
+
 def description(batch: int) -> Callable[[], Any]:
     """Return a call of the description of series."""
     x, bands = network_arguments(batch)[0], torch.ones(2, F)

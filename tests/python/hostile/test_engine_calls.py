@@ -46,6 +46,7 @@ LONG = {  # each takes seconds at least
     "many tasks": "meta_gradient(1000, 3)",
     "a task of many steps": "meta_gradient(1, 2000)",
     "three tasks of many steps": "meta_gradient(3, 600)",
+    "inner steps alone": "adaptation(5000)",
     "descriptions": "description(200_000)",
     "strong evaluation": "strong_evaluation(50_000)",
 }

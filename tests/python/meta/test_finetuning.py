@@ -96,26 +96,20 @@ def test_bad_arguments(benchmark_task):
         finetune(model, benchmark_task)
 
 
-def test_the_bits_are_those_of_one_fused_update_of_all_parameters(benchmark_task):
-    """On drawn positives, then negatives: `torch._foreach_add_` rounds otherwise than SGD."""
-    adapted = finetune(small_model(), benchmark_task, steps=6, k=4, learning_rate=0.1, seed=3)
-    expected = small_model().for_task(benchmark_task.info).train()
-    sizes = [len(benchmark_task.positives), len(benchmark_task.negatives)]
-    drawn = random.distinct(
-        sizes, 4, seed=3, step=np.arange(6), purpose=Purpose.FINE_TUNING_SAMPLES
-    )
-    drawn[:, 1] += sizes[0]
-    series, labels = benchmark_task.train_arrays()
-    x, y = torch.as_tensor(series), torch.as_tensor(labels, dtype=torch.float32)
-    parameters = list(expected.parameters())
-    for step, rows in enumerate(torch.from_numpy(drawn.reshape(6, 8))):
-        purpose = Purpose.FINE_TUNING_DROPOUT
-        mask = random.dropout_mask((8, 16), 0.2, seed=3, step=step, purpose=purpose)
-        loss = mean_loss(expected(x[rows], mask=torch.from_numpy(mask)), y[rows])
-        gradients = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            torch._foreach_add_(parameters, gradients, alpha=-0.1)
-    assert same_bits(state_of(adapted), state_of(expected))
+def test_the_bits_do_not_depend_on_how_many_steps_the_engine_takes_at_once(
+    benchmark_task, monkeypatch
+):
+    together = finetune(small_model(), benchmark_task, steps=5)
+    monkeypatch.setattr("timl.meta.finetuning._STEPS_AT_ONCE", 2)
+    assert same_bits(state_of(together), state_of(finetune(small_model(), benchmark_task, steps=5)))
+
+
+def test_frozen_parameters_stay(benchmark_task):
+    classifier = small_model().for_task(benchmark_task.info)
+    classifier.input_weight.requires_grad_(False)
+    adapted = finetune(classifier, benchmark_task, steps=3, learning_rate=0.1)
+    assert torch.equal(adapted.input_weight, classifier.input_weight)
+    assert not torch.equal(adapted.hidden_weight, classifier.hidden_weight)
 
 
 def test_a_rate_for_each_tensor(benchmark_task):

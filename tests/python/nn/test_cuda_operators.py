@@ -46,8 +46,8 @@ def require_close(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("network", "network_evaluate", "meta_gradient", "describe", "strong_evaluate"),
-        *("film_lstm", "film_lstm_evaluate"),
+        *("network", "network_evaluate", "meta_gradient", "adapt", "describe"),
+        *("strong_evaluate", "film_lstm", "film_lstm_evaluate"),
     ],
 )
 def test_results_are_those_of_the_cpu(name: str, dtype: torch.dtype) -> None:
@@ -75,7 +75,8 @@ def test_first_and_second_derivatives_are_those_of_the_cpu(dtype: torch.dtype) -
 
 
 @pytest.mark.parametrize(
-    "name", ["network_evaluate", "meta_gradient", "strong_evaluate", "film_lstm_evaluate"]
+    "name",
+    ["network_evaluate", "meta_gradient", "adapt", "strong_evaluate", "film_lstm_evaluate"],
 )
 def test_a_call_is_captured_and_replayed_on_new_numbers(name: str) -> None:
     given = moved(moved(CALLS[name], torch.float32), "cuda")

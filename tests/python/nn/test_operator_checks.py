@@ -40,6 +40,10 @@ def calls() -> dict[str, tuple[Any, ...]]:
         "network_tangent": (*RAW[:6], tape, adjoints, *directions, *RAW[6:], True),
         "network_evaluate": (*RAW[:3], *RAW[4:]),
         "meta_gradient": (*meta, torch.ones(2, 2).double(), step_sizes, *sizes.values(), 2),
+        "adapt": (
+            *(meta[0][0], meta[1][0], meta[4], meta[5][0], meta[6][0]),
+            *(torch.ones(2).double(), step_sizes, *sizes.values()),
+        ),
         "describe": tuple(strong[:2]),
         "strong_evaluate": tuple(strong),
     }

@@ -195,6 +195,13 @@ def test_opcheck_of_every_operator(
         ),
         test_utils=tools,
     )
+    step_sizes = torch.full((2, parameters.tensor_count(sizes["layers"])), 0.1, dtype=dtype)
+    steps = (torch.stack([call[0]] * 2), torch.stack([labels] * 2))
+    torch.library.opcheck(
+        ops.adapt.default,
+        (*steps, call[1], call[2], None, None, step_sizes, *call[6:]),
+        test_utils=tools,
+    )
 
 
 def test_a_compiled_function_gives_the_same_gradients_for_any_batch() -> None:
@@ -386,6 +393,35 @@ def test_the_meta_gradient_is_the_twins(
         assert (mine - exact).norm() / exact.norm() < 1e-4
 
 
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_the_inner_steps_alone_are_the_twins_and_the_meta_gradients(
+    outputs: int, mask: bool
+) -> None:
+    tensors, sizes = meta_batch(2, 3, mask, torch.float64, outputs)
+    tensors[1][:, :, 1] = -1
+    class_weights = torch.linspace(0.5, 1.5, 2 * max(outputs, 2), dtype=torch.float64).view(2, -1)
+    step_sizes = torch.linspace(0.05, 0.15, 18, dtype=torch.float64).view(3, 6)
+    whole = operators.meta_gradient(
+        *tensors, step_sizes, order=0, class_weights=class_weights, **sizes
+    )
+    for task in range(2):
+        one = [None if t is None else t[task] for t in (*tensors[:2], tensors[5], tensors[6])]
+        arguments = (*one[:2], tensors[4], *one[2:], step_sizes)
+        weighted = {**sizes, "class_weights": class_weights[task]}
+        ours = operators.adapt(*arguments, **weighted)
+        for mine, twins in zip(ours, reference.adapt(*arguments, **weighted), strict=True):
+            assert mine.shape == twins.shape
+            assert (mine - twins).norm() / twins.norm() < 1e-9
+        assert torch.equal(ours.support_loss, whole.support_loss[task])
+        assert torch.equal(ours.batch_mean, whole.batch_mean[task, :3])
+        assert torch.equal(ours.batch_variance, whole.batch_variance[task, :3])
+        singles = [None if t is None else t.float() for t in arguments]
+        weighted["class_weights"] = class_weights[task].float()
+        single = operators.adapt(*singles, **weighted)
+        assert (single.weights - ours.weights).norm() / ours.weights.norm() < 1e-5
+
+
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_central_differences_agree_with_the_meta_gradient(outputs: int) -> None:
     tensors, sizes = meta_batch(2, 2, True, torch.float64, outputs)
@@ -468,6 +504,27 @@ def test_bad_episodes_are_named(position: int, value: Tensor, message: str) -> N
     tensors[position] = value
     with pytest.raises(RuntimeError, match=message):
         operators.meta_gradient(*tensors, torch.full((1, 6), 0.1), order=2, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, torch.zeros(1, 1, 3, 2), r"support_x is \[1, 1, 3, 2\]: give at least 2 samples"),
+        (0, torch.full((1, 6, 3, 2), torch.nan), r"support_x is \[1, 6, 3, 2\] with 36 NaN"),
+        (1, torch.full((1, 6), 2.0), r"timl::adapt: support_y is \[1, 6\] with the label 2.0*"),
+        (1, torch.full((1, 6), -1.0), r"support_y is \[1, 6\] with a batch of -1 alone"),
+        (3, torch.zeros(1, 92), r"film is \[1, 92\]: give \[92\]"),
+        (5, torch.zeros(2, 6), r"step_sizes is \[2, 6\]: give \[1, 6\]"),
+    ],
+)
+def test_bad_support_sets_of_the_inner_steps_alone_are_named(
+    position: int, value: Tensor, message: str
+) -> None:
+    (x, y, _, _, weights, film, *_), sizes = meta_batch(1, 1, False, torch.float32)
+    given = [x[0], y[0], weights, film[0], None, torch.full((1, 6), 0.1)]
+    given[position] = value
+    with pytest.raises(RuntimeError, match=message):
+        operators.adapt(*given, **sizes)
 
 
 @pytest.mark.parametrize(
