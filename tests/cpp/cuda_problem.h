@@ -36,7 +36,7 @@ inline std::vector<timl::cuda::Plan> plans() {
   return {own, small, alone};
 #else
   return {{.threads = 96, .cluster = 4, .clusters = 2, .shared = 227 * 1024},
-#if !defined(__SANITIZE_ADDRESS__)  // under which each takes ten times as long
+#if !defined(TIML_ADDRESS_SANITIZER)  // under which each takes ten times as long
           {.threads = 64, .cluster = 1, .clusters = 3},
           {.threads = 256, .cluster = 2, .clusters = 1, .shared = 100 * 1024}
 #endif

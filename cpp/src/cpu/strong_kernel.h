@@ -258,7 +258,7 @@ inline void described_product(const StrongLayout<T>& layout, int64_t rows, const
                             .b = panels + begin * kTileColumns<T>,
                             .b_stride = kTileColumns<T>,
                             .depth = end - begin};
-      const Start<T> start = {.rows = piece == 0 ? nullptr : c + column, .stride = columns};
+      const Start<T> start = piece == 0 ? Start<T>{} : Start<T>{c + column, columns};
       product(rows, &term, 1, start, c + column, columns);
     }
     panels += layout.features * kTileColumns<T>;

@@ -369,10 +369,9 @@ def descend(
             weights = adapted.weights
             passes = [indices.shape[1]] * len(adapted.support_loss)
             classifier.update_running_statistics(adapted.batch_mean, adapted.batch_variance, passes)
-        if steps > 0:
-            fine_tuned = unflatten(weights, dict(enumerate(p.shape for p in parameters)))
-            for parameter, value in zip(parameters, fine_tuned.values(), strict=True):
-                parameter.copy_(value)
+        shapes = {n: tuple(p.shape) for n, p in classifier.named_parameters()}
+        for parameter, value in unflatten(weights, shapes).items():
+            classifier.get_parameter(parameter).copy_(value)
     classifier.eval()
     if steps > 0:  # the last step may have been the one that went too far
         with torch.no_grad():

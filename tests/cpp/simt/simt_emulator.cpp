@@ -18,7 +18,7 @@
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TIML_ADDRESS_SANITIZER)
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -86,7 +86,7 @@ void* next_race_fiber() {
 #endif
 
 void prepare(Context& context, void (*entry)()) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TIML_ADDRESS_SANITIZER)
   __asan_unpoison_memory_region(context.bottom, context.size);  // left by a fiber before
 #endif
   char* const bottom = static_cast<char*>(const_cast<void*>(context.bottom));
@@ -104,7 +104,7 @@ void prepare(Context& context, void (*entry)()) {
 }
 
 void jump(Context& from, Context& to, [[maybe_unused]] bool for_good) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TIML_ADDRESS_SANITIZER)
   __sanitizer_start_switch_fiber(for_good ? nullptr : &from.fake_stack, to.bottom, to.size);
 #endif
 #if defined(TIML_SIMT_RACES)
@@ -115,7 +115,7 @@ void jump(Context& from, Context& to, [[maybe_unused]] bool for_good) {
 #else
   swapcontext(&from.state, &to.state);
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TIML_ADDRESS_SANITIZER)
   __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
 #endif
 }
@@ -169,7 +169,7 @@ class SharedMemory {
 
  private:
   void guard([[maybe_unused]] bool on) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TIML_ADDRESS_SANITIZER)
     const auto set = on ? __asan_poison_memory_region : __asan_unpoison_memory_region;
     set(memory_, kFence);
     set(begin() + bytes_, kFence);
@@ -321,7 +321,7 @@ std::string Cluster::run(const Stacks& stacks, unsigned first_block) {
 }
 
 void Cluster::entry() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TIML_ADDRESS_SANITIZER)
   __sanitizer_finish_switch_fiber(nullptr, &cluster->scheduler_.bottom, &cluster->scheduler_.size);
 #endif
   observe(&cluster->began_);

@@ -48,7 +48,7 @@ void copied(const float* in, float* out) {
 }
 
 void unwritten(float* out) { out[threadIdx.x] = simt::shared_memory<float>()[threadIdx.x]; }
-#if !defined(__SANITIZE_ADDRESS__)  // which stops there by itself
+#if !defined(TIML_ADDRESS_SANITIZER)  // which stops there by itself
 void beside(float*) { simt::shared_memory<float>()[threadIdx.x + 1] = 1; }
 #endif
 void part_of_block(float*) {
@@ -108,7 +108,7 @@ TEST_CASE("what breaks a rule of CUDA is named", "[simt]") {
   CHECK(std::isnan(out[7]));
   CHECK(said(simt::launch(copied<false>, one, in.data(), out.data())) == "");
   CHECK(std::any_of(out.begin(), out.end(), [](float value) { return std::isnan(value); }));
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(TIML_ADDRESS_SANITIZER)
   check(simt::launch(beside, one, out.data()), "wrote beside its shared memory");
 #endif
   check(simt::launch(part_of_block, one, out.data()), "waits for ever at __syncthreads");
