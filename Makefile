@@ -8,8 +8,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find cpp python build_backend -name '*.*' -not -name '*.so' -not -path '*__pycache__*')
 DEMO_OUT ?= results/demo
-# Python compiles what is imported, when it is: most of PyTorch and its company never is.
-export PIP_NO_COMPILE := 1
+# Python compiles what is imported, when it is, and keeps it: most of PyTorch and its company never
+# is. (0 says "no compiling": pip takes the values of its options that begin with "no" the other way
+# round.)
+export PIP_NO_COMPILE := 0
+unexport PYTHONDONTWRITEBYTECODE
 GPU_OUT ?= results/gpu
 # Device code for this machine's GPU; where there is none, only code that drivers translate, which
 # compiles in less than half the time. CUDAARCHS="80-real;90" is what wheels for others have.
