@@ -91,7 +91,7 @@ arm: cpp
 
 # One process on each core, so one thread in each: threads that wait for each other keep cores busy.
 test-wheel: $(VENV)/tools
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 # The operators' tests under every other instruction set that this machine has than the one that
 # test-wheel runs with, each asserting that it ran.

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import settings
 from pretended_gpu import pretended_gpu
 from timl._core import HAS_CUDA
 from timl.data import CropHarvest
+from timl.demo import demo
 from worlds import Files, hdf5, measured, write_benchmarked_world, write_world
 from zenodo_server import Server
 
@@ -28,12 +30,38 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONGEST = ("test_notebooks.py", "test_documentation.py", "test_demo.py", "test_runner.py")
+PROCESSES = (
+    "test_runner.py",
+    "test_few_shot.py",
+    "test_nway_benchmark.py",
+    "test_given_rows.py",
+    "test_cubes.py",
+)
+"""Files whose tests send work to joblib's processes and to the Dask cluster's."""
+
+LONGEST = (*PROCESSES, "test_notebooks.py", "test_documentation.py", "test_demo.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with what takes longest, so that no process waits for it in the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole files to a process, and all of `PROCESSES` to one: what they share is made once.
+
+    pytest-xdist's own way, marks of groups, does nothing under pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "processes" if file.endswith(PROCESSES) else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +89,49 @@ def realcrops(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Cr
 def benchmarked_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a made data set with two benchmarks."""
     return write_benchmarked_world(tmp_path_factory.mktemp("world") / "data")
+
+
+@pytest.fixture
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forests of ten trees, not a hundred: growing them is most of the strong protocol's time."""
+    monkeypatch.setattr("timl.meta.strong.forest.TREES", 10)
+
+
+@pytest.fixture(scope="module")
+def few_labels() -> Iterator[None]:
+    """Score with five labels alone in the demonstration: its command has no option for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(demo.__kwdefaults__, "budgets", (5,))
+        yield
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[Any]:
+    """A Dask cluster of two processes with a thread each."""
+    distributed = pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    from dask import config
+
+    # it stays to the end, and would watch itself all the time
+    rarely = {
+        "worker.profile.enabled": False,
+        "worker.memory.monitor-interval": "10s",
+        "admin.tick.interval": "10s",
+        "admin.system-monitor.interval": "10s",
+    }
+    with (
+        config.set({f"distributed.{name}": value for name, value in rarely.items()}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@pytest.fixture
+def dask_client(dask_cluster: Any) -> Iterator[Any]:
+    """A client of that cluster, for joblib and Dask to find."""
+    with dask_cluster.get_client() as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +26,11 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_labels() -> Iterator[None]:
-    """Score with five labels alone, by default too: the command has no option for it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(demo.__kwdefaults__, "budgets", (5,))
-        yield
+pytestmark = pytest.mark.usefixtures("few_labels")
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+def shown(few_labels: None, tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
     return demo(tmp_path_factory.mktemp("demo"), **TINY, progress=False)
 
 

@@ -28,9 +28,6 @@ from timl.evaluation.runner import CellStore, Workers, worker_count
 ROWS = ["logistic-regression", "no-pre-training", "crop-pre-training", "timl"]
 SMALL: dict[str, Any] = {"epochs": 2, "runs": 2, "steps": 3, "progress": False}
 
-# with other tests that start processes: those of joblib and of the Dask cluster are started once
-pytestmark = pytest.mark.xdist_group("processes")
-
 
 @pytest.fixture(scope="module")
 def data(benchmarked_world: Path) -> timl.CropHarvest:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.xdist_group("engine calls")  # they share the process of `scripts`
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,7 @@ class Enough(Exception):
     pass
 def enough(number, frame):
     raise Enough("now")
-call = meta_gradient(150, 3)
+call = meta_gradient(60, 3)
 whole = call()
 seen = []
 signal.signal(signal.SIGALRM, lambda *_: seen.append(1))

@@ -29,6 +29,13 @@ def classifier() -> timl.nn.Classifier:
 
 
 @pytest.fixture
+def empty_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no picture of a map: that takes longer than the map."""
+    module = "timl.maps.drawing.quicklook"
+    monkeypatch.setattr(f"{module}.write_quicklook", lambda map, out, **_: Path(out).touch())
+
+
+@pytest.fixture
 def export(tmp_path: Path) -> Path:
     """Export of 30 x 40 pixels with some values missing, and a pixel without any radar."""
     raw = exports.bands(30, 40, seed=1)

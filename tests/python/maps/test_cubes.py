@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import exports
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,8 @@ import rioxarray  # noqa: F401  (it adds .rio)
 import xarray as xr
 from timl.data.own.exports import DYNAMIC_BANDS, STATIC_BANDS
 from timl.maps import predict_map
+
+pytestmark = pytest.mark.usefixtures("empty_pictures")
 
 
 @pytest.fixture
@@ -66,22 +69,17 @@ def test_a_cube_makes_the_map_of_its_export(classifier, export, cube, tmp_path):
         np.testing.assert_allclose(file.bounds, (34.0, 0.997, 34.004, 1.0), atol=1e-9)
 
 
+@pytest.mark.usefixtures("dask_client")
 def test_a_cluster_of_two_processes_gives_the_same_bits(classifier, export, cube, tmp_path):
-    import joblib
-    from dask.distributed import Client, LocalCluster
-
-    expected = predict_map(classifier, export)["probability"].to_numpy()
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
-    ):
-        for source in (export, cube.chunk(y=16, x=16).persist()):
-            lazy = predict_map(classifier, source)
-            np.testing.assert_array_equal(lazy["probability"].to_numpy(), expected)
-        with joblib.parallel_config(backend="dask"):
-            made = predict_map(classifier, export, tmp_path / "m.tif", progress=False)
-        with rasterio.open(made.map) as file:
-            np.testing.assert_array_equal(file.read(1), expected)
+    lazy = predict_map(classifier, export)["probability"]
+    expected = lazy.compute(scheduler="threads").to_numpy()
+    for source in (export, cube.chunk(y=16, x=16).persist()):
+        lazy = predict_map(classifier, source)
+        np.testing.assert_array_equal(lazy["probability"].to_numpy(), expected)
+    with joblib.parallel_config(backend="dask"):
+        made = predict_map(classifier, export, tmp_path / "m.tif", progress=False)
+    with rasterio.open(made.map) as file:
+        np.testing.assert_array_equal(file.read(1), expected)
 
 
 def test_cubes_that_cannot_be_understood_are_refused(classifier, cube):

@@ -176,7 +176,6 @@ def test_the_command(data: CropHarvest, tmp_path: Path, monkeypatch: pytest.Monk
     assert (settings["ways"], settings["by"]) == (3, "classification_label")
 
 
-@pytest.mark.xdist_group("processes")
 def test_the_same_for_any_workers_and_after_a_kill(data: CropHarvest, tmp_path: Path) -> None:
     row = dataclasses.replace(NWAY_ROWS["timl"], ways=3, steps=3)
     rows = ["nearest-class-mean", row]
