@@ -89,13 +89,19 @@ def write(data: timl.CropHarvest, folder: Path) -> Path:
     return write_report(Table1Result.load(folder), data, timl.meta_tasks(data, REGIONS), folder)
 
 
-def test_the_page_has_every_section_and_needs_no_other_file(
-    data: timl.CropHarvest, folder: Path
-) -> None:
-    path = write(data, folder)
-    text = path.read_text("utf-8")
+@pytest.fixture(scope="module")
+def written(
+    data: timl.CropHarvest, finished: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The report of that table, in a copy of its folder."""
+    return write(data, Path(shutil.copytree(finished, tmp_path_factory.mktemp("report") / "table")))
+
+
+def test_the_page_has_every_section_and_needs_no_other_file(written: Path) -> None:
+    text = written.read_text("utf-8")
     page = Page(text)
-    assert path == folder / "report.html"
+    folder = written.parent
+    assert written == folder / "report.html"
     assert [attributes["id"] for attributes in page.all("section")] == SECTIONS
     assert page.all("html") == [{"lang": "en"}] and len(page.all("h1")) == 1
     assert "viewport" in text and "@media print" in text and "max-width: 40rem" in text
@@ -115,9 +121,9 @@ def test_the_page_has_every_section_and_needs_no_other_file(
         assert not re.search(r"(?:href|src|resource)=\"(?!#|data:)", picture.read_text("utf-8"))
 
 
-def test_what_the_report_says(data: timl.CropHarvest, folder: Path) -> None:
-    result = Table1Result.load(folder)
-    text = write(data, folder).read_text("utf-8")
+def test_what_the_report_says(data: timl.CropHarvest, written: Path) -> None:
+    result = Table1Result.load(written.parent)
+    text = written.read_text("utf-8")
     assert estimate_text(result.estimate("timl", "mean", "f1")) in text
     assert data.checksum in text and timl.__version__ in text
     assert "TIML forgot 1 of 1" in text
@@ -125,10 +131,9 @@ def test_what_the_report_says(data: timl.CropHarvest, folder: Path) -> None:
         assert name in text
 
 
-def test_names_are_text_and_not_markup(data: timl.CropHarvest, folder: Path) -> None:
-    path = write(data, folder)
-    assert "<script" not in path.read_text("utf-8")
-    markdown = path.with_suffix(".md").read_text("utf-8")
+def test_names_are_text_and_not_markup(written: Path) -> None:
+    assert "<script" not in written.read_text("utf-8")
+    markdown = written.with_suffix(".md").read_text("utf-8")
     assert "<script" not in markdown and r"'\$1\|\_\*\`'" in markdown
     tables = re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE)
     assert len(tables) > 8
@@ -136,14 +141,11 @@ def test_names_are_text_and_not_markup(data: timl.CropHarvest, folder: Path) -> 
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
-def test_markdown_has_the_sections_and_its_figures_are_there(
-    data: timl.CropHarvest, folder: Path
-) -> None:
-    path = write(data, folder)
-    markdown = path.with_suffix(".md").read_text("utf-8")
+def test_markdown_has_the_sections_and_its_figures_are_there(written: Path) -> None:
+    markdown = written.with_suffix(".md").read_text("utf-8")
     assert markdown.count("\n## ") == len(SECTIONS)
     figures = re.findall(r"\]\((report-[\w-]+\.svg)\)", markdown)
-    assert figures and all((folder / name).is_file() for name in figures)
+    assert figures and all((written.parent / name).is_file() for name in figures)
 
 
 def test_a_report_that_cannot_be_finished_leaves_the_earlier_one(
@@ -164,9 +166,10 @@ def test_a_report_that_cannot_be_finished_leaves_the_earlier_one(
     assert path.read_text() == "earlier" and not list(folder.glob(".*.tmp"))
 
 
-def test_the_same_table_gives_the_same_report(data: timl.CropHarvest, folder: Path) -> None:
-    first = write(data, folder).read_bytes()
-    assert write(data, folder).read_bytes() == first
+def test_the_same_table_gives_the_same_report(
+    data: timl.CropHarvest, folder: Path, written: Path
+) -> None:
+    assert write(data, folder).read_bytes() == written.read_bytes()
 
 
 def test_of_other_data_or_tasks_no_report_is_written(data: timl.CropHarvest, folder: Path) -> None:

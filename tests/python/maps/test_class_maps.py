@@ -67,6 +67,7 @@ def read(files: MapFiles) -> dict[str, np.ndarray]:
         return dict(zip(file.descriptions, file.read(), strict=True))
 
 
+@pytest.mark.usefixtures("empty_pictures")
 def test_each_pixel_has_its_most_probable_class(export: Path, tmp_path: Path):
     classifier, other = several(), several(seed=1)
     files = predict_map(
@@ -89,6 +90,7 @@ def test_each_pixel_has_its_most_probable_class(export: Path, tmp_path: Path):
     np.testing.assert_allclose(bands["uncertainty"][~missing], half, atol=1e-6)
 
 
+@pytest.mark.usefixtures("empty_pictures")
 @pytest.mark.parametrize("protocol", ["paper", "strong"])
 def test_neither_windows_nor_threads_nor_dask_change_a_bit(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
@@ -108,6 +110,7 @@ def test_neither_windows_nor_threads_nor_dask_change_a_bit(
         np.testing.assert_array_equal(band, lazy[name].to_numpy())
 
 
+@pytest.mark.usefixtures("empty_pictures")
 def test_class_probabilities_may_be_left_out(export: Path, tmp_path: Path):
     out, stated = tmp_path / "m.tif", dict(zip(NAMES, (0.1, 0.2, 0.3, 0.4), strict=True))
     whole = read(predict_map(several(), export, out, classes=NAMES, progress=False))
@@ -154,6 +157,7 @@ def test_the_classes_alone_have_colours_and_names_for_a_gis(tmp_path: Path):
     assert [element.text for element in names] == NAMES
 
 
+@pytest.mark.usefixtures("empty_pictures")
 def test_a_stopped_map_is_made_whole(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from timl.maps import predict
 
@@ -180,7 +184,7 @@ def test_picture_page_and_item_show_the_classes_in_the_same_colours(export: Path
     mapped = read(files)["class"]
     present = np.unique(mapped[~np.isnan(mapped)]).astype(int)
     with Image.open(files.quicklook) as picture:
-        shown = {tuple(colour) for colour in np.asarray(picture)[..., :3].reshape(-1, 3)}
+        shown = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
     assert {tuple(bytes.fromhex(CLASS_COLOURS[number][1:])) for number in present} <= shown
     text = files.page.read_text(encoding="utf-8")
     (script,) = re.findall(r'id="data">(.*?)</script>', text)

@@ -20,6 +20,7 @@ import timl
 import torch
 from timl.cli import app
 from timl.data import CropHarvest, Scene, own_points, simulate, simulate_scene
+from timl.data.sources import windows
 from timl.maps import from_points
 from timl.meta import unlearned_kernel
 from timl.nn import DeepKernel
@@ -63,6 +64,12 @@ def made(scene, kernel, points, tmp_path_factory) -> timl.maps.PointsMap:
     out = tmp_path_factory.mktemp("map")
     with pytest.warns(UserWarning, match="too close together"):
         return timl.map_points(kernel, points, scene.export, out, members=2, progress=False)
+
+
+@pytest.fixture
+def same_curve(made, monkeypatch) -> None:
+    """The learning curve of the map that was made: it takes most of the time."""
+    monkeypatch.setattr(from_points, "learning_curve", lambda *given, **named: made.curve)
 
 
 class Addresses(HTMLParser):
@@ -151,6 +158,7 @@ def test_points_that_cannot_be_divided_still_make_a_map(scene, kernel, tmp_path)
     assert "No accuracy could be measured" in made.report.read_text("utf-8")
 
 
+@pytest.mark.usefixtures("same_curve")
 def test_names_of_labels_are_text_in_the_report(scene, kernel, tmp_path) -> None:
     table = pd.read_csv(scene.points)
     table["label"] = np.where(table["is_crop"] == 1, "<script>alert(1)</script>", "other")
@@ -172,6 +180,7 @@ def test_names_of_labels_are_text_in_the_report(scene, kernel, tmp_path) -> None
 # --- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("same_curve")
 def test_the_command_maps_from_points_and_with_a_classifier(scene, kernel, made, tmp_path) -> None:
     kernel.save_pretrained(tmp_path / "kernel")
     out = tmp_path / "out"
@@ -219,7 +228,9 @@ def test_commands_that_make_no_sense_say_so(scene, kernel, made, tmp_path) -> No
         assert message in run.output and "Traceback" not in run.output
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_map(scene, made, tmp_path) -> None:
+def test_killed_at_any_moment_it_goes_on_to_the_same_map(
+    scene, made, tmp_path, monkeypatch
+) -> None:
     """TIML_TEST_KILLS sets the number of kills, for a longer run by hand."""
     classifier = made.report.parent / "classifier"
     script = f"""
@@ -229,7 +240,6 @@ windows._PIXELS = 2000
 timl.predict_map(
     timl.nn.StrongClassifier.from_pretrained({str(classifier)!r}), {str(scene.export)!r},
     {str(tmp_path / "m.tif")!r}, progress=False, workers=2)
-print("finished")
 """
     chosen = random.Random(0)
     for _ in range(KILLS):
@@ -245,7 +255,9 @@ print("finished")
             with rasterio.open(tmp_path / "m.tif") as file:
                 file.read()
             (tmp_path / "m.tif").unlink()
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    monkeypatch.setattr(windows, "_PIXELS", 2000)
+    read = timl.nn.StrongClassifier.from_pretrained(classifier)
+    timl.predict_map(read, scene.export, tmp_path / "m.tif", progress=False, workers=2)
     with rasterio.open(tmp_path / "m.tif") as file, rasterio.open(made.files.map) as expected:
         np.testing.assert_array_equal(file.read(1), expected.read(1))
     left = sorted(path.name for path in tmp_path.iterdir())
