@@ -1,9 +1,17 @@
-"""One of the processes of tests/python/meta/test_ranks.py: trains, fails or dies as it is told."""
+"""The processes of tests/python/meta/test_ranks.py: they train, fail or die as they are told.
+
+Each is a fork of one process, so that PyTorch is loaded once. A line of its input says "dies" or
+"lives"; a line of its output, in JSON, with what exit codes the processes have ended.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -40,8 +48,8 @@ def train(out: str | None) -> TIML:
     return model
 
 
-if __name__ == "__main__":
-    out, dies = Path(sys.argv[1]), sys.argv[2] == "dies"
+def work(out: Path, dies: bool) -> None:
+    """Do what a process of a run does: first one whose seed the others have not, then all alike."""
     with joined_ranks() as ranks:
         try:
             meta_train(
@@ -53,3 +61,37 @@ if __name__ == "__main__":
             die_in_epoch(3)
         model = train(str(out / "run"))
         torch.save(model.state_dict(), out / f"{ranks.number}.pt")
+
+
+def start(out: Path, how: str, rank: int) -> int:
+    """Start a process that writes what it says to files; return its number."""
+    child = os.fork()
+    if child:
+        return child
+    for number, name in ((1, "said"), (2, "errors")):
+        os.dup2(os.open(out / f"{how}-{rank}.{name}", os.O_CREAT | os.O_WRONLY), number)
+    os.environ["RANK"] = str(rank)
+    code = 1
+    signal.alarm(300)  # the end of a process that waits for another for ever
+    try:
+        work(out, how == "dies")
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def run(out: Path, how: str, count: int) -> list[int]:
+    """Run all processes as torchrun does; return their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    children = [start(out, how, rank) for rank in range(count)]
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(json.dumps(run(Path(sys.argv[1]), line.strip(), int(sys.argv[2]))), flush=True)
