@@ -49,7 +49,7 @@ def quick() -> timl.CropClassifier:
 
 def test_scikit_learns_checks() -> None:
     """Their series are [n, any number]: one time step of so many bands."""
-    estimator = timl.CropClassifier(time_steps=1, steps=60, learning_rate=0.3, random_state=0)
+    estimator = timl.CropClassifier(time_steps=1, steps=30, learning_rate=0.5, random_state=0)
     results = check_estimator(estimator, on_fail=None, on_skip=None)
     assert len(results) > 40
     others = {r["check_name"]: r["exception"] for r in results if r["status"] != "passed"}
