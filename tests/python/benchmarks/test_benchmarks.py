@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -167,8 +168,9 @@ def test_the_report_of_a_gpu_says_which_step_failed(
         )
     ]
     text = gpu_report.report(steps, {"GPU": "H100"})
-    assert "| Python tests | passed | 0 | 2 passed / 1 skipped |" in text
-    assert "| benchmark | failed (3) | 0 |" in text and text.endswith("| timl | 0.4 |\n")
+    assert re.search(r"\| Python tests \| passed \| \d+ \| 2 passed / 1 skipped \|", text)
+    assert re.search(r"\| benchmark \| failed \(3\) \| \d+ \|", text)
+    assert text.endswith("| timl | 0.4 |\n")
     assert "- GPU: H100\n" in text and "compute-sanitizer is not installed" in text
     assert (tmp_path / "Python-tests.log").read_text() == "2 passed | 1 skipped\n"
 
