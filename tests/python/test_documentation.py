@@ -26,11 +26,13 @@ RUN_WHOLE = [
 ]
 
 
+@pytest.mark.usefixtures("small_forests", "few_labels")
 @pytest.mark.parametrize("name", RUN_WHOLE)
 def test_the_blocks_of_a_page_run_one_after_the_other(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # starting processes takes longer than their work
     blocks = BLOCK.findall((DOCUMENTS / name).read_text(encoding="utf-8"))
     assert blocks
     variables: dict[str, object] = {}

@@ -17,8 +17,15 @@ FOREIGN = re.compile(
     r"/(?:home|root|tmp|work|Users|usr|opt)/|Traceback|Warning\b|object at 0x|\bseconds\b"
 )
 
+START = """
+%reset -f
+from timl.meta.strong import forest
+forest.TREES = 10
+del forest
+"""
+"""What is run before each: no names of another, and forests that grow in a tenth of the time."""
+
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-pytestmark = pytest.mark.xdist_group("notebooks")  # they share a process and simulated worlds
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +35,10 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         pytest.importorskip(module, reason=f"{module} is not installed: pip install 'timl[test]'")
     from jupyter_client import KernelManager
 
-    # one thread, since so little work is slower on more
-    quick = {**os.environ, "TIML_NOTEBOOK_QUICK": "1", "OMP_NUM_THREADS": "1"}
+    # one thread and process, since so little work is slower on more
+    quick = {"TIML_NOTEBOOK_QUICK": "1", "OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
     manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("notebooks")), env=quick)
+    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("notebooks")), env=os.environ | quick)
     yield manager
     manager.shutdown_kernel(now=True)
 
@@ -43,8 +50,8 @@ def test_it_runs_from_top_to_bottom(path: Path, kernel: Any) -> None:
 
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    no_names = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%reset -f")])
-    for part in (no_names, notebook):
+    start = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(START)])
+    for part in (start, notebook):
         NotebookClient(part, km=kernel, startup_timeout=300, timeout=300).execute()
     assert [out.text for out in outputs(notebook) if out.get("name") == "stderr"] == []
 
