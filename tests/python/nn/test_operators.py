@@ -419,7 +419,7 @@ def test_the_inner_steps_alone_are_the_twins_and_the_meta_gradients(
         singles = [None if t is None else t.float() for t in arguments]
         weighted["class_weights"] = class_weights[task].float()
         single = operators.adapt(*singles, **weighted)
-        assert (single.weights - ours.weights).norm() / ours.weights.norm() < 1e-5
+        assert (single.weights - ours.weights).norm() / ours.weights.norm() < 1e-4
 
 
 @pytest.mark.parametrize("outputs", [1, 4])
