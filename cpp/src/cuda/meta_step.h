@@ -241,7 +241,8 @@ __device__ __forceinline__ void for_chunks(const Team& team, const Pass<T>& p, i
 }
 
 // All inner steps of a task, and the gradient of the query.
-TIML_PART adapt(const Team& team, const MetaTask<T>& task, int64_t chunk_rows, bool staged) {
+TIML_PART inner_steps_and_query(const Team& team, const MetaTask<T>& task, int64_t chunk_rows,
+                                bool staged) {
   const Layout& layout = task.in.layout;
   const MetaShape& m = task.in.shape;
   const MetaMemory<T>& memory = task.in.memory;
@@ -308,7 +309,7 @@ TIML_KERNEL meta_step_kernel(MetaInput<T> in, int64_t chunk_rows, bool staged) {
   const Team team = cluster_team();
   for (int64_t n = cluster_index(); n < in.tasks; n += cluster_count()) {
     const MetaTask<T> task = {in, n};
-    adapt(team, task, chunk_rows, staged);
+    inner_steps_and_query(team, task, chunk_rows, staged);
     if (in.shape.order > 0) way_back(team, task, chunk_rows, staged);
     team.sync();  // shared memory may be written again
   }
