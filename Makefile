@@ -100,7 +100,7 @@ instruction-sets: $(VENV)/tools cpp
 	others=$$($(BIN)/python -c $(OTHERS)) || exit 1; \
 	for isa in $$others; do \
 	  echo "instruction set $$isa"; \
-	  TIML_FORCE_ISA=$$isa $(BIN)/python -m pytest -q tests/python/nn/test_operators.py \
+	  TIML_FORCE_ISA=$$isa OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/python/nn/test_operators.py \
 	    tests/python/nn/test_strong_operators.py || exit 1; \
 	  TIML_FORCE_ISA=$$isa ctest --preset tests -R dispatch || exit 1; done
 
