@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from timl.area import allocate, sample_size
 
@@ -46,6 +44,7 @@ def test_an_allocation_sums_to_the_size_and_keeps_the_floor(
 
 
 @given(st.lists(st.tuples(st.floats(0.05, 1), st.floats(0.05, 0.95)), min_size=2, max_size=5))
+@example([(0.841796875, 0.84), (0.25, 0.84)])  # exactly a whole number of units
 def test_the_optimal_allocation_needs_the_fewest_units_and_the_size_keeps_its_promise(
     strata: list[tuple[float, float]],
 ) -> None:
@@ -58,7 +57,7 @@ def test_the_optimal_allocation_needs_the_fewest_units_and_the_size_keeps_its_pr
     assert of["optimal"] == min(of.values())
     n, total = of["proportional"], sum(sizes.values())
     variance = sum(sizes[i] / total * proportions[i] * (1 - proportions[i]) / n for i in sizes)
-    assert math.sqrt(variance) <= 0.02
+    assert variance <= 0.02**2 * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(
