@@ -345,7 +345,7 @@ def descend(
         learning_rate if isinstance(learning_rate, Sequence) else [learning_rate] * len(parameters)
     )
     rates = [float(r) if p.requires_grad else 0.0 for p, r in zip(parameters, given, strict=True)]
-    step_sizes = torch.tensor([rates] * steps).to(like)  # [steps, L + 4]
+    step_sizes = like.new_tensor(rates).expand(steps, -1)  # [steps, L + 4]
     with torch.no_grad():
         inputs = series
         if classifier.appended:

@@ -13,8 +13,12 @@ from timl.random import Purpose
 from timl.reference import mean_loss
 
 
-def test_it_is_gradient_descent_on_the_benchmarks_draws(benchmark_task, threads):
-    model = small_model().train()
+@pytest.mark.parametrize(
+    ("dtype", "bounds"),
+    [(torch.float32, {}), (torch.float64, {"rtol": 1e-11, "atol": 1e-13})],
+)
+def test_it_is_gradient_descent_on_the_benchmarks_draws(benchmark_task, threads, dtype, bounds):
+    model = small_model().to(dtype).train()
     before = state_of(model)
     adapted = finetune(model, benchmark_task, steps=5, k=4, learning_rate=0.1, seed=3)
 
@@ -24,15 +28,15 @@ def test_it_is_gradient_descent_on_the_benchmarks_draws(benchmark_task, threads)
         x, y = benchmark_task.sample(4, seed=3, step=step)
         purpose = Purpose.FINE_TUNING_DROPOUT
         mask = random.dropout_mask((8, 16), 0.2, seed=3, step=step, purpose=purpose)
-        logits = expected(torch.from_numpy(x), mask=torch.from_numpy(mask))
+        logits = expected(torch.from_numpy(x).to(dtype), mask=torch.from_numpy(mask).to(dtype))
         optimizer.zero_grad()
-        mean_loss(logits, torch.from_numpy(y).float()).backward()
+        mean_loss(logits, torch.from_numpy(y).to(dtype)).backward()
         optimizer.step()
 
     for (name, tensor), other in zip(
         adapted.state_dict().items(), expected.state_dict().values(), strict=True
     ):
-        torch.testing.assert_close(tensor, other, msg=name)
+        torch.testing.assert_close(tensor, other, msg=name, **bounds)
     assert not adapted.training and all(p.grad is None for p in adapted.parameters())
     assert torch.equal(adapted.film, expected.film)
     assert np.array_equal(adapted.normalization["mean"], benchmark_task.data.mean)
