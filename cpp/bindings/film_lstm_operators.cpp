@@ -47,11 +47,8 @@ struct Arguments {
             .batch = batch,
             .x = x.const_data_ptr<T>(),
             .weights = weights.const_data_ptr<T>(),
-            .film = pointer(film),
-            .mask = pointer(mask)};
-  }
-  static const T* pointer(const OptionalTensor& tensor) {
-    return tensor ? tensor->template const_data_ptr<T>() : nullptr;
+            .film = values_of<T>(film),
+            .mask = values_of<T>(mask)};
   }
   Tensor empty(std::initializer_list<int64_t> sizes) const { return new_empty(x, sizes); }
   Tensor empty_states() const {
@@ -168,8 +165,9 @@ Four film_lstm_tangent(const Tensor& x, const Tensor& weights, const OptionalTen
                        {2, a.shape.steps, a.shape.bands});
     const Tensor states = a.empty_states();
     const auto [dx, dw, df] = a.empty_gradients(x_gradient);
-    const FilmLstmDirection<T> direction = {
-        .x = a.pointer(v_x), .weights = v_weights.const_data_ptr<T>(), .film = a.pointer(v_film)};
+    const FilmLstmDirection<T> direction = {.x = values_of<T>(v_x),
+                                            .weights = v_weights.const_data_ptr<T>(),
+                                            .film = values_of<T>(v_film)};
     if constexpr (kHasCuda)
       if (Call::current()->on_cuda()) {
         const CudaCall call;

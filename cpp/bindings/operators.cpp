@@ -62,17 +62,14 @@ struct Arguments {
   }
 
   NetworkInput<T> input() const {
-    const auto pointer = [](const OptionalTensor& t) {
-      return t ? t->template const_data_ptr<T>() : nullptr;
-    };
     return {.shape = shape,
             .batch = batch,
             .x = x.const_data_ptr<T>(),
             .weights = weights.const_data_ptr<T>(),
             .film = film.const_data_ptr<T>(),
-            .mask = pointer(mask),
-            .running_mean = pointer(mean),
-            .running_variance = pointer(variance),
+            .mask = values_of<T>(mask),
+            .running_mean = values_of<T>(mean),
+            .running_variance = values_of<T>(variance),
             .batch_statistics = !mean.has_value()};
   }
   Tensor empty(std::initializer_list<int64_t> sizes) const { return new_empty(x, sizes); }
@@ -200,11 +197,10 @@ Four network_tangent(const Tensor& x, const Tensor& weights, const Tensor& film,
           checked(operation, "film_direction", *film_direction, kDtype<T>, {film_size(a.shape)});
     const Tensor logits = a.empty_logits();
     const Gradients<T> gradients(a, x_gradient);
-    const NetworkDirection<T> direction = {
-        .x = v_x ? v_x->template const_data_ptr<T>() : nullptr,
-        .weights = v_weights.const_data_ptr<T>(),
-        .film = v_film ? v_film->template const_data_ptr<T>() : nullptr,
-        .cotangent = nullptr};
+    const NetworkDirection<T> direction = {.x = values_of<T>(v_x),
+                                           .weights = v_weights.const_data_ptr<T>(),
+                                           .film = values_of<T>(v_film),
+                                           .cotangent = nullptr};
     if constexpr (kHasCuda)
       if (Call::current()->on_cuda()) {
         const CudaCall call;
@@ -265,8 +261,8 @@ using MetaResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Te
 // counts for nothing. Every batch needs a label that counts.
 template <class T>
 void check_labels(const Tensor& labels, const char* name, int64_t samples, int64_t outputs) {
-  const char* operation = Call::current()->operation();
   if (Call::current()->on_cuda()) return;  // a label that is no class makes the loss NaN there
+  const char* operation = Call::current()->operation();
   const T* values = labels.const_data_ptr<T>();
   const int64_t classes = outputs == 1 ? 2 : outputs;
   bool counts = false;
@@ -366,9 +362,6 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
     if constexpr (kHasCuda)
       if (Call::current()->on_cuda()) {
         const CudaCall call;
-        const auto values = [](const OptionalTensor& t) {
-          return t ? t->template const_data_ptr<T>() : nullptr;
-        };
         const Tensor workspace = empty({cuda::meta_workspace<T>(m, tasks)});
         call.check(cuda::meta_gradient<T>(call.plan(), m, tasks, w.const_data_ptr<T>(),
                                           alpha.const_data_ptr<T>(),
@@ -377,9 +370,9 @@ MetaResult meta_gradient(const Tensor& support_x, const Tensor& support_y, const
                                            .query_x = qx.const_data_ptr<T>(),
                                            .query_y = qy.const_data_ptr<T>(),
                                            .film = phi.const_data_ptr<T>(),
-                                           .support_mask = values(sm),
-                                           .query_mask = values(qm),
-                                           .class_weights = values(classes)},
+                                           .support_mask = values_of<T>(sm),
+                                           .query_mask = values_of<T>(qm),
+                                           .class_weights = values_of<T>(classes)},
                                           {.loss = loss.mutable_data_ptr<T>(),
                                            .support_loss = support_loss.mutable_data_ptr<T>(),
                                            .logits = logits.mutable_data_ptr<T>(),
@@ -480,9 +473,6 @@ Four adapt(const Tensor& support_x, const Tensor& support_y, const Tensor& weigh
     const Tensor loss = new_empty(x, {inner_steps});
     const Tensor mean = new_empty(x, {inner_steps, layers, hidden});
     const Tensor variance = new_empty(x, {inner_steps, layers, hidden});
-    const auto values = [](const OptionalTensor& t) {
-      return t ? t->template const_data_ptr<T>() : nullptr;
-    };
     const AdaptInput<T> input = {.shape = shape,
                                  .inner_steps = inner_steps,
                                  .support = support,
@@ -490,8 +480,8 @@ Four adapt(const Tensor& support_x, const Tensor& support_y, const Tensor& weigh
                                  .support_y = y.const_data_ptr<T>(),
                                  .weights = w.const_data_ptr<T>(),
                                  .film = phi.const_data_ptr<T>(),
-                                 .support_mask = values(mask),
-                                 .class_weights = values(classes),
+                                 .support_mask = values_of<T>(mask),
+                                 .class_weights = values_of<T>(classes),
                                  .step_sizes = alpha.const_data_ptr<T>()};
     const AdaptResult<T> result = {.weights = adapted.mutable_data_ptr<T>(),
                                    .support_loss = loss.mutable_data_ptr<T>(),

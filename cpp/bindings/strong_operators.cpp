@@ -142,7 +142,7 @@ Two strong_evaluate(const Tensor& x, const Tensor& bands, const Tensor& columns,
                                   .heads = h.const_data_ptr<T>(),
                                   .points = p.const_data_ptr<T>(),
                                   .coefficients = k.const_data_ptr<T>(),
-                                  .known = near ? near->template const_data_ptr<T>() : nullptr,
+                                  .known = values_of<T>(near),
                                   .constants = numbers.const_data_ptr<T>()};
     const int64_t rows = series.size(0);
     const Tensor logits =

@@ -149,6 +149,12 @@ template <class T>
 inline constexpr ScalarType kDtype =
     sizeof(T) == sizeof(float) ? ScalarType::Float : ScalarType::Double;
 
+// The values of a tensor, or null where there is none.
+template <class T>
+inline const T* values_of(const OptionalTensor& tensor) {
+  return tensor ? tensor->template const_data_ptr<T>() : nullptr;
+}
+
 // Checks that every value is finite. Not on CUDA, where looking would mean waiting for the device:
 // what is not finite there makes results that are not.
 template <class T>
